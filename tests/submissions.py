@@ -7,9 +7,11 @@ import nbformat
 import pytest
 
 from flash_course import cli
-from flash_course.grading import sandbox
-from flash_course.grading.child import Limits
+from flash_course.checks.exercise import load_exercise
+from flash_course.grading import judging, sandbox
+from flash_course.grading.child import Limits, in_child
 from flash_course.grading.grade import Pool, grade
+from flash_course.grading.submission import read_file
 
 ROOT = Path(__file__).resolve().parents[1]
 SOON = Limits(seconds=3)
@@ -30,11 +32,29 @@ def source(solved=True):
 
 
 def graded(tmp_path, text, **options):
+    """The whole way: a class of one, whose file has this text."""
     path = tmp_path / "ada.py"
     path.write_text(text, encoding="utf-8")
     options = {"limits": SOON, "quiet": True, "pool": Pool(), "mode": "none"} | options
     (result,) = grade([path], tmp_path / "out", **options)
     return result
+
+
+def judged(tmp_path, text, name="05.1"):
+    """What grading finds of one exercise of a file with this text: a short way, in a child of this process."""
+    path = tmp_path / "ada.py"
+    path.write_text(text, encoding="utf-8")
+    task = {"exercise": name, "cells": read_file(path, "ada", name[:2]).cells, "name": "ada"}
+    task |= {"seed": 1, "held_out": None}
+    folder = tmp_path / "child"
+    folder.mkdir(exist_ok=True)
+
+    def found():
+        return judging.judge({name: load_exercise(name)}, 10, task)
+
+    ended = in_child(found, Limits(seconds=20), str(folder))
+    assert ended.why is None, ended
+    return ended.message
 
 
 def with_body(body):

@@ -33,21 +33,15 @@ def booked(tmp_path, rows, column=None, **names):
     """{ID: what a gradebook has for set 05}, and what is said; ``names``: {submission: set or None}."""
     book = tmp_path / "book.csv"
     book.write_text(HEAD + rows, encoding="utf-8-sig")
+    result = dict(points=7, of=100)
     results = [
-        {
-            "name": name,
-            "set": number,
-            "points": 7,
-            "of": 100,
-            "exercises": {"05.1": {}} if number else {},
-        }
+        result | {"name": name, "set": number, "exercises": {"05.1": {}} if number else {}}
         for name, number in names.items()
     ]
     text, said = fill_gradebook(results, book, column)
     return {row[1]: row[6] for row in list(csv.reader(io.StringIO(text)))[2:]}, said
 
 
-@pytest.mark.quick
 def test_a_file_as_canvas_names_it_and_other_spellings_are_found(tmp_path):
     rows = '"Lovelace, Ada",101,S1,al\n"Wei, Li",102,S2,lw,,,\n"Ö, Dörte",103,S3,do,,,\n"Test",104,S4,te,,,50\n'
     names = {
@@ -61,7 +55,6 @@ def test_a_file_as_canvas_names_it_and_other_spellings_are_found(tmp_path):
     assert said[2] == "the gradebook has 10 points for it, here are 100: nothing was scaled"
 
 
-@pytest.mark.quick
 def test_a_stray_file_of_another_set_does_not_make_the_column_doubtful(tmp_path):
     rows = "A,1,S1,ada,,,\nB,2,S2,bob,,,\nC,3,S3,cleo,,,\n"
     found, said = booked(tmp_path, rows, ada="05", bob="05", cleo="02")
@@ -70,7 +63,6 @@ def test_a_stray_file_of_another_set_does_not_make_the_column_doubtful(tmp_path)
         booked(tmp_path, rows, ada="05", cleo="02")
 
 
-@pytest.mark.quick
 def test_a_doubtful_grade_is_not_filled_in(tmp_path):
     rows = '"Wei, Li",1,S1,w1,,,\n"Wei, Li",2,S2,w2,,,\n"Ray, Fay",3,S3,fay,,,60\n'
     rows += '"B, Ida",4,S4,ida,,,\n"C, Al",5,S5,al,,,\n'
@@ -86,7 +78,6 @@ def test_a_doubtful_grade_is_not_filled_in(tmp_path):
         assert line in said
 
 
-@pytest.mark.quick
 def test_the_column_is_the_sets_own(tmp_path):
     global_head = HEAD.replace("Set 02 (8)", "Essay 105 (8)")
     book = tmp_path / "book.csv"

@@ -6,31 +6,46 @@ import sys
 
 import pytest
 from marks import needs_solutions
-from submissions import FULL, forks, graded, source
+from submissions import forks, judged, source
 
 from flash_course.grading.cells import python_of, tree_of
 from flash_course.grading.statements import Statements
 from flash_course.grading.submission import read_file
 
-pytestmark = forks
+pytestmark = [forks, pytest.mark.quick]
 
-LINES = {  # a notebook's line: what it counts as
-    "!pip list": "pass",
-    "!{sys.executable} -m pip install tqdm": "pass",
-    "!ls -l | grep 'a' > b.txt; echo \"done\"": "pass",
-    "!!ls": "pass",
-    "%matplotlib inline": "pass",
-    "%pip install -q tqdm": "pass",
-    "%config InlineBackend.figure_format = 'retina'": "pass",
-    "%env A=1": "pass",
-    "%timeit f()": "pass",
-    "%timeit -n 3 f();": "pass",
-    "%prun f()": "pass",
-    "?np.pad": "pass",
-    "??np.pad": "pass",
-    "np.pad?": "pass",
-    "np.pad??": "pass",
-    "np.*pad*?": "pass",
+# lines of a notebook that count as nothing; the last ones are taken without a % where they stand alone
+NOTHING = r"""
+!pip list
+!{sys.executable} -m pip install tqdm
+!ls -l | grep 'a' > b.txt; echo "done"
+!!ls
+%matplotlib inline
+%pip install -q tqdm
+%config InlineBackend.figure_format = 'retina'
+%env A=1
+%timeit f()
+%timeit -n 3 f();
+%prun f()
+?np.pad
+??np.pad
+np.pad?
+np.pad??
+np.*pad*?
+pip install -q tqdm
+pip install 'tqdm>=4' numpy==1.26
+pip3 install tqdm
+conda install -c conda-forge tqdm
+ls data
+cd ..
+cd 'my folder'
+cat a.txt
+mkdir -p a
+git clone https://example.org/a.git
+matplotlib inline
+load_ext autoreload
+"""
+LINES = dict.fromkeys(NOTHING.strip().splitlines(), "pass") | {
     "f(1);": "f(1)",
     "x = !pwd": "x = None",
     "x = y = f(1)": "x = y = f(1)",
@@ -50,19 +65,6 @@ LINES = {  # a notebook's line: what it counts as
     "get_ipython().run_line_magic('time', 'x = f(1)')": "x = f(1)",
     "x = get_ipython().getoutput('pwd')": "x = None",
     "shell = get_ipython()": "shell = None",
-    # without a %, as Jupyter takes them alone in a cell
-    "pip install -q tqdm": "pass",
-    "pip install 'tqdm>=4' numpy==1.26": "pass",
-    "pip3 install tqdm": "pass",
-    "conda install -c conda-forge tqdm": "pass",
-    "ls data": "pass",
-    "cd ..": "pass",
-    "cd 'my folder'": "pass",
-    "cat a.txt": "pass",
-    "mkdir -p a": "pass",
-    "git clone https://example.org/a.git": "pass",
-    "matplotlib inline": "pass",
-    "load_ext autoreload": "pass",
     "time x = f(1)": "x = f(1)",
 }
 
@@ -85,7 +87,6 @@ PLACES = {
 }
 
 
-@pytest.mark.quick
 @pytest.mark.parametrize("place", PLACES)
 def test_a_line_of_jupyters_own_costs_nothing_wherever_it_stands(place):
     around = PLACES[place]
@@ -127,39 +128,31 @@ WHOLE = {
 }
 
 
-@pytest.mark.quick
 @pytest.mark.parametrize("name", WHOLE)
 def test_a_cell_as_a_notebook_has_it(name):
     cell, counts_as = WHOLE[name]
     assert meant(cell) == counts_as
 
 
-@pytest.mark.quick
-def test_what_looks_like_jupyters_own_stays_in_a_text_and_where_it_is_python():
-    text = '"""\n!ls\n%time x\n%%bash\nwhat?\npip install x\n    cd ..\nx = !pwd\n"""'
-    for around in (
-        "answer = {}",
-        "{}",
-        "answer = f({})",
-        "answer = f{}",
-        "!ls\nanswer = {}\n?x\npip list",
-    ):
-        tree = tree_of(python_of(around.format(text)))
-        assert ast.literal_eval(text) in [
-            node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)
-        ]
-    for python in (
-        "x = (a\n%b)",
-        "x = a \\\n% b",
-        "x = [1,\n    -b]",
-        "pip = ls - l",
-        "time = 3\nx = time",
-        "a != b",
-    ):
-        assert python_of(python) == python
+TEXT = '"""\n!ls\n%time x\n%%bash\nwhat?\npip install x\n    cd ..\nx = !pwd\n"""'
+AROUND = ("answer = {}", "{}", "answer = f({})", "answer = f{}", "!ls\nanswer = {}\n?x\npip list")
 
 
-@pytest.mark.quick
+@pytest.mark.parametrize("around", AROUND)
+def test_what_looks_like_jupyters_own_stays_in_a_text(around):
+    tree = tree_of(python_of(around.format(TEXT)))
+    texts = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)]
+    assert ast.literal_eval(TEXT) in texts
+
+
+@pytest.mark.parametrize(
+    "python",
+    ["x = (a\n%b)", "x = a \\\n% b", "x = [1,\n    -b]", "pip = ls - l", "time = 3\nx = time"],
+)
+def test_what_looks_like_jupyters_own_stays_where_it_is_python(python):
+    assert python_of(python) == python
+
+
 @pytest.mark.parametrize(
     "cell", ["x = = 3", "time = = 3", "retrun x", "x = (1,\n!ls", "pip = install tqdm"]
 )
@@ -179,33 +172,26 @@ COMPILED = {
 }
 
 
-@pytest.mark.quick
 @pytest.mark.parametrize("name", COMPILED)
 def test_a_cell_that_python_refuses_later_costs_only_itself(name):
     found = Statements(["x = 1", COMPILED[name], "y = 2"], "a")
-    assert [ast.unparse(one.tree) for one in found.all] == ["x = 1", "y = 2"] and len(
-        found.notes
-    ) == 1
+    assert [ast.unparse(one.tree) for one in found.all] == ["x = 1", "y = 2"]
+    assert len(found.notes) == 1
 
 
-@pytest.mark.quick
 def test_a_note_names_the_line_that_it_is_in():
     cells = ["\n\n!pip install \\\n  tqdm\n%time x = 1 / 0\n", "%%time\n\ny = 1 / 0"]
     _, notes = Statements(cells, "a").run(["x", "y"])
-    assert [note.partition(":")[0] for note in notes] == [
-        "line 5 of code cell 1",
-        "line 3 of code cell 2",
-    ]
+    lines = [note.partition(":")[0] for note in notes]
+    assert lines == ["line 5 of code cell 1", "line 3 of code cell 2"]
 
 
-@pytest.mark.quick
 def test_where_ipython_is_missing_a_notebooks_line_is_what_is_said(monkeypatch):
     monkeypatch.setitem(sys.modules, "IPython.core.inputtransformer2", None)
     found = Statements(["!ls\nx = 1", "y = 2"], "a")
     assert len(found.all) == 1 and "pip install ipython" in found.notes[0]
 
 
-@pytest.mark.quick
 def test_what_is_judged_is_python_already(tmp_path, monkeypatch):
     """So the process that judges needs no IPython, which takes time to import."""
     path = tmp_path / "ada.ipynb"
@@ -226,5 +212,5 @@ def test_a_solved_notebook_keeps_its_points_with_every_line_that_jupyter_knows(t
     lines = "\n".join(f"    {line}" for line in LINES if "f(" not in line and "own" not in line)
     lines += "\n    !pip install \\\n        -q tqdm"
     text = f"{head}import sys\nif 'google.colab' in sys.modules:\n{lines}\n{imports}{rest}"
-    result = graded(tmp_path, text)
-    assert result["points"] == FULL and result["notes"] == []
+    found = judged(tmp_path, text)
+    assert found["status"] == "right" and found["notes"] == []

@@ -6,98 +6,84 @@ import numpy as np
 import pytest
 import torch
 
+from flash_course.checks import compare
+
 pytestmark = pytest.mark.quick
+A = np.arange(6.0).reshape(2, 3)
+B = np.array([[0.0, 1.0, 2.0], [7.0, 4.0, 5.0]])
+PAIR = (1.0, 2.5)
+COMPLEX = np.array([1 + 2j, 3.0])
 
 
-def test_values_are_compared_by_shape_type_and_number():
-    from flash_course.checks.compare import difference
-
-    a = np.arange(6.0).reshape(2, 3)
-    b = a.copy()
-    b[1, 0] = 7
-    assert difference(a, a.copy(), 1e-9) is None
-    assert "first difference [1, 0]: expected 3, got 7 (1 of 6 differ)" in difference(a, b, 1e-9)
-    assert "expected a value of type ndarray, got Tensor" in difference(
-        a, torch.from_numpy(a), 1e-9
-    )
-    assert "expected the shape (2, 3), got (3, 2)" in difference(a, a.T, 1e-9)
-    assert "Every value is zero" in difference(a, 0 * a, 1e-9)
-    assert "got nan" in difference(a, a * np.nan, 1e-9)
-    assert difference(a * np.nan, a * np.nan, 1e-9) is None
-    assert "expected inf, got 1" in difference(np.array(np.inf), np.array(1.0), 1e-9)
-    assert "expected 2 values, got 1" in difference((a, a), a[0, 0], 1e-9)
-    # an array of axes is no list
-    assert "expected 2 values, got 1" in difference((a, a), np.stack([a, a, a]), 1e-9)
-    assert "value 2: " in difference((a, a), (a, b), 1e-9)
-    assert "expected the keys x, got y" in difference({"x": 1}, {"y": 1}, 1e-9)
-    assert difference(True, np.True_, 1e-9) is None and difference(True, 1, 1e-9)
-    assert difference(np.array([True]), np.array([1.0]), 1e-9)
+def difference(right, got):
+    return compare.difference(right, got, 1e-9)
 
 
-def test_a_sequence_is_a_sequence_whatever_holds_it():
-    from flash_course.checks.compare import difference
-
-    pair, a = (1.0, 2.5), np.arange(3.0)
-    for got in ([1, 2.5], np.array(pair), torch.tensor(pair), (np.float32(1), Fraction(5, 2))):
-        assert difference(pair, got, 1e-9) is None
-    assert difference([a, a], np.stack([a, a]), 1e-9) is None
-    assert difference(["a", "b"], np.array(["a", "b"]), 1e-9) is None
-    for got in ({1.0, 2.5}, iter(pair), "12", 1.0, np.float64(1), {0: 1.0, 1: 2.5}):
-        assert difference(pair, got, 1e-9), got
-    assert "expected a value of type ndarray, got array of object" in difference(
-        a, np.array([object()] * 3), 1e-9
-    )
-
-
-def test_a_flag_is_a_flag_whatever_holds_it():
-    from flash_course.checks.compare import difference
-
-    for got in (True, np.True_, np.array(True), torch.tensor(True)):
-        assert difference(True, got, 1e-9) is None and difference(np.True_, got, 1e-9) is None
-        assert difference(False, got, 1e-9)
-    for got in (1, 1.0, "True", np.array([True]), torch.tensor(1), None, []):
-        assert difference(True, got, 1e-9), got
-
-
-def test_words_are_compared_in_any_case_and_formats_under_any_name():
-    from flash_course.checks.compare import as_word
-
-    for word in ("bfloat16", "BFloat16", "bf16", "torch.bfloat16", torch.bfloat16, " bfloat16. "):
-        assert as_word(word) == "bfloat16"
-    for word in (
-        "float16",
-        "fp16",
-        "half",
-        np.float16,
-        np.dtype("float16"),
-        torch.float16,
-        "np.float16",
-    ):
-        assert as_word(word) == "float16"
-    for word in ("x + out_bias", "x+out_bias", "out_bias + X"):
-        assert as_word(word) == as_word("x + out_bias")
-    assert as_word("relu²") == "relu2" and as_word("by emulation") == "emulation"
-    assert as_word("Transformer++") == "transformer++"
-    assert (
-        as_word("More ") == as_word("more")
-        and as_word("linear  Attention") == "linear attention"
-        and as_word(3) == 3
-    )
+@pytest.mark.parametrize(
+    "right, got, said",
+    [
+        (A, B, "first difference [1, 0]: expected 3, got 7 (1 of 6 differ)"),
+        (A, torch.from_numpy(A), "expected a value of type ndarray, got Tensor"),
+        (A, A.T, "expected the shape (2, 3), got (3, 2)"),
+        (A, 0 * A, "Every value is zero"),
+        (A, A * np.nan, "got nan"),
+        (np.array(np.inf), np.array(1.0), "expected inf, got 1"),
+        ((A, A), A[0, 0], "expected 2 values, got 1"),
+        ((A, A), np.stack([A, A, A]), "expected 2 values, got 1"),  # axes are no list
+        ((A, A), (A, B), "value 2: "),
+        ({"x": 1}, {"y": 1}, "expected the keys x, got y"),
+        (np.array([True]), np.array([1.0]), ""),
+        (A[0], np.array([object()] * 3), "expected a value of type ndarray, got array of object"),
+        (COMPLEX, COMPLEX.real, ""),
+        (COMPLEX.real, COMPLEX, ""),
+        (1.0, 1.000001, "expected 1, got 1.000001"),  # with the digits that tell them apart
+        *((PAIR, got, "") for got in ({*PAIR}, iter(PAIR), "12", 1.0, np.float64(1), {0: 1.0})),
+        *((True, got, "") for got in (1, 1.0, "True", np.array([True]), torch.tensor(1), None, [])),
+        *((False, got, "") for got in (True, np.True_, torch.tensor(True))),
+    ],
+)
+def test_a_difference_is_said(right, got, said):
+    found = difference(right, got)
+    assert found and said in found
 
 
-def test_complex_numbers_keep_their_imaginary_part():
-    from flash_course.checks.compare import difference
+@pytest.mark.parametrize(
+    "right, got",
+    [
+        (A, A.copy()),
+        (A * np.nan, A * np.nan),
+        (COMPLEX, COMPLEX.copy()),
+        (A, A + 0j),
+        ([A, A], np.stack([A, A])),
+        (["a", "b"], np.array(["a", "b"])),
+        *((PAIR, got) for got in ([1, 2.5], np.array(PAIR), (np.float32(1), Fraction(5, 2)))),
+        *((True, got) for got in (True, np.True_, np.array(True), torch.tensor(True))),
+        (np.True_, True),
+    ],
+)
+def test_what_is_equal_is_equal_whatever_holds_it(right, got):
+    assert difference(right, got) is None
 
-    a = np.array([1 + 2j, 3.0])
-    assert (
-        difference(a, a.copy(), 1e-9) is None
-        and difference(a, a.real, 1e-9)
-        and difference(a.real, a, 1e-9)
-    )
-    assert difference(a.real, a.real + 0j, 1e-9) is None
+
+HALF = ("fp16", "half", np.float16, np.dtype("float16"), torch.float16, "np.float16")
+WORDS = {
+    "bfloat16": ("BFloat16", "bf16", "torch.bfloat16", torch.bfloat16, " bfloat16. "),
+    "float16": ("float16", *HALF),
+    "relu2": ("relu²",),
+    "emulation": ("by emulation",),
+    "transformer++": ("Transformer++",),
+    "linear attention": ("linear  Attention",),
+    "more": ("More ",),
+}
 
 
-def test_numbers_that_look_alike_are_shown_with_their_digits():
-    from flash_course.checks.compare import difference
+@pytest.mark.parametrize("word", WORDS)
+def test_words_are_compared_in_any_case_and_formats_under_any_name(word):
+    for written in WORDS[word]:
+        assert compare.as_word(written) == word
 
-    assert "expected 1, got 1.000001" in difference(1.0, 1.000001, 1e-9)
+
+def test_a_sum_is_the_same_in_any_order_and_a_number_is_no_word():
+    for written in ("x+out_bias", "out_bias + X"):
+        assert compare.as_word(written) == compare.as_word("x + out_bias")
+    assert compare.as_word(3) == 3

@@ -7,8 +7,6 @@ import pytest
 
 from flash_course.checks.edits import edited, replace_once
 
-pytestmark = pytest.mark.quick
-
 SOURCE = '''
 HALF = 0.5
 

@@ -1,16 +1,13 @@
 """What counts as a changed checker: what the checker reads. Honest answers may do the oddest things on their way."""
 
-import os
-
 import numpy as np
 import pytest
-from submissions import forks
+from submissions import forks, judged
 
 from flash_course.checks import verdict
 from flash_course.checks.exercise import load_exercise
 from flash_course.grading.child import Limits, in_child
 from flash_course.grading.fingerprint import Fingerprint
-from flash_course.grading.judging import judge
 
 pytestmark = forks
 RIGHT = """
@@ -25,95 +22,44 @@ def to_chunks(x_TD, C):
 """
 INSIDE = {
     "complex numbers": "x_TD = (x_TD * (1 + 0j)).real",
-    "complex numbers that warn": "x_TD = (x_TD + 0j).astype(float)",
     "a file left open": "kept = open('odd.txt', 'w'); kept.write('x')",
-    "a file opened and lost": "open('odd.txt', 'w').write('x')",
     "a socket": "import socket; lost = socket.socket()",
     "a warning": "import warnings; warnings.warn('odd')",
-    "a warning of the caller": "import warnings; warnings.warn('odd', stacklevel=2)",
-    "a warning of the caller's caller": "import warnings; warnings.warn('odd', stacklevel=3)",
     "all warnings shown": "import warnings; warnings.simplefilter('always'); np.log(np.zeros(1))",
     "warnings that are errors": "import warnings; warnings.simplefilter('error')",
-    "a thread": "import threading; t = threading.Thread(target=sum, args=([1],)); t.start(); t.join()",
     "a thread that stays": "import threading; threading.Thread(target=threading.Event().wait, daemon=True).start()",
     "a pool of threads": "from concurrent.futures import ThreadPoolExecutor as P; assert [*P(2).map(abs, [-1])] == [1]",
     "a process": "import subprocess; subprocess.run(['true'])",
-    "a default format of single numbers": "torch.set_default_dtype(torch.float32)",
     "a default format of double numbers": "torch.set_default_dtype(torch.float64)",
-    "no gradients": "torch.set_grad_enabled(False)",
-    "two threads of torch": "torch.set_num_threads(2)",
     "the same again, in torch": "torch.use_deterministic_algorithms(True)",
     "errors of NumPy that raise": "np.seterr(all='raise')",
-    "how NumPy prints": "np.set_printoptions(precision=2)",
     "a plot": "import matplotlib; matplotlib.use('Agg'); import matplotlib.pyplot as plt; plt.plot([1]); plt.close()",
     "another print": "import builtins; builtins.print = lambda *a, **k: None",
     "dice": "import random; random.seed(3); np.random.seed(1); torch.manual_seed(2)",
-    "dice thrown": "np.random.normal(size=3)",
-    "recursion": "import sys; sys.setrecursionlimit(5000)",
-    "a locale": "import locale; locale.setlocale(locale.LC_ALL, 'C')",
-    "a cache": "import functools; assert functools.lru_cache(None)(abs)(-1) == 1",
     "something for the end": "import atexit; atexit.register(print)",
-    "a log": "import logging; logging.basicConfig(level=0); logging.info('odd')",
     "no collection of garbage": "import gc; gc.collect(); gc.disable()",
-    "another folder": "import os, tempfile; os.chdir(tempfile.mkdtemp())",
-    "a variable of the system": "import os; os.environ['ODD'] = '1'",
     "a signal": "import signal; signal.signal(signal.SIGINT, signal.SIG_DFL)",
     "a patch that ends": "from unittest import mock; patch = mock.patch('os.getcwd'); patch.start(); patch.stop()",
-    "an event loop": "import asyncio; asyncio.run(asyncio.sleep(0))",
-    "text that is run": "exec('a = 1')",
     "imports of much": "import sqlite3, unittest.mock, json, http.client",
-    "more of NumPy": "import numpy.ma, numpy.polynomial, torch.fft, torch.nn.utils",
     "a name added to NumPy": "np.mine = 3",
     "old names of NumPy": "np.bool, np.int, np.float, np.object = bool, int, float, object",
     "no warnings": "import warnings; warnings.warn = lambda *a, **k: None",
     "an array that is another class": "x_TD = x_TD.view(type('Mine', (np.ndarray,), {}))",
-    "what somebody looks at": "import inspect, traceback; inspect.stack(0); traceback.format_stack()",
 }
 BEFORE = {
     "a default format, before": "torch.set_default_dtype(torch.float64)",
-    "errors of NumPy, before": "np.seterr(all='raise')",
     "a print of its own": "def print(*a): pass",
-    "a counter": "NUMBER = 0\ndef more():\n    global NUMBER\n    NUMBER += 1\nmore()",
     "a class of data": "import dataclasses\n@dataclasses.dataclass\nclass Pair:\n    a: 'int' = 1\nPAIR = Pair()",
     "a generator": "rows = (row for row in [1, 2])\nnext(rows)",
-    "a list of functions": "REGISTRY = {}\ndef register(f):\n    REGISTRY[f.__name__] = f\n    return f\n",
 }
 ODD = {name: RIGHT.format(before="", inside=code) for name, code in INSIDE.items()}
 ODD |= {name: RIGHT.format(before=code, inside="pass") for name, code in BEFORE.items()}
 
 
-def of_grade(text):
-    task = {"exercise": "05.1", "cells": [text], "name": "ada", "seed": 1, "held_out": None}
-    return judge({"05.1": load_exercise("05.1")}, 10, task)
-
-
-def test_forty_honest_answers_that_do_something_odd_are_right_in_grade(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)  # some of them leave a file
-    found = {
-        name: in_child(lambda text=text: of_grade(text), Limits(seconds=20))
-        for name, text in ODD.items()
-    }
-    wrong = {
-        name: ended
-        for name, ended in found.items()
-        if (ended.message or {}).get("status") != "right"
-    }
-    assert wrong == {} and len(found) >= 40
-
-
-def test_they_are_right_in_check(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)  # some of them leave a file
-
-    def status(text):
-        names = {}
-        exec(text, names)
-        return verdict.judge(load_exercise("05.1"), names["to_chunks"]).status
-
-    said = {
-        name: in_child(lambda text=text: status(text), Limits(seconds=20)).message
-        for name, text in ODD.items()
-    }
-    assert {name: status for name, status in said.items() if status != "right"} == {}
+@pytest.mark.parametrize("name", ODD)
+def test_an_honest_answer_that_does_something_odd_is_right(name, tmp_path):
+    """In grade; check asks the same judge, and looks for no change."""
+    assert judged(tmp_path, ODD[name])["status"] == "right"
 
 
 CHANGED = {
@@ -139,18 +85,16 @@ CHANGED = {
 @pytest.mark.parametrize("name", CHANGED)
 def test_a_changed_checker_is_seen(name):
     def seen():
-        names, before = {"np": np}, Fingerprint(load_exercise("05.1"))
+        names = {"np": np}
+        before = Fingerprint(load_exercise("05.1"))
         exec(f"import torch\ndef change():\n    {CHANGED[name]}\n", names)
         names["change"]()
         return before.changed()
 
-    assert in_child(seen, Limits(seconds=20)).message, os.getpid()
+    assert in_child(seen, Limits(seconds=20)).message
 
 
 def test_nothing_is_seen_where_nothing_changed():
-    def seen():
-        before = Fingerprint(load_exercise("05.1"))
-        verdict.judge(load_exercise("05.1"), lambda x_TD, C: x_TD)
-        return str(before.changed())
-
-    assert in_child(seen, Limits(seconds=20)).message == "None"
+    before = Fingerprint(load_exercise("05.1"))
+    verdict.judge(load_exercise("05.1"), lambda x_TD, C: x_TD)
+    assert before.changed() is None

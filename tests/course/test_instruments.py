@@ -11,8 +11,6 @@ import torch
 
 from flash_course.checks.instruments import Held, loops, megabytes
 
-pytestmark = pytest.mark.quick
-
 
 def append_rows(x):
     rows = []
@@ -72,10 +70,6 @@ def test_who_does_not_bear_to_be_watched_is_seen_by_lines():
 
     assert not loops(picky, [np.ones(8)], [np.ones(80)])
     assert loops(lambda x: [picky(row) for row in x], [np.ones((8, 2))], [np.ones((80, 2))])
-
-
-def test_numpys_own_loop_over_entries_counts():
-    assert loops(np.vectorize(abs), [np.ones(8)], [np.ones(80)])
 
 
 @pytest.mark.parametrize("make", [np.ones, torch.ones])

@@ -37,16 +37,12 @@ def test_what_is_translated_is_said_and_the_rest_in_english(french, tmp_path, ca
     path.write_text(source(solved=False), encoding="utf-8")
     assert run("grade", path, "--out", tmp_path / "out") == 0
     page = (tmp_path / "out" / "feedback" / "ada.md").read_text(encoding="utf-8")
-    assert (
-        "## 05.1 découper: pas commencé, 0 points sur 10\n" in page
-        and "## 05.2 earlier_chunks: pas commencé" in page
-    )
-    assert texts.say("05.1", "front") == "Rempli devant." and texts.say(
-        "05.1", "strided"
-    ).startswith("Chunk 0 holds")
+    assert "## 05.1 découper: pas commencé, 0 points sur 10\n" in page
+    assert "## 05.2 earlier_chunks: pas commencé" in page
+    assert texts.say("05.1", "front") == "Rempli devant."
+    assert texts.say("05.1", "strided").startswith("Chunk 0 holds")
 
 
-@pytest.mark.quick
 def test_another_language_is_another_result(french, monkeypatch):
     """A result holds sentences: one in French is none for a class in English."""
     keys = [state_of("05", 1, None, None)]
@@ -57,36 +53,24 @@ def test_another_language_is_another_result(french, monkeypatch):
     assert len({*keys}) == 3
 
 
-@pytest.mark.quick
 def test_a_general_sentence_that_was_changed_is_another_result(tmp_path, monkeypatch):
     for part in ("checks", "grading"):
         shutil.copytree(grade.COURSE / part, tmp_path / part)
     monkeypatch.setattr(grade, "COURSE", tmp_path)
     before = grade.state_of("05", 1, None, None)
     general = tmp_path / "checks" / "sets" / "general.toml"
-    general.write_text(
-        general.read_text(encoding="utf-8").replace("write `assert`", "use `assert`"),
-        encoding="utf-8",
-    )
+    said = general.read_text(encoding="utf-8")
+    general.write_text(said.replace("write `assert`", "use `assert`"), encoding="utf-8")
     assert grade.state_of("05", 1, None, None) != before
 
 
-@pytest.mark.quick
 @pytest.mark.parametrize(
     "name, text, said",
     [
-        (
-            "general.toml",
-            'points = "{obtenus} sur {of}"',
-            r"'points' has {obtenus}, expected no words in braces but {got}",
-        ),
+        ("general.toml", 'points = "{obtenus}"', "'points' has {obtenus}, expected no words in"),
         ("general.toml", 'correct = "juste"', "'correct' is nothing that the course says"),
         ("general.toml", 'right = juste"', r"general.toml cannot be read: Invalid value"),
-        (
-            "set_05.toml",
-            '["05.1".wrong]\nfrnt = ["Rempli"]',
-            "'05.1 wrong frnt' is nothing that the course says",
-        ),
+        ("set_05.toml", '["05.1".wrong]\nfrnt = ["Rempli"]', "'05.1 wrong frnt' is nothing that"),
         ("set_05.toml", '["05.9"]\ntitle = "x"', "'05.9' is nothing that the course says"),
         ("set_12.toml", "", "the course has no set_12.toml. Expected general.toml"),
     ],
@@ -99,7 +83,6 @@ def test_a_slip_in_a_translation_is_one_line(french, name, text, said, tmp_path)
         graded(tmp_path, source(solved=False))
 
 
-@pytest.mark.quick
 def test_a_folder_that_is_not_there_is_said_in_check_and_in_grade(french, tmp_path, monkeypatch):
     monkeypatch.setenv("FLASH_COURSE_TEXTS", str(tmp_path / "freench"))
     with pytest.raises(ValueError, match=r"there is no folder .*freench"):

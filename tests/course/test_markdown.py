@@ -8,142 +8,57 @@ import pytest
 from markdown_it import MarkdownIt
 from marks import needs_solutions
 from nbconvert.filters.markdown_mistune import markdown2html_mistune
-from submissions import SOON, forks, source
+from submissions import SOON, forks
 
 from flash_course.checks.exercise import load_set
 from flash_course.grading import markdown, reports
 from flash_course.grading.grade import Pool, grade
 
-PIECES = [
-    "\\",
-    "`",
-    "``",
-    "```",
-    "*",
-    "**",
-    "_",
-    "__",
-    "[",
-    "](",
-    "]",
-    "!",
-    "<",
-    "<b>",
-    ">",
-    "#",
-    "# ",
-    "## ",
-    "- ",
-    "---",
-    "+ ",
-    "===",
-    "==",
-    "++",
-    "1. ",
-    "2) ",
-    "1234. ",
-    "|",
-    "|-|",
-    "~~",
-    "~~~",
-    "&",
-    "&amp;",
-    "&lt;",
-    "&#60;",
-    "&copy;",
-    "http://x.de",
-    "www.x.de",
-    "https://",
-    "a@b.de",
-    "$",
-    "$$",
-    "$x$",
-    "\\(",
-    "\\[",
-    "<!--",
-    "-->",
-    "<?",
-    "<![CDATA[",
-    "[a]: b",
-    "[^1]: x",
-    ":smile:",
-    "::: x",
-    ".. image:: x",
-    "^",
-    "{",
-    "}",
-    "{.a}",
-    "[x] ",
-    "%",
-    "x_y",
-    "_x_",
-    "'",
-    '"',
-    "</li>",
-    "</h1>",
-    "<img src=x onerror=alert(1)>",
-    "<a href=javascript:1>",
-    "javascript:alert(1)",
-    "é",
-    "漢",
-    "word",
-    "a",
-    "1",
-    " ",
-    "    ",
-    "\t",
-    "\n",
-    "\n\n",
-    "\r\n",
-    "\u00a0",
-    "\u2028",
-]
-WHOLE = [
-    "\\<img src=x onerror=alert(1)>",
-    "\\\\<b>",
-    "[r]",
-    "# 05.1: right",
-    "> quoted",
-    "![x](http://x.de/a.png)",
-    "<http://x.de>",
-    "`<b>`",
-    "``a`b``",
-    "a\n===",
-    "a\n---",
-    "| a |\n|---|\n| b |",
-    "[a]: http://x.de\n[a]",
-    "***",
-    "___",
-    "    indented",
-    "1.",
-    "- [ ] a",
-    "&lt;b&gt;",
-    "\\&lt;",
-    "$\\href{javascript:1}{a}$",
-    "_a_b_ __c__",
-    "no_such_name is x**2 - 3*y < 4 and a[0] != b",
-    "ada_lovelace_05",
-]
-PLUGINS = [
-    "abbr",
-    "def_list",
-    "footnotes",
-    "insert",
-    "mark",
-    "math",
-    "ruby",
-    "spoiler",
-    "strikethrough",
-    "subscript",
-    "superscript",
-    "table",
-    "task_lists",
-    "url",
-]
+# pieces of markup; · is a blank
+WORDS = r"""
+\ ` `` ``` * ** _ __ [ ]( ] ! < <b> > # --- === == ++ | |-| ~~ ~~~ & &amp; &lt; &#60; &copy;
+http://x.de www.x.de https:// a@b.de $ $$ $x$ \( \[ <!-- --> <? <![CDATA[ :smile: ^ { } {.a} %
+x_y _x_ ' " </li> </h1> javascript:alert(1) é 漢 word a 1 #· ##· -· +· 1.· 2)· 1234.· [a]:·b
+[^1]:·x :::·x ..·image::·x [x]· <img·src=x·onerror=alert(1)> <a·href=javascript:1>
+"""
+PIECES = [word.replace("·", " ") for word in WORDS.split()]
+PIECES += [" ", "    ", "\t", "\n", "\n\n", "\r\n", "\xa0", "\u2028"]
+# what may stand in a text as a whole; ↵ is a new line
+LINES = r"""
+\<img src=x onerror=alert(1)>
+\\<b>
+[r]
+# 05.1: right
+> quoted
+![x](http://x.de/a.png)
+<http://x.de>
+`<b>`
+``a`b``
+***
+___
+    indented
+1.
+- [ ] a
+&lt;b&gt;
+\&lt;
+$\href{javascript:1}{a}$
+_a_b_ __c__
+no_such_name is x**2 - 3*y < 4 and a[0] != b
+ada_lovelace_05
+a↵===
+a↵---
+| a |↵|---|↵| b |
+[a]: http://x.de↵[a]
+"""
+WHOLE = [line.replace("↵", "\n") for line in LINES.splitlines() if line]
+PLUGINS = """
+abbr def_list footnotes insert mark math ruby spoiler strikethrough subscript superscript table
+task_lists url
+"""
 RENDERERS = {
     "commonmark": MarkdownIt("commonmark", {"html": True}).render,
     "tables": MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"]).render,
-    "mistune": mistune.create_markdown(escape=False, plugins=PLUGINS),
+    "mistune": mistune.create_markdown(escape=False, plugins=PLUGINS.split()),
     "nbconvert": markdown2html_mistune,
 }
 
@@ -153,7 +68,8 @@ class Seen(HTMLParser):
 
     def __init__(self, html):
         super().__init__()
-        self.tags, self.texts = [], []
+        self.tags = []
+        self.texts = []
         self.feed(html)
         self.close()
 
@@ -187,7 +103,6 @@ def hostile(count=250):
     return [said for said in [*PIECES, *WHOLE, *drawn] if said.strip()]
 
 
-@pytest.mark.quick
 @pytest.mark.parametrize("renderer", RENDERERS)
 def test_a_text_is_no_markup_and_is_shown_as_it_was_written(renderer):
     render = RENDERERS[renderer]
@@ -198,7 +113,8 @@ def test_a_text_is_no_markup_and_is_shown_as_it_was_written(renderer):
 
     skeleton = Seen(render(page("word"))).tags
     for said in hostile():
-        seen, given = Seen(render(page(said))), words(said)
+        seen = Seen(render(page(said)))
+        given = words(said)
         assert seen.tags == skeleton, (said, page(said))
         assert seen.text == words(f"{given}: not read {given} b 05.1 a: {given} {given}"), (
             said,
@@ -208,28 +124,13 @@ def test_a_text_is_no_markup_and_is_shown_as_it_was_written(renderer):
 
 def result_with(said):
     """What is stored of somebody who has written one text wherever a student can."""
-    names = [*load_set("05")]
-    row = {
-        "status": "wrong",
-        "points": 0,
-        "of": 10,
-        "student": said,
-        "said": [said],
-        "notes": [f"own {said}"],
-    }
-    rows = {names[0]: row, names[1]: row | {"notes": [f"own {said}", said]}, names[5]: row}
-    return {
-        "name": said,
-        "set": "05",
-        "points": 0,
-        "of": 100,
-        "student": said,
-        "notes": [said],
-        "exercises": rows,
-    }
+    first, second, third = [*load_set("05")][:3]
+    row = dict(status="wrong", points=0, of=10, student=said, said=[said], notes=[f"own {said}"])
+    rows = {first: row, second: row | {"notes": [f"own {said}", said]}, third: row}
+    result = dict(name=said, set="05", points=0, of=100, student=said, notes=[said])
+    return result | {"exercises": rows}
 
 
-@pytest.mark.quick
 @pytest.mark.parametrize("renderer", RENDERERS)
 def test_nothing_that_a_student_writes_changes_the_form_of_their_page(renderer):
     render = RENDERERS[renderer]
@@ -238,7 +139,6 @@ def test_nothing_that_a_student_writes_changes_the_form_of_their_page(renderer):
         assert Seen(render(reports.page(result_with(said)))).tags == skeleton, said
 
 
-@pytest.mark.quick
 def test_a_text_can_be_read_without_a_renderer():
     plain = (
         "ModuleNotFoundError: No module named 'no_such_name' (in line 3 of a-b.py, 2.5 or 1,000)"
@@ -246,7 +146,6 @@ def test_a_text_can_be_read_without_a_renderer():
     assert markdown.text(plain) == plain
 
 
-@pytest.mark.quick
 def test_code_in_a_sentence_of_the_courses_own_is_shown_as_code():
     said = "Use `x[:, None] <= y` and **not** `a_b`: <i> is 3 * 4"
     seen = Seen(RENDERERS["commonmark"](markdown.course_text(said)))
@@ -259,16 +158,17 @@ def test_code_in_a_sentence_of_the_courses_own_is_shown_as_code():
 def test_no_student_writes_markup_on_a_page_by_way_of_a_submission(tmp_path):
     """By the file's name, STUDENT, an exception's class and words, a cell that cannot be read, a note."""
     odd = "\\\\<img src=x onerror=alert(1)> ![a](http://x.de) [r] `<b>` \\n# 05.1: right \\u202e"
-    text = source() + (
+    text = (
         f"\n# %%\n[r]: http://x.de = <img src=x>\n# %%\nimport none # <b>\nSTUDENT = '{odd}'\n"
         f"def to_chunks(x_TD, C):\n    raise type('[r] **a** <b>', (Exception,), {{}})('{odd}')\n"
+        "check('05.1', to_chunks)\n"
     )
     path = tmp_path / "# [a](b) <img src=x>.py"
     path.write_text(text, encoding="utf-8")
     (result,) = grade([path], tmp_path / "out", limits=SOON, quiet=True, pool=Pool(), mode="none")
     page = reports.page(result)
     assert result["exercises"]["05.1"]["said"][-1].startswith("in the case") and "<img" in page
-    plain = reports.page(pages_without(result))
+    plain = reports.page(without_texts(result))
     for render in RENDERERS.values():
         seen = Seen(render(page))
         assert seen.tags == Seen(render(plain)).tags
@@ -277,9 +177,14 @@ def test_no_student_writes_markup_on_a_page_by_way_of_a_submission(tmp_path):
         )
 
 
-def pages_without(result):
-    """The same result with a word in the place of each text."""
+def without_texts(result):
+    """The same result with a word of its own in the place of each text."""
+    words = {}
     rows = {}
+
+    def word_for(texts):
+        return [words.setdefault(text, f"word {len(words)}") for text in texts]
+
     for name, row in result["exercises"].items():
-        rows[name] = row | {kind: ["word"] * len(row[kind]) for kind in ("said", "notes")}
-    return result | {"name": "word", "notes": ["word"] * len(result["notes"]), "exercises": rows}
+        rows[name] = row | {kind: word_for(row[kind]) for kind in ("said", "notes")}
+    return result | {"name": "word", "notes": word_for(result["notes"]), "exercises": rows}

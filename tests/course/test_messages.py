@@ -9,30 +9,17 @@ from flash_course.grading.child import message_in
 from flash_course.grading.messages import row_of
 from flash_tutorial.shown import clean
 
+pytestmark = pytest.mark.quick
 EXERCISE = exercise([])
 PARTS = {"small": True, "large": False}
-GOOD = {
-    "status": "wrong",
-    "parts": PARTS,
-    "text": None,
-    "student": "me",
-    "said": ["no"],
-    "notes": [],
-}
+GOOD = dict(status="wrong", parts=PARTS, text=None, student="me", said=["no"], notes=[])
 
 
-@pytest.mark.quick
 def test_points_are_those_of_the_parts_that_passed():
     assert row_of(EXERCISE, GOOD)["points"] == 4
     right = GOOD | {"status": "right", "parts": {"small": True, "large": True}}
-    assert row_of(EXERCISE, right) == {
-        "status": "right",
-        "points": 10,
-        "of": 10,
-        "said": ["no"],
-        "notes": [],
-        "student": "me",
-    }
+    row = row_of(EXERCISE, right)
+    assert (row["status"], row["points"], row["of"]) == ("right", 10, 10)
 
 
 BAD = {
@@ -55,31 +42,22 @@ BAD = {
 }
 
 
-@pytest.mark.quick
 @pytest.mark.parametrize("name", BAD)
 def test_what_is_no_verdict_costs_the_exercise(name):
     row = row_of(EXERCISE, BAD[name])
-    assert row["points"] == 0 and row["said"] == [
-        "What came back from it is no verdict. Nothing was counted for this exercise."
-    ]
+    assert row["points"] == 0 and "is no verdict" in row["said"][0]
 
 
-@pytest.mark.quick
-@pytest.mark.parametrize(
-    "data", [b"", b"{", b'{"a": NaN}', b"[Infinity]", b"[" * 100_000, b"\xff\xfe", b"9" * 5000]
-)
-def test_what_is_no_json_is_no_message(data):
-    assert message_in(b"key" + data, b"key") is None
+GARBAGE = [b"", b"{", b'{"a": NaN}', b"[Infinity]", b"[" * 100_000, b"\xff\xfe", b"9" * 5000]
 
 
-@pytest.mark.quick
-def test_a_message_without_its_key_is_none():
-    assert message_in(json.dumps(GOOD).encode(), b"key") is None
-    assert message_in(b"yek" + json.dumps(GOOD).encode(), b"key") is None
-    assert message_in(b"key" + json.dumps(GOOD).encode(), b"key") == GOOD
+def test_a_message_without_its_key_or_that_is_no_json_is_none():
+    said = json.dumps(GOOD).encode()
+    assert message_in(b"key" + said, b"key") == GOOD
+    for data in (said, b"yek" + said, *(b"key" + raw for raw in GARBAGE)):
+        assert message_in(data, b"key") is None
 
 
-@pytest.mark.quick
 def test_texts_can_be_written_shown_and_do_not_turn_into_something_else():
     odd = "a\ud800b\x1b[2Jc\r\n# Heading\x00\u202e"
     shown = clean(odd)
@@ -93,7 +71,6 @@ def test_texts_can_be_written_shown_and_do_not_turn_into_something_else():
     assert json.dumps(row_of(EXERCISE, GOOD | {"said": [odd]})).encode()
 
 
-@pytest.mark.quick
 @pytest.mark.parametrize(
     "lines", [["y" * 10**5], ["y" * 100] * 500, ["y"] * 5000, [*"abc", "y" * 10**5]]
 )
@@ -106,7 +83,6 @@ def test_what_comes_back_is_no_more_than_a_few_lines(lines):
     assert row["said"][0].startswith(lines[0][:700])
 
 
-@pytest.mark.quick
 def test_a_text_is_for_a_person_and_has_no_points_of_its_own():
     text = exercise([], kind="explain", parts={"text": 10})
     message = GOOD | {"status": "right", "parts": {"text": True}, "text": "Because.\nAnd \ud800"}

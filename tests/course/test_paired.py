@@ -4,8 +4,6 @@ import pytest
 
 from flash_course.bench.paired import best_rate, difference, scores
 
-pytestmark = pytest.mark.quick
-
 
 def run(model, rate, seed, bits):
     return dict(model=model, learning_rate=rate, seed=seed, bits_per_byte=bits)

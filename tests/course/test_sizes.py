@@ -8,19 +8,13 @@ import inspect
 import numpy as np
 import pytest
 import torch
+from test_exercises import CODE, by_exercise
 
-from flash_course.checks.exercise import load_set, there
 from flash_course.checks.sets import set_07, set_09, set_11
 from flash_course.checks.sets.tiny_run import Run
 from flash_course.checks.sizes import chunked, grown
 from flash_course.checks.verdict import judge
 
-CODE = [
-    e
-    for number in there()
-    for e in load_set(number).values()
-    if e.kind not in ("predict", "explain", "prove")
-]
 ALIKE = {  # exercise: parts that have no sizes, such as words, or whose sizes only make an object
     "01.5": ["properties"],
     "03.1": ["toeplitz: no loop"],
@@ -32,13 +26,8 @@ ALIKE = {  # exercise: parts that have no sizes, such as words, or whose sizes o
 }
 
 
-SILENT = (
-    set_07.training_step,
-    set_07.save,
-    set_09.save_state,
-    set_11.launch_local,
-    set_11.launch_gated,
-)
+SILENT = {set_07.training_step, set_07.save, set_09.save_state}
+SILENT |= {set_11.launch_local, set_11.launch_gated}
 
 
 def shape_of(value):
@@ -49,13 +38,9 @@ def shape_of(value):
         return tuple(map(shape_of, value))
     if dataclasses.is_dataclass(value) or isinstance(value, Run):
         return shape_of(vars(value))
-    return (
-        tuple(value.shape)
-        if hasattr(value, "shape")
-        else value
-        if isinstance(value, int | float | str)
-        else None
-    )
+    if hasattr(value, "shape"):
+        return tuple(value.shape)
+    return value if isinstance(value, int | float | str) else None
 
 
 def zeros_like(value):
@@ -98,26 +83,21 @@ def knowing(exercise, seen, learns):
     return knows_sizes(right, seen, learns)
 
 
-@pytest.mark.parametrize("exercise", CODE, ids=lambda exercise: exercise.id)
-@pytest.mark.parametrize("seed", [1, 2])
-def test_who_knows_the_sizes_of_one_seed_has_none_of_another(exercise, seed):
-    # the set's own answer runs, wrapped
-    seen, exercise = (
-        set(),
-        dataclasses.replace(exercise, shut=None),
-    )
+SIZED = [name for name, exercise in CODE.items() if exercise.kind != "prove"]
+
+
+@pytest.mark.parametrize("name", by_exercise(SIZED))
+def test_who_knows_the_sizes_of_one_seed_has_none_of_another(name, seed=1):
+    seen = set()
+    exercise = dataclasses.replace(CODE[name], shut=None)  # its own answer runs, wrapped
     verdict = judge(exercise, knowing(exercise, seen, learns=True), kept=True)
     assert verdict.status == "right", verdict
     verdict = judge(exercise, knowing(exercise, seen, learns=False), seed=seed, kept=True)
-    left = [
-        part
-        for part, points in verdict.by_part.items()
-        if points and part not in ALIKE.get(exercise.id, ())
-    ]
-    assert not left, f"{exercise.id}, seed {seed}: the sizes of {left} are those of seed 0"
+    earned = {part for part, points in verdict.by_part.items() if points}
+    left = earned - {*ALIKE.get(exercise.id, ())}
+    assert not left, f"{exercise.id}: the sizes of {left} are those of seed 0"
 
 
-@pytest.mark.quick
 def test_sizes_grow_and_keep_their_kind():
     rng = np.random.default_rng(0)
     for _ in range(200):

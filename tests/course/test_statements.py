@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from marks import needs_solutions
-from submissions import FULL, forks, graded, points, source
+from submissions import forks, graded, judged, points, source
 
 import flash_course
 from flash_course.grading.child import Limits, in_child
@@ -16,12 +16,17 @@ pytestmark = forks
 
 
 @needs_solutions
-def test_code_outside_functions_is_not_run_again(tmp_path):
-    text = (
-        source()
-        + "\n\n# %%\nimport time\ntime.sleep(100)\nmodel = time.sleep(100)\n%matplotlib inline\n!rm -rf x\n"
-    )
-    assert graded(tmp_path, text)["points"] == FULL
+@pytest.mark.parametrize(
+    "more",
+    [
+        "import time\ntime.sleep(100)\nmodel = time.sleep(100)\n%matplotlib inline\n!rm -rf x",
+        # an answer that the student's own function computes is run for its exercise
+        "import time\ndef same(x):\n    return x\ndef slow():\n    time.sleep(100)\n"
+        "model = slow()\nkept, to_chunks = to_chunks, None\nto_chunks = same(kept)",
+    ],
+)
+def test_code_that_the_answer_does_not_need_is_not_run_again(more, tmp_path):
+    assert judged(tmp_path, f"{source()}\n\n# %%\n{more}\n")["status"] == "right"
 
 
 @needs_solutions
@@ -33,29 +38,14 @@ def test_a_cell_that_cannot_be_read_costs_what_is_in_it(tmp_path):
 
 
 @needs_solutions
-def test_an_import_that_fails_is_said_and_the_rest_counts(tmp_path):
-    result = graded(tmp_path, source() + "\n\n# %%\nimport no_such_package\n")
-    assert result["points"] == FULL
-    assert (
-        "ModuleNotFoundError: No module named 'no_such_package'"
-        in result["exercises"]["05.1"]["notes"][0]
-    )
-
-
-@needs_solutions
-def test_an_answer_that_the_students_own_function_computes_is_run_for_its_exercise(tmp_path):
-    text = source() + (
-        "\n\n# %%\nimport time\n\ndef same(x):\n    return x\n\ndef slow():\n    time.sleep(100)\n\nmodel = slow()\n"
-        "kept, answer_05_6 = answer_05_6, None\nanswer_05_6 = same(kept)\nto_chunks = same(to_chunks)\n"
-    )
-    assert graded(tmp_path, text)["points"] == FULL
-
-
-@needs_solutions
-def test_a_name_that_is_missing_is_said(tmp_path):
-    result = graded(tmp_path, source().replace("def earlier_chunks(", "def somewhere_else("))
-    assert result["exercises"]["05.2"]["notes"] == ["earlier_chunks is not defined."]
-    assert result["exercises"]["05.1"]["notes"] == []
+def test_an_import_that_fails_and_a_name_that_is_missing_are_said(tmp_path):
+    found = judged(tmp_path, source() + "\n\n# %%\nimport no_such_package\n")
+    assert found["status"] == "right"
+    assert "ModuleNotFoundError: No module named 'no_such_package'" in found["notes"][0]
+    text = source().replace("def earlier_chunks(", "def somewhere_else(")
+    found = judged(tmp_path, text, "05.2")
+    assert found["status"] == "not attempted"
+    assert found["notes"] == ["earlier_chunks is not defined."]
 
 
 CUT = "np.concatenate([x, np.zeros((-len(x) % C, x.shape[1]))]).reshape(-1, C, x.shape[1])"
@@ -138,24 +128,20 @@ AS_IN_A_NOTEBOOK = {
 
 
 def to_chunks_of(code):
-    names, notes = Statements(
-        ["import numpy as np", code, "check('05.1', to_chunks)\nprint(to_chunks)"], "a"
-    ).run(["to_chunks"])
-    return (
-        names["to_chunks"](np.arange(10.0).reshape(5, 2), 3).tolist()
-        if "to_chunks" in names
-        else None
-    ), notes
+    """What the answer of a notebook gives, and what is noted."""
+    cells = ["import numpy as np", code, "check('05.1', to_chunks)\nprint(to_chunks)"]
+    names, notes = Statements(cells, "a").run(["to_chunks"])
+    if "to_chunks" not in names:
+        return None, notes
+    return names["to_chunks"](np.arange(10.0).reshape(5, 2), 3).tolist(), notes
 
 
-@pytest.mark.quick
 @pytest.mark.parametrize("name", AS_IN_A_NOTEBOOK)
 def test_what_an_answer_depends_on_runs_as_it_did_for_check(name):
     ended = in_child(lambda: to_chunks_of(AS_IN_A_NOTEBOOK[name]), Limits())
     assert ended.message == [[[[0, 1], [2, 3], [4, 5]], [[6, 7], [8, 9], [0, 0]]], []], ended
 
 
-@pytest.mark.quick
 @pytest.mark.parametrize(
     "first",
     ["%%script bash", "%%writefile mine.py", "%%bash", "%%html", "%%javascript", "%%timeit"],
@@ -164,7 +150,6 @@ def test_a_cell_for_another_program_is_no_code(first):
     assert Statements([f"{first}\nto_chunks = 3"], "a").all == []
 
 
-@pytest.mark.quick
 def test_plots_training_and_checks_do_not_run():
     code = (
         "def f(x):\n    return x\ndef train(steps):\n    raise SystemExit\ncheck('05.1', f)\nplt.plot(f(1))\n"
@@ -174,25 +159,20 @@ def test_plots_training_and_checks_do_not_run():
     assert [one.tree.name for one in needed] == ["f", "train"]
 
 
-@pytest.mark.quick
 def test_what_failed_on_the_way_to_a_missing_name_is_said():
     found = in_child(lambda: to_chunks_of("exec('to_chunks = 1 / 0')"), Limits())
     assert found.message == [None, ["line 1 of code cell 2: ZeroDivisionError: division by zero"]]
 
 
-@pytest.mark.quick
 def test_what_ends_a_cell_ends_no_notebook():
     code = (
         f"import sys\nexec('AXIS = 1')\nif AXIS:\n    sys.exit()\nraise SystemExit\n{cut('AXIS')}"
     )
     value, notes = in_child(lambda: to_chunks_of(code), Limits()).message
-    assert value is not None and [note.partition(":")[0] for note in notes] == [
-        "line 3 of code cell 2",
-        "line 5 of code cell 2",
-    ]
+    lines = [note.partition(":")[0] for note in notes]
+    assert value is not None and lines == ["line 3 of code cell 2", "line 5 of code cell 2"]
 
 
-@pytest.mark.quick
 def test_what_lasts_too_long_is_left_where_a_name_is_missing():
     code = "import time\nexec('to_chunks = lambda x, C: np.ones(1)')\ntime.sleep(60)\nwhile True:\n    pass"
     statements = Statements(["import numpy as np", code], "a")
@@ -207,7 +187,6 @@ def counted(code):
     return [Path("log").read_text(), "to_chunks" in names]
 
 
-@pytest.mark.quick
 def test_where_a_name_is_missing_all_statements_run_once_in_new_names(tmp_path):
     code = (
         "def count(what):\n    with open(LOG, 'a') as file:\n        file.write(what)\nSEEN = []\n"
@@ -217,7 +196,6 @@ def test_where_a_name_is_missing_all_statements_run_once_in_new_names(tmp_path):
     assert in_child(lambda: counted(code), Limits(), str(tmp_path)).message == ["abb", True]
 
 
-@pytest.mark.quick
 def test_nothing_is_checked_stored_or_shown_where_all_statements_run(tmp_path, monkeypatch):
     monkeypatch.setenv("FLASH_TUTORIAL_PROGRESS", str(tmp_path / "progress.json"))
     code = (
@@ -230,7 +208,6 @@ def test_nothing_is_checked_stored_or_shown_where_all_statements_run(tmp_path, m
     assert flash_course.check.__name__ == "check"
 
 
-@pytest.mark.quick
 def test_a_pool_without_what_its_cases_do_not_need():
     text = "import numpy as np\ndef right(x):\n    return x\nRIGHT = {'a': right}\ndef size(rng):\n    return 3\n"
     text += "def held_out(rng):\n    return {'05.1': [size(rng)]}\n"

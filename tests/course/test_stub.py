@@ -65,14 +65,6 @@ def other_words(x):
     raise NotImplementedError("later")
 
 
-def of_a_library(x):
-    class Base:
-        def go(self):
-            raise NotImplementedError
-
-    return Base().go() if np.ndim(x) else 2 * x
-
-
 @pytest.mark.parametrize(
     "answer", [stub, begun, ellipsis, passes, None, ..., "", {"a": None}, Stub]
 )
@@ -80,19 +72,18 @@ def test_a_stub_is_not_attempted(answer):
     assert judge(exercise(CASES), answer).status == "not attempted"
 
 
-@pytest.mark.parametrize("answer", [half, half_with_the_stubs_words, of_a_library])
-def test_an_error_of_that_kind_elsewhere_is_an_error_like_any_other(answer):
+@pytest.mark.parametrize(
+    "answer, points", [(half, 4), (half_with_the_stubs_words, 4), (other_words, 0)]
+)
+def test_an_error_of_that_kind_elsewhere_is_an_error_like_any_other(answer, points):
     verdict = judge(exercise(CASES), answer)
-    assert (verdict.status, verdict.points) == ("raises", 4) and "NotImplementedError: " in str(
-        verdict
-    )
+    assert (verdict.status, verdict.points) == ("raises", points)
+    assert "NotImplementedError: " in str(verdict)
 
 
 def test_what_does_something_is_no_stub():
-    assert judge(exercise(CASES), other_words).status == "raises"
-    assert not any(
-        map(is_stub, (half, other_words, Begun, np.sum, 3, lambda x: None, type("Empty", (), {})))
-    )
+    for thing in (half, Begun, np.sum, 3, lambda x: None, type("Empty", (), {})):
+        assert not is_stub(thing)
 
 
 def test_one_of_two_names_may_stay_a_stub():
@@ -103,10 +94,7 @@ def test_one_of_two_names_may_stay_a_stub():
         right={"double": lambda x: 2 * x, "half": lambda x: x / 2},
     )
     verdict = judge(two, {"double": lambda x: 2 * x, "half": stub})
-    assert (verdict.status, verdict.points) == (
-        "raises",
-        4,
-    ) and "NotImplementedError: your code here" in str(verdict)
+    assert (verdict.status, verdict.points) == ("raises", 4)
     assert judge(two, {"double": stub, "half": ellipsis}).status == "not attempted"
 
 
@@ -114,19 +102,17 @@ def test_what_a_machine_cannot_run_is_not_attempted_and_says_why():
     def run(answer):
         raise Unable("11.3", "needs Linux")
 
-    verdict = judge(
-        exercise([case_of("two", "small", 2.0), CASES[1].__class__("three", "large", run)]),
-        lambda x: 2 * x,
-    )
+    cases = [case_of("two", "small", 2.0), CASES[1].__class__("three", "large", run)]
+    verdict = judge(exercise(cases), lambda x: 2 * x)
     assert verdict.status == "not attempted" and verdict.lines and verdict.points == 0
 
 
 def test_same_code_looks_at_the_text_only():
-    one, two, three = {}, {}, {}
-    exec(
-        "import torch\ndef f(x):\n    for i in range(3):\n        x = torch.relu(x)\n    return x",
-        one,
-    )
-    exec("def f(x):\n\n    for i in range(3):\n        x = torch.relu(x)\n    return x", two)
-    exec("def f(x):\n    for i in range(4):\n        x = torch.relu(x)\n    return x", three)
-    assert same_code(one["f"], two["f"]) and not same_code(one["f"], three["f"])
+    def made(lines):
+        names = {}
+        exec(f"import torch\ndef f(x):\n{lines}", names)
+        return names["f"]
+
+    loop = "    for i in range(3):\n        x = torch.relu(x)\n    return x"
+    assert same_code(made(loop), made(f"\n{loop}"))
+    assert not same_code(made(loop), made(loop.replace("3", "4")))

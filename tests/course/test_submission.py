@@ -17,15 +17,6 @@ from flash_course.grading.submission import read_file, read_submission
 pytestmark = forks
 
 
-@pytest.mark.quick
-def test_a_py_file_in_another_encoding_is_told_which_one_to_take(tmp_path):
-    path = tmp_path / "ada.py"
-    path.write_bytes('STUDENT = "Jürg"\ncheck("05.1", f)\n'.encode("cp1252"))
-    (said,) = read_submission(path, "ada").notes
-    assert "it is no text in UTF-8. Save it as that" in said and "notebook" not in said
-
-
-@pytest.mark.quick
 @pytest.mark.parametrize(
     "data, said",
     [
@@ -42,29 +33,26 @@ def test_a_file_that_is_no_notebook_is_said(data, said, tmp_path):
     path.write_bytes(data)
     found = read_submission(path, "ada")
     assert said in found.notes[0] and found.number is None
-    (result,) = grade([path], tmp_path / "out", quiet=True, pool=Pool(), mode="none")
+    number = "05" if "it is" in said else None  # no points by --set either
+    (result,) = grade([path], tmp_path / "out", number=number, quiet=True, pool=Pool(), mode="none")
     assert result["points"] == 0 and result["exercises"] == {}
     assert reports.page(result).startswith("# ada: not read")
-    if "it is" in said:  # no points by --set either
-        assert (
-            grade([path], tmp_path / "out", number="05", quiet=True, pool=Pool(), mode="none")[0][
-                "exercises"
-            ]
-            == {}
-        )
 
 
-@pytest.mark.quick
+def test_a_py_file_in_another_encoding_is_told_which_one_to_take(tmp_path):
+    path = tmp_path / "ada.py"
+    path.write_bytes('STUDENT = "Jürg"\ncheck("05.1", f)\n'.encode("cp1252"))
+    (said,) = read_submission(path, "ada").notes
+    assert "it is no text in UTF-8. Save it as that" in said and "notebook" not in said
+
+
 def test_two_files_of_one_name_are_named_and_cost_nobody_else(tmp_path):
     for name in ("a.py", "a.ipynb", "b.py"):
         (tmp_path / name).write_text("x = 1")
     first, second, other = find_submissions([tmp_path]).files
-    assert (
-        {first.name, second.name} == {"a, file 1", "a, file 2"}
-        and other.name == "b"
-        and other.refused is None
-    )
+    assert {first.name, second.name} == {"a, file 1", "a, file 2"}
     assert "a.py has the same name: hand in one file" in first.refused
+    assert (other.name, other.refused) == ("b", None)
 
 
 def test_each_odd_file_has_a_line_and_costs_nobody_else(tmp_path):
@@ -97,11 +85,9 @@ def test_a_file_that_may_not_be_read_is_said(tmp_path):
     assert read_submission(path, "shut").notes == ["the file cannot be read: Permission denied"]
 
 
-@pytest.mark.quick
 def test_a_file_that_is_gone_is_said(tmp_path):
-    assert read_submission(tmp_path / "gone.py", "gone").notes == [
-        "the file cannot be read: No such file or directory"
-    ]
+    (said,) = read_submission(tmp_path / "gone.py", "gone").notes
+    assert said == "the file cannot be read: No such file or directory"
 
 
 def test_reading_takes_its_memory_and_time_in_a_child(tmp_path):
@@ -119,7 +105,6 @@ print(submission.read_submission(Path({str(path)!r}), "ada").notes[0])
     assert done.stdout.startswith("the file cannot be read: MemoryError"), done.stdout + done.stderr
 
 
-@pytest.mark.quick
 def test_names_of_others_beside_the_submissions_are_listed_or_are_junk(tmp_path):
     for name in ("a.py", "notes.pdf", ".DS_Store", "._a.py", ".hidden", "no_ending"):
         (tmp_path / name).write_text("x")
@@ -130,19 +115,13 @@ def test_names_of_others_beside_the_submissions_are_listed_or_are_junk(tmp_path)
     assert [path.name for path in handed.others] == [".hidden", "no_ending", "notes.pdf"]
 
 
-@pytest.mark.quick
 def test_half_a_letter_in_a_name_or_in_student_stops_nothing(tmp_path):
-    cells = [
-        {"cell_type": "code", "source": 'STUDENT = "a\\ud800b"\nx = "\ud800"\ncheck("05.1", 0)'}
-    ]
+    source = 'STUDENT = "a\\ud800b"\nx = "\ud800"\ncheck("05.1", 0)'
     path = tmp_path / "ada.ipynb"
-    path.write_text(json.dumps({"cells": cells}))
+    path.write_text(json.dumps({"cells": [{"cell_type": "code", "source": source}]}))
     out = tmp_path / "out"
     assert run("grade", path, "--out", out) == 0
-    assert (
-        "ada: 0 of 100" not in (out / "results.csv").read_text()
-        and (out / "feedback" / "ada.md").is_file()
-    )
+    assert (out / "results.csv").is_file() and (out / "feedback" / "ada.md").is_file()
 
 
 @pytest.mark.parametrize("mark", ["# %%", "#%%", "# In[3]:", "# In[ ]:"])

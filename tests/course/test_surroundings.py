@@ -6,14 +6,11 @@ import sys
 import warnings
 
 import numpy as np
-import pytest
 import torch
 from small_exercise import exercise
 
 from flash_course.checks.exercise import call
 from flash_course.checks.verdict import judge
-
-pytestmark = pytest.mark.quick
 
 
 def settings():
@@ -49,12 +46,12 @@ def disturbing(x):
     return 2 * x
 
 
+TWO = [call("one", "small", 1.0), call("two", "large", 2.0)]
+
+
 def test_an_answer_leaves_nothing_behind():
     before = settings()
-    assert (
-        judge(exercise([call("one", "small", 1.0), call("two", "large", 2.0)]), disturbing).points
-        == 10
-    )
+    assert judge(exercise(TWO), disturbing).points == 10
     assert settings() == before
 
 
@@ -62,16 +59,9 @@ def test_a_case_does_not_see_what_the_case_before_has_done():
     seen = []
 
     def answer(x):
-        seen.append(
-            (
-                np.geterr()["over"],
-                torch.get_default_dtype(),
-                np.random.rand(),
-                random.random(),
-                float(torch.rand(())),
-            )
-        )
+        dice = (np.random.rand(), random.random(), float(torch.rand(())))
+        seen.append((np.geterr()["over"], torch.get_default_dtype(), *dice))
         return disturbing(x)
 
-    judge(exercise([call("one", "small", 1.0), call("two", "large", 2.0)]), answer)
+    judge(exercise(TWO), answer)
     assert len(seen) == 2 and seen[0] == seen[1]

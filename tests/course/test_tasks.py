@@ -1,14 +1,9 @@
 """The synthetic tasks: their answers are right, unique, and lie where the docstrings say."""
 
-import inspect
-import re
-
 import numpy as np
 import pytest
 
 from flash_course.bench.tasks import IGNORE, induction, mqar, selective_copy
-
-pytestmark = pytest.mark.quick
 
 MQAR = dict(chunk_size=32, pairs=12, keys=40, values=30)
 TASKS = [(mqar, 96, MQAR), (induction, 50, {}), (selective_copy, 60, dict(symbols=9))]
@@ -16,19 +11,19 @@ TASKS = [(mqar, 96, MQAR), (induction, 50, {}), (selective_copy, 60, dict(symbol
 
 @pytest.mark.parametrize("task, length, options", TASKS)
 def test_shapes_and_repeatability(task, length, options):
-    first, again, other = (
-        task(30, length, np.random.default_rng(seed), **options) for seed in (1, 1, 2)
-    )
-    for a, b, c in zip(first, again, other):
-        assert a.shape == (30, length) and a.dtype == np.int64
-        assert np.array_equal(a, b) and not np.array_equal(a, c)
-    assert first[0].min() >= 0
+    drawn = [task(30, length, np.random.default_rng(seed), **options) for seed in (1, 1, 2)]
+    for first, again, other in zip(*drawn):
+        assert first.shape == (30, length) and first.dtype == np.int64
+        assert np.array_equal(first, again) and not np.array_equal(first, other)
+    with pytest.raises(ValueError, match="batch=0: expected an integer"):
+        task(0, length, np.random.default_rng(0), **options)
 
 
 def test_mqar_answers_are_bound_in_the_first_chunk_and_asked_in_later_ones():
     ids, targets = mqar(300, 96, np.random.default_rng(0), **MQAR)
     for row, answers in zip(ids, targets):
-        key, value = row[:24:2], row[1:24:2]
+        key = row[:24:2]
+        value = row[1:24:2]
         assert len(set(key)) == len(set(value)) == 12
         assert 1 <= key.min() <= key.max() <= 40 < value.min() <= value.max() <= 70
         bound = dict(zip(key, value))
@@ -48,13 +43,8 @@ def test_mqar_uses_all_keys_values_and_places():
     asked = (targets != IGNORE).mean(axis=0)[32:]
     assert abs(asked - 12 / 64).max() < 0.08, "places are not uniform"
     # rows bind anew: the same key has different values
-    values_of_first_key = {row[i + 1] for row in ids for i in range(0, 24, 2) if row[i] == 1}
-    assert len(values_of_first_key) > 10
-
-
-def test_mqar_takes_its_limits():
-    ids, targets = mqar(5, 8 + 4, np.random.default_rng(0), chunk_size=8, pairs=4, keys=4, values=4)
-    assert (targets[:, 8:] != IGNORE).all() and (ids[:, :8] > 0).all()
+    values = ids[:, 1:24:2][ids[:, :24:2] == 1]
+    assert len({*values}) > 10
 
 
 def test_mqar_may_ask_at_every_later_place():
@@ -66,8 +56,6 @@ def test_mqar_may_ask_at_every_later_place():
         bound = dict(zip(row[:24:2], row[1:24:2]))
         assert set(row[24:]) == set(bound), "each key is asked for, and nothing else"
         assert all(answers[p] == bound[row[p]] for p in range(24, 40))
-    repeated = [np.bincount(row[24:]).max() for row in ids]
-    assert set(repeated) > {2, 3}, "keys that come again are drawn freely"
     some = mqar(50, 96, np.random.default_rng(0), **MQAR | dict(questions=13))[1]
     assert ((some != IGNORE).sum(1) == 13).all()
 
@@ -92,61 +80,24 @@ def test_selective_copy_repeats_the_symbols_in_order():
     assert abs((ids[:, :-6] > 0).mean(axis=0) - 6 / 34).max() < 0.07, "places are not uniform"
 
 
-def docstring_rows(task):
-    lines = [
-        re.search(rf"{name} (.*)", inspect.getdoc(task))[1] for name in ("ids     ", "targets ")
-    ]
-    ids, targets = (line.replace("|", "").split() for line in lines)
-    return [[IGNORE if x == "." else int(x) for x in row] for row in (ids, targets)]
-
-
-def test_docstring_rows_are_rows_of_the_task():
-    rng = np.random.default_rng
-    for task, length, options in [
-        (mqar, 12, dict(chunk_size=4, pairs=2, keys=3, values=3)),
-        (selective_copy, 12, dict(symbols=3, vocab_size=8)),
-    ]:
-        shown = docstring_rows(task)
-        ids, targets = task(300_000, length, rng(0), **options)
-        same = (ids == shown[0]).all(axis=1)
-        assert same.any() and (targets[same] == shown[1]).all(), task.__name__
-    ids, targets = docstring_rows(induction)
-    first = ids.index(9)
-    assert ids[-1] == 9 and len(ids) == 10 and targets == [IGNORE] * 9 + [ids[first + 1]]
-
-
 @pytest.mark.parametrize(
     "task, length, options, match",
     [
-        (
-            mqar,
-            96,
-            MQAR | dict(pairs=17),
-            "17 pairs take 34 positions, more than the first chunk's 32",
-        ),
-        (mqar, 96, MQAR | dict(keys=11), "as many different keys and values, got keys=11"),
-        (mqar, 96, MQAR | dict(values=11), "got keys=40, values=11"),
-        (mqar, 43, MQAR, "leaves 11 positions .* at least 44"),
-        (mqar, 20, MQAR, "leaves 0 positions"),
-        (mqar, 96, MQAR | dict(questions=11), "questions=11: expected 12 .* to 64"),
-        (mqar, 96, MQAR | dict(questions=65), "questions=65: expected 12 .* to 64"),
-        (mqar, 96, MQAR | dict(questions=0), "questions=0: expected an integer of at least 1"),
-        (mqar, 96, MQAR | dict(pairs=0), "pairs=0: expected an integer of at least 1"),
-        (mqar, 96, MQAR | dict(chunk_size=8.0), "chunk_size=8.0: expected an integer"),
+        (mqar, 96, dict(pairs=17), "17 pairs take 34 positions, more than the first chunk's 32"),
+        (mqar, 96, dict(keys=11), "as many different keys and values, got keys=11"),
+        (mqar, 96, dict(values=11), "got keys=40, values=11"),
+        (mqar, 43, {}, "leaves 11 positions .* at least 44"),
+        (mqar, 96, dict(questions=11), "questions=11: expected 12 .* to 64"),
+        (mqar, 96, dict(questions=65), "questions=65: expected 12 .* to 64"),
+        (mqar, 96, dict(pairs=0), "pairs=0: expected an integer of at least 1"),
         (induction, 2, {}, "length >= 3"),
         (induction, 20, dict(vocab_size=2), "vocab_size=2"),
         (selective_copy, 17, dict(symbols=9), "length >= 18, got 17"),
         (selective_copy, 60, dict(vocab_size=3), "at least 4"),
-        (selective_copy, 60, dict(symbols=0), "symbols=0: expected an integer"),
     ],
 )
 def test_bad_parameters_are_named(task, length, options, match):
+    own = MQAR if task is mqar else {}
     with pytest.raises(ValueError, match=match) as caught:
-        task(2, length, np.random.default_rng(0), **options)
+        task(2, length, np.random.default_rng(0), **own | options)
     assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize("task, length, options", TASKS)
-def test_an_empty_batch_is_refused(task, length, options):
-    with pytest.raises(ValueError, match="batch=0: expected an integer"):
-        task(0, length, np.random.default_rng(0), **options)

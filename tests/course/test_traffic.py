@@ -6,7 +6,6 @@ from functools import cache
 import pytest
 
 from flash_course.bench.traffic import (
-    CARDS,
     PURPOSES,
     Traffic,
     base,
@@ -17,8 +16,6 @@ from flash_course.bench.traffic import (
 from flash_course.figures.kernels import GROUPS
 from flash_tutorial import ModelConfig
 
-pytestmark = pytest.mark.quick
-
 GB = 1e9
 HAS_TRITON = importlib.util.find_spec("triton") is not None
 
@@ -27,11 +24,6 @@ HAS_TRITON = importlib.util.find_spec("triton") is not None
 def counted(architecture, T, backend=None):
     config, units = base(architecture, T, backend)
     return count_traffic(config, T), units
-
-
-def test_a_step_of_the_base_model_by_torch():
-    found, units = counted("flash", 8192, "torch")
-    assert units * found.moved < 520 * GB
 
 
 def test_torch_keeps_what_derivatives_ask_for_and_little_more():
@@ -49,6 +41,7 @@ def test_torch_keeps_what_derivatives_ask_for_and_little_more():
         half * E,  # what was mixed: the gate's product
     ]
     found, units = counted("flash", 8192, "torch")
+    assert units * found.moved < 520 * GB
     asked = units * 65_536 * sum(bytes_a_token)
     assert asked == pytest.approx(37.0 * GB, rel=2e-3)
     assert asked < units * found.kept < 1.02 * asked < 40 * GB
@@ -59,10 +52,8 @@ def test_torch_keeps_what_derivatives_ask_for_and_little_more():
 
 
 @pytest.mark.skipif(not HAS_TRITON, reason="Triton has no wheel for this system")
-# the tables of RoPE grow with T: at 16,384 it is 300.3 GB
-@pytest.mark.parametrize("T", [512, 2048, 8192])
-def test_a_step_of_the_base_model_by_the_kernels(T):
-    found, units = counted("flash", T, "triton")
+def test_a_step_of_the_base_model_by_the_kernels():
+    found, units = counted("flash", 8192, "triton")
     assert units * found.moved < 300 * GB
     assert units * found.kept < 26 * GB
 
@@ -72,24 +63,17 @@ def test_a_dense_layer_is_counted_as_on_paper():
     found, _ = counted("flash", 8192, "torch")
     D, E, S, C, tokens = 768, 1536, 128, 256, 65_536
     dense = 2 * tokens * (D * (2 * E + S) + E * D)
-    # torch multiplies whole maps of a chunk
-    near, far = (
-        2 * tokens * C * (S + E),
-        2 * tokens * 2 * S * E,
-    )
+    near = 2 * tokens * C * (S + E)  # torch multiplies whole maps of a chunk
+    far = 2 * tokens * 2 * S * E
     state = 2 * tokens // C * (8192 // C) * S * E  # the triangular product that sums over chunks
     flops = sum(n for _, _, n in found.operations)
     assert flops == pytest.approx(3 * (dense + near + far + state), rel=1e-2)
 
 
 def test_flash_costs_the_same_at_every_length_and_attention_does_not():
-    slow, fast = (
-        {T: counted(name, T)[0].seconds("H100") for T in (512, 8192)}
-        for name in ("transformer++", "flash")
-    )
-    assert fast[8192] < 1.01 * fast[512]
-    assert slow[8192] > 1.3 * slow[512]
-    assert set(CARDS) == {"T4", "L4", "A100", "H100"}
+    for name, least, most in (("transformer++", 1.3, 10), ("flash", 0.9, 1.01)):
+        short, long = (counted(name, T)[0].seconds("H100") for T in (512, 8192))
+        assert least * short < long < most * short
 
 
 def test_bytes_by_purpose_are_those_of_the_operations_in_the_unit():
@@ -101,96 +85,34 @@ def test_bytes_by_purpose_are_those_of_the_operations_in_the_unit():
     rows = {name: n / (2 * tokens) for name, n in purposes.items()}  # numbers a token, of two bytes
     # near + far, and the gradients of v through both
     assert rows["near + far"] == pytest.approx(6 * E)
-    silu, back, split, products = 2 * (2 * E + S), 3 * (2 * E + S), 2 * (2 * E + S), 4 * 3 * E
-    assert rows["gate"] == pytest.approx(silu + back + split + products, rel=1e-3)
+    silu = 2 * (2 * E + S)
+    back = 3 * (2 * E + S)
+    assert rows["gate"] == pytest.approx(silu + back + silu + 4 * 3 * E, rel=1e-3)
     # relu, square, its slope, 1 / C, bias
     assert rows["relu²"] == pytest.approx((2 + 3 + 3 + 3 + 1) * C, rel=0.03)
     # heads, by the four of them in float32: from z; RoPE, forward and backward; to half precision and back; gradients
     # put together; scale and offset backward; five times one head in half precision
     heads = 1.125 + 8 * 1.5 + 2 * 1.5 + 1 + (2 + 2.125 + 1 + 1.25 + 0.375 + 1) + 5 * 0.25
     assert rows["heads"] == pytest.approx(heads * 4 * S * 2, rel=0.02)  # and tables of RoPE
-    # x and its gradient are float32; from and to half precision
-    copies, norm, residual = (
-        3 * 3,
-        4 + 6,
-        5 + 6,
-    )
-    assert rows["norm and residual"] == pytest.approx((copies + norm + residual) * D, rel=2e-3)
-
-
-@pytest.mark.skipif(not HAS_TRITON, reason="Triton has no wheel for this system")
-def test_what_lecture_11_says_of_its_table():
-    """Behind at 2048, at 8192 about level or ahead by a quarter, and where rows meet."""
-    lengths, ms = (512, 2048, 8192, 16_384), {}
-    ways = {
-        "torch": ("flash", "torch", 1, False),
-        "compiled": ("flash", "torch", 1, True),
-        "kernels": ("flash", "triton", 1, False),
-        "slow kernels": ("flash", "triton", 2 * times_the_products(256, 128, 1536, 64), False),
-        "plain": ("transformer++", None, 1, False),
-        "fast": ("transformer++", None, 1, True),
-        "slow": ("transformer++", None, 2, True),
-    }
-    for way, (name, backend, slow, merged) in ways.items():
-        for T in lengths:
-            found, units = counted(name, T, backend)
-            ms[way, T] = 1e3 * units * (found.merged() if merged else found).seconds("H100", slow)
-    for way in ("kernels", "slow kernels"):
-        assert ms[way, 2048] > 1.15 * ms["slow", 2048] > ms["fast", 2048]
-        assert (
-            0.95 < ms[way, 8192] / ms["fast", 8192] < 1.08
-            and ms[way, 8192] < 0.78 * ms["slow", 8192]
-        )
-    assert ms["kernels", 2048] < 0.92 * ms["plain", 2048]
-    meet = {
-        pair: level(lengths, *([ms[way, T] for T in lengths] for way in pair))
-        for pair in (
-            ("torch", "plain"),
-            *(
-                (way, to)
-                for way in ("compiled", "kernels", "slow kernels")
-                for to in ("fast", "slow")
-            ),
-        )
-    }
-    assert [round(at, -3) for at in meet.values()] == [
-        10_000,
-        10_000,
-        5000,
-        7000,
-        4000,
-        10_000,
-        5000,
-    ]
-
-
-def test_attention_has_no_purpose_of_the_gated_unit():
-    found, _ = counted("transformer++", 8192)
-    purposes = found.by_purpose(base("transformer++", 8192)[0])
-    assert (
-        purposes["relu²"] == purposes["near + far"] == 0 < purposes["products"] < purposes["heads"]
-    )
+    # x and its gradient are float32; from and to half precision: copies, norm, residual
+    assert rows["norm and residual"] == pytest.approx((3 * 3 + 10 + 11) * D, rel=2e-3)
+    of_attention = counted("transformer++", 8192)[0].by_purpose(base("transformer++", 8192)[0])
+    assert of_attention["relu²"] == of_attention["near + far"] == 0 < of_attention["products"]
 
 
 def test_slow_products_are_those_inside_attention():
-    found = Traffic(
-        [("mm", 0, 600e12), ("mix", 0, 600e12), ("_scaled_dot_product_x", 2.8e12, 600e12)]
-    )
-    assert found.seconds("H100") == pytest.approx(3) and found.seconds(
-        "H100", slow=2
-    ) == pytest.approx(5)
+    products = [("mm", 0, 600e12), ("mix", 0, 600e12)]
+    found = Traffic([*products, ("_scaled_dot_product_x", 2.8e12, 600e12)])
+    assert found.seconds("H100") == pytest.approx(3)
+    assert found.seconds("H100", slow=2) == pytest.approx(5)
     # bytes hide it
     assert Traffic([("mix", 2 * 2.8e12, 600e12)]).seconds("H100", slow=2) == pytest.approx(2)
 
 
 def test_products_of_a_kernel_are_counted_tile_by_tile():
     C, S, E, M = 64, 8, 48, 16
-    made = sum(
-        M * M * (S + M)
-        for _ in range(E // M)
-        for top in range(0, C, M)
-        for _ in range(0, top + M, M)
-    )
+    tiles = sum(top // M + 1 for top in range(0, C, M))  # on the diagonal and left of it
+    made = E // M * tiles * M * M * (S + M)
     needed = sum((S + E) * (i + 1) for i in range(C))
     assert times_the_products(C, S, E, M) == pytest.approx(made / needed)
 
@@ -226,10 +148,8 @@ def test_merged_a_run_of_elementwise_operations_reads_once_and_writes_what_is_re
 def test_merged_the_products_stay_and_bytes_go(architecture):
     found, _ = counted(architecture, 2048, "torch" if architecture == "flash" else None)
     merged = found.merged()
-    assert (
-        0.5 * found.moved < merged.moved < 0.8 * found.moved
-        and merged.kept == (found.plain or found).kept
-    )
+    assert 0.5 * found.moved < merged.moved < 0.8 * found.moved
+    assert merged.kept == (found.plain or found).kept
     assert [o for o in found.operations if o[2]] == [o for o in merged.operations if o[2]]
 
 

@@ -12,8 +12,6 @@ from flash_course.bench.tasks import IGNORE, mqar
 from flash_tutorial import GAU, LanguageModel, TransformerBlock, count_parameters
 from flash_tutorial.check import check_unit, draw_order_one
 
-pytestmark = pytest.mark.quick
-
 # ---------------------------------------------------------------- the variants
 
 OWN = {
@@ -27,6 +25,9 @@ OWN = {
 @pytest.mark.parametrize("name", OWN)
 def test_a_variant_is_a_whole_unit(name):
     check_unit(OWN[name](getattr(variants, name)))
+
+
+OPEN = 1.2784645427610738  # silu(OPEN) = 1
 
 
 def order_one(unit, seed=0):
@@ -61,13 +62,12 @@ def test_a_unit_without_gate_is_a_gau_whose_gate_is_one():
     bare = order_one(variants.GAUWithoutGate(16, **options))
     gau = GAU(16, expansion=3, **options).double()
     weights = bare.state_dict()
-    one = 1.2784645427610738  # silu(one) = 1
-    weights["in_proj.weight"] = torch.cat(
-        [torch.zeros(48, 16, dtype=torch.float64), weights["in_proj.weight"]]
-    )
-    weights["in_proj.bias"] = torch.cat(
-        [torch.full((48,), one, dtype=torch.float64), weights["in_proj.bias"]]
-    )
+    of_gate = {
+        "in_proj.weight": torch.zeros(48, 16),
+        "in_proj.bias": torch.full((48,), OPEN, dtype=torch.float64),
+    }
+    for name, rows in of_gate.items():
+        weights[name] = torch.cat([rows.double(), weights[name]])
     gau.load_state_dict(weights)
     assert same(bare(x_of()), gau(x_of()))
 
@@ -105,7 +105,7 @@ def test_an_open_gate_in_a_block_is_the_block():
     plain.load_state_dict({k: v for k, v in unit.state_dict().items() if not k.startswith("gate")})
     assert not same(unit(x_of()), plain(x_of()))
     unit.gate.weight.zero_()
-    unit.gate.bias.fill_(1.2784645427610738)
+    unit.gate.bias.fill_(OPEN)
     assert same(unit(x_of()), plain(x_of()))
 
 
@@ -129,12 +129,11 @@ def test_a_stored_model_recalls_or_does_not(part, low, high):
     """On rows of their task that they never saw."""
     folder = resources.files("flash_tutorial") / "models" / f"recall-{part}"
     card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
-    model, task, C = (
-        LanguageModel.from_pretrained(f"recall-{part}"),
-        card["task"],
-        card["chunk_size"],
-    )
-    length, rng = task["lengths"][-1], np.random.default_rng(10**6)
+    model = LanguageModel.from_pretrained(f"recall-{part}")
+    task = card["task"]
+    C = card["chunk_size"]
+    rng = np.random.default_rng(10**6)
+    length = task["lengths"][-1]
     options = dict(chunk_size=C, pairs=task["pairs"][-1], keys=task["keys"], values=task["values"])
     ids, targets = mqar(512, length, rng, questions=length - C, **options)
     right = (model(torch.from_numpy(ids)).argmax(-1).numpy() == targets)[targets != IGNORE]

@@ -3,7 +3,7 @@
 import functools
 
 import pytest
-from test_exercises import EXERCISES, SEEDS, fixed_answer, skip_without_triton, tool
+from test_exercises import EXERCISES, SEEDS, by_exercise, skip_without_triton, tool
 
 from flash_course.checks import exercise as model
 from flash_course.checks.outcome import outcome_of
@@ -13,7 +13,7 @@ from flash_course.checks.verdict import problem
 WITH_WRONG = [name for name, exercise in EXERCISES.items() if exercise.wrong]
 
 
-@pytest.mark.parametrize("name", WITH_WRONG)
+@pytest.mark.parametrize("name", by_exercise(WITH_WRONG))
 def test_every_wrong_answer_is_rejected_with_its_sentence(name):
     skip_without_triton(name)
     _, survived = tool.kill_section(EXERCISES[name])
@@ -25,9 +25,12 @@ def test_every_wrong_answer_is_rejected_with_its_sentence(name):
 def test_every_wrong_answer_is_rejected_with_other_sizes_and_values(name):
     """As ``grade`` draws them. Which sentence it gets is not asked: that takes most of the time."""
     skip_without_triton(name)
-    exercise, seed, student = EXERCISES[name], SEEDS[2], "student 2"
+    exercise = EXERCISES[name]
+    seed = SEEDS[2]
+    student = "student 2"
     numbers = exercise.numbers(student)
-    right, cases = exercise.assemble(exercise.right, numbers), exercise.list_cases(numbers, seed)
+    right = exercise.assemble(exercise.right, numbers)
+    cases = exercise.list_cases(numbers, seed)
     expected = functools.cache(
         lambda i: None if cases[i].truth is not None else outcome_of(cases[i], right)
     )
@@ -47,11 +50,8 @@ def is_rejected(exercise, given, expected, cases, seed):
 
 
 def test_the_kill_table_shows_what_a_wrong_answer_is():
-    assert (
-        tool.edits_as_diff(("    a = 1\n    b = 2", "    a = 2", "c", ""))
-        == "- a = 1\n- b = 2\n+ a = 2\n- c\n+"
-    )
-    made = functools.partial(max, 1, key=len)
-    assert tool.written(made) == "max(1, key=len)"
-    assert tool.source_of(fixed_answer) == "def fixed_answer(*args, **kwargs):\n    return 0"
+    diff = tool.edits_as_diff(("    a = 1\n    b = 2", "    a = 2", "c", ""))
+    assert diff == "- a = 1\n- b = 2\n+ a = 2\n- c\n+"
+    assert tool.written(functools.partial(max, 1, key=len)) == "max(1, key=len)"
+    assert tool.source_of(is_rejected).startswith("def is_rejected(exercise, given")
     assert "+" in tool.shown(EXERCISES["05.1"], model.Wrong("two", None, edits=("1", "2")))

@@ -1,20 +1,17 @@
-"""Rows of a set's table: what they edit, and what follows from a name or a kind."""
+"""What a set is made of: rows of its table, cases, and texts; what a case sees of its arguments."""
 
 import numpy as np
 import pytest
+from test_exercises import EXERCISES
 
 from flash_course.checks.exercise import (
     Said,
+    asked,
     holder_of,
-    load_exercise,
-    load_set,
-    there,
     wrong_answers,
     wrong_by_edits,
 )
 from flash_course.checks.verdict import RIGHT, judge
-
-pytestmark = pytest.mark.quick
 
 
 def write(path):
@@ -51,23 +48,7 @@ def test_a_function_needs_a_row_or_a_general_sentence():
         wrong_answers("1", write, {}, [Wrong("strange", read)])
 
 
-def test_names_and_titles_follow_where_a_table_leaves_them_out():
-    assert (load_exercise("01.1").title, load_exercise("01.1").names) == (
-        "causal_softmax",
-        ("causal_softmax",),
-    )
-    assert load_exercise("01.4").names == ("answer_01_4",) and load_exercise("05.7").names == (
-        "text_05_7",
-    )
-    assert load_exercise("03.1").title == "toeplitz_bias, rotary_bias"
-
-
-TEXTS = [
-    exercise
-    for number in there()
-    for exercise in load_set(number).values()
-    if exercise.kind == "explain"
-]
+TEXTS = [exercise for exercise in EXERCISES.values() if exercise.kind == "explain"]
 
 
 @pytest.mark.parametrize("exercise", TEXTS, ids=lambda exercise: exercise.id)
@@ -79,18 +60,27 @@ def test_a_text_must_have_its_length_and_name_what_the_question_asks_for(exercis
             case.run(text)
 
 
-def test_a_kept_pickle_loses_the_points_of_no_code_alone():
-    exercise = load_exercise("07.4")
-    (wrong,) = (wrong for wrong in exercise.wrong if wrong.key == "pickle")
-    assert judge(exercise, wrong.answer, kept=True).by_part == {
-        "goes on": 12,
-        "whole file": 5,
-        "no code": 0,
-    }
+# ---------------------------------------------------------------- arguments belong to their caller
+CHANGES = {
+    "an entry of an array": (np.zeros(3), lambda x: x.put(0, 1)),
+    "an entry of a list": ([3, 1, 2], lambda x: x.sort()),
+    "a number in a table": ({"E": 4}, lambda x: x.update(E=6)),
+    "a flag in a table": ({"gate": True}, lambda x: x.update(gate=False)),
+    "a word in a list": (["a", "b"], lambda x: x.reverse()),
+    "a table in a list": ([{"T": 1}], lambda x: x[0].update(T=2)),
+    "a key of a table": ({}, lambda x: x.update(new=None)),
+}
 
 
-def test_cases_are_drawn_anew_with_each_seed():
-    one, same, other = (
-        [case.sizes for case in load_exercise("05.3").list_cases(None, seed)] for seed in (0, 0, 1)
-    )
-    assert one == same != other and len(np.unique(one)) > 5
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_changed_argument_is_seen(name):
+    given, change = CHANGES[name]
+    with pytest.raises(Said, match="changed"):
+        asked(change, given)
+
+
+@pytest.mark.parametrize(
+    "given", [np.array([np.nan]), [float("nan"), 1], {"E": 4, "word": "a", "none": None}, "abc"]
+)
+def test_what_is_left_alone_is_no_change(given):
+    assert asked(lambda x: 1, given) == 1

@@ -12,11 +12,11 @@ from flash_course.checks.files import Watch, no_pickle, second_name
 from flash_course.checks.texts import say
 from flash_course.checks.verdict import judge
 
-pytestmark = pytest.mark.quick
-
 
 def test_moves_are_seen_with_what_came_and_from_where(tmp_path):
-    path, new, far = tmp_path / "run", tmp_path / "run.new", tmp_path / "far"
+    path = tmp_path / "run"
+    new = tmp_path / "run.new"
+    far = tmp_path / "far"
     path.write_text("old")
     far.mkdir()
     second_name(path, tmp_path / "kept")
@@ -70,7 +70,8 @@ def test_a_pickle_by_imported_names_loses_the_points_of_no_code():
 
 def test_a_run_that_lost_its_last_digits_is_told_so():
     exercise = load_exercise("07.4")
-    save, load = exercise.right["save"], lent(exercise.right["load"])
+    save = exercise.right["save"]
+    load = lent(exercise.right["load"])
 
     def load_rounded(path):
         run = load(path)
@@ -86,7 +87,8 @@ def test_a_run_that_lost_its_last_digits_is_told_so():
 
 def test_an_array_that_lost_its_axes_is_named():
     exercise = load_exercise("09.5")
-    save, load = exercise.right["save_state"], lent(exercise.right["load_state"])
+    save = exercise.right["save_state"]
+    load = lent(exercise.right["load_state"])
 
     def load_lists(path):
         state = load(path)
@@ -97,6 +99,5 @@ def test_an_array_that_lost_its_axes_is_named():
         return state
 
     verdict = judge(exercise, {"save_state": save, "load_state": load_lists}, kept=True)
-    assert verdict.status == "wrong" and any(
-        "`waiting` has 3 axes, and came back with 1" in line for line in verdict.lines
-    )
+    assert verdict.status == "wrong"
+    assert any("`waiting` has 3 axes, and came back with 1" in line for line in verdict.lines)
