@@ -1,12 +1,11 @@
 """The ledger points to what is there, and the paper's readings that no other file runs side by side are run here.
 
-``docs/paper_to_code.md`` names functions, tests and files; each of them must exist. Every place where the paper can be
-read in two ways names a test that runs both.
+``docs/paper_to_code.md`` names functions and tests; each of them must exist. Every place where the paper can be read in
+two ways names a test that runs both.
 """
 
-import ast
-import importlib
 import inspect
+import pkgutil
 import re
 from dataclasses import replace
 from functools import cache
@@ -37,20 +36,18 @@ from flash_tutorial.corpora import IGNORE, START_ID, mask_spans
 from flash_tutorial.layers import cos_sin
 from flash_tutorial.training import TrainConfig, train
 
-pytestmark = pytest.mark.quick
-
 ROOT = Path(__file__).parents[2]
 LEDGER = ROOT / "docs" / "paper_to_code.md"
 
 # ---------------------------------------------------------------- the ledger as a text
 
+TEXT = LEDGER.read_text(encoding="utf-8")
 ITEMS = {"Equation": 8, "Code": 8, "Table": 12, "Figure": 8}
+PIECES = {(kind, n) for kind, last in ITEMS.items() for n in range(1, last + 1)}
 FILE_ENDINGS = ("py", "md", "json", "txt", "toml", "csv", "png", "ipynb", "bz2", "safetensors")
 # in the tables of these sections each row names a test, or says there is none
-UNDER_TEST = (
-    "Readings",
-    "Deviations",
-)
+UNDER_TEST = ("Readings", "Deviations")
+SECTION = re.compile(r"\[(\d\d), section (\d+)\]\(\.\./notebooks/(\1\w+)\.ipynb\)")
 
 
 def spans(text):
@@ -63,225 +60,94 @@ def is_name(span):
     return re.fullmatch(r"[a-z_]\w*(\.\w+)+", span) and span.rpartition(".")[2] not in FILE_ENDINGS
 
 
-TAGGED = [(kind, n) for kind in ("Equation", "Code") for n in range(1, 9)]
-
-
-@pytest.mark.parametrize("kind, n", TAGGED, ids=[f"{kind} {n}" for kind, n in TAGGED])
-def test_a_search_for_the_tag_leads_to_both_twins(kind, n):
-    """`grep -rn "quation 8" flash_tutorial/*.py` finds what the ledger lists, in NumPy and in torch."""
-    (cells,) = (
-        cells for _, cells in rows(LEDGER.read_text(encoding="utf-8")) if cells[0] == f"{kind} {n}"
-    )
-    listed = [span for span in spans(cells[2]) if is_name(span)]
-    tag = re.compile(rf"{kind.replace('Equation', '[Ee]quation')} {n}(?!\d)")
-    without = [name for name in listed if not tag.search(inspect.getsource(resolve(name)))]
-    assert not without, f"no {kind} {n} in the text of {', '.join(without)}"
-    modules = {name.partition(".")[0] for name in listed}
-    assert "reference" in modules and modules - {"reference"}
-
-
 def resolve(name):
-    homes = {"bench": "flash_course.bench."}
-    first, *rest = name.split(".")
-    module, *attributes = rest if first in homes else (first, *rest)
-    found = importlib.import_module(homes.get(first, "flash_tutorial.") + module)
-    for attribute in attributes:
-        found = getattr(found, attribute)
-    return found
+    """What ``module.name`` of the library is, or ``bench.module.name`` of the course."""
+    package = "flash_course" if name.startswith("bench.") else "flash_tutorial"
+    return pkgutil.resolve_name(f"{package}.{name}")
 
 
 @cache
-def functions_of(path):
-    tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
-    return {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+def tests_of(path):
+    return {*re.findall(r"^def (\w+)", (ROOT / path).read_text(encoding="utf-8"), flags=re.M)}
 
 
-def rows(text):
+def rows():
     """(heading of the second level, cells) of each table row, the head of a table left out."""
     heading, last = "", ""
-    for line in text.splitlines():
+    for line in TEXT.splitlines():
         if line.startswith("## "):
             heading = line[3:]
-        if line.startswith("|") and last.startswith("|") and not set(line) <= set("|-: "):
+        if line.startswith("|") and last.startswith("|") and not {*line} <= {*"|-: "}:
             yield heading, [cell.strip() for cell in line.strip("|").split("|")]
         last = line
-
-
-def numbers(cell):
-    """("Table", 5), ("Table", 6) of a first cell such as "Tables 5-6"."""
-    match = re.match(rf"({'|'.join(ITEMS)})s? (\d+)(?:-(\d+))?$", cell)
-    if match:
-        kind, first, last = match.groups()
-        yield from ((kind, n) for n in range(int(first), int(last or first) + 1))
-
-
-def anchors(text):
-    """The anchors that a page of this text has, one for each heading."""
-    headings = re.findall(r"^#+ (.*)$", text, flags=re.M)
-    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
-
-
-def problems(text, folder=LEDGER.parent):
-    """What is wrong with a ledger, in words."""
-    found = []
-    for span in spans(text):
-        path, colons, test = span.partition("::")
-        if colons and not ((ROOT / path).is_file() and test in functions_of(path)):
-            found.append(f"no test {span}")
-        if is_name(span):
-            try:
-                resolve(span)
-            except (ImportError, AttributeError):
-                found.append(f"no name {span}")
-    for target in re.findall(r"\]\(([^)\s]+)\)", text):
-        path, _, anchor = target.partition("#")
-        if "://" in target:
-            continue
-        if path and not (folder / path).exists():
-            found.append(f"no file {target}")
-        elif anchor and anchor not in anchors(
-            (folder / path).read_text(encoding="utf-8") if path else text
-        ):
-            found.append(f"no heading {target}")
-    there = {item for _, cells in rows(text) for item in numbers(cells[0])}
-    wanted = {(kind, n) for kind, last in ITEMS.items() for n in range(1, last + 1)}
-    found += [f"no row {kind} {n}" for kind, n in sorted(wanted - there)]
-    found += [f"unknown row {kind} {n}" for kind, n in sorted(there - wanted)]
-    for heading, cells in rows(text):
-        if (
-            any(word in heading for word in UNDER_TEST)
-            and "::" not in cells[-1]
-            and "No test" not in cells[-1]
-        ):
-            found.append(f"no test in the row {cells[0]}")
-    return found
-
-
-CELL = re.compile(r"\[(\d\d), section (\d+)\]\(\.\./notebooks/(\w+)\.ipynb\)")
 
 
 def mentioned(text):
     """The pieces of the paper that a text names: "equations 7 and 8", "Table 12", "Codes 4 to 8", "Figure 5 (a)"."""
     text = re.sub(r"(?<=\d) \([a-f]\)", "", text)  # panels of a figure
-    for kind, listed in re.findall(
-        rf"\b({'|'.join(ITEMS)})s? (\d+(?:(?:, | and | to |-)\d+)*)", text, flags=re.I
-    ):
-        for first, last in re.findall(r"(\d+)(?:(?: to |-)(\d+))?", listed):
-            yield from ((kind.capitalize(), n) for n in range(int(first), int(last or first) + 1))
-
-
-@cache
-def sections(lecture):
-    """{number of a section: its text} of a lecture's source, code included."""
-    text = re.sub(
-        r"^# ?", "", (ROOT / "notebooks" / f"{lecture}.py").read_text(encoding="utf-8"), flags=re.M
-    )
-    parts = re.split(r"^## (\d+)\. ", text, flags=re.M)
-    return dict(zip(parts[1::2], parts[2::2]))
-
-
-def unmet(text):
-    """Pieces of the paper whose row leads to no section of a lecture that names them, in words."""
-    found = []
-    for _, cells in rows(text):
-        if not (items := {*numbers(cells[0])}):
-            continue
-        named = set()
-        for number, section, lecture in CELL.findall(cells[-1]):
-            here = (
-                items & {*mentioned(sections(lecture).get(section, ""))}
-                if lecture.startswith(number)
-                else set()
-            )
-            named |= here
-            if not here:
-                found.append(f"{cells[0]}: not in section {section} of {lecture}")
-        found += [f"{kind} {n}: no lecture" for kind, n in sorted(items - named)]
+    found, listed = set(), r"s? (\d+(?:(?:, | and | to |-)\d+)*)"
+    for kind, numbers in re.findall(rf"\b({'|'.join(ITEMS)}){listed}", text, flags=re.I):
+        for first, last in re.findall(r"(\d+)(?:(?: to |-)(\d+))?", numbers):
+            found |= {(kind.capitalize(), n) for n in range(int(first), int(last or first) + 1)}
     return found
 
 
-def ledger():
-    return LEDGER.read_text(encoding="utf-8")
+def pieces_of(cells):
+    """("Table", 5), ("Table", 6) of a row that begins with "Tables 5-6"."""
+    is_piece = re.fullmatch(rf"({'|'.join(ITEMS)})s? \d+(-\d+)?", cells[0])
+    return mentioned(cells[0]) if is_piece else set()
 
 
 @pytest.mark.fork
-def test_the_ledger_points_to_what_is_there():
-    assert problems(ledger()) == []
+def test_the_ledger_names_what_is_there():
+    found = {*spans(TEXT)}
+    for name in filter(is_name, found):
+        assert resolve(name) is not None
+    for test in (span for span in found if "::" in span):
+        path, _, name = test.partition("::")
+        assert name in tests_of(path), test
 
 
 @pytest.mark.fork
-def test_the_ledger_has_its_parts():
-    text = ledger()
-    assert len(re.findall(r"^\| (?:Equation|Code|Table|Figure)s? \d", text, flags=re.M)) >= 34
-    assert sum(is_name(span) is not None for span in spans(text)) > 60
-    assert sum("::" in span for span in spans(text)) > 80
-    assert {word for heading, _ in rows(text) for word in UNDER_TEST if word in heading} == set(
-        UNDER_TEST
-    )
+def test_each_piece_of_the_paper_has_a_row_and_each_reading_a_test():
+    assert set().union(*(pieces_of(cells) for _, cells in rows())) == PIECES
+    judged = [each for each in rows() if any(word in each[0] for word in UNDER_TEST)]
+    assert {word for word in UNDER_TEST for heading, _ in judged if word in heading} == {
+        *UNDER_TEST
+    }
+    for _, cells in judged:
+        assert "::" in cells[-1] or "No test" in cells[-1], cells[0]
 
 
-@pytest.mark.parametrize(
-    "old, new, expected",
-    [
-        ("`reference.gau`", "`reference.gua`", "no name reference.gua"),
-        ("`flash.FLASH`", "`unit.FLASH`", "no name unit.FLASH"),
-        (
-            "`gau.GatedUnit.forward`",
-            "`gau.GatedUnit.forwards`",
-            "no name gau.GatedUnit.forwards",
-        ),
-        (
-            "::test_float64_is_the_reference`",
-            "::test_float64`",
-            "no test tests/library/test_units.py::test_float64",
-        ),
-        (
-            "`tests/library/test_units.py::",
-            "`tests/unit.py::",
-            "no test tests/unit.py::test_float64_is_the_reference",
-        ),
-        ("| Equation 4 |", "| Eq. 4 |", "no row Equation 4"),
-        ("| Figure 8 |", "| Figures 8-9 |", "unknown row Figure 9"),
-        (
-            "](../flash_tutorial/",
-            "](../flash_tutorials/",
-            "no file ../flash_tutorials/reference.py",
-        ),
-        ("](#", "](#never-", "no heading #never-numbers-that-were-recomputed"),
-    ],
-)
-def test_a_wrong_pointer_is_found(old, new, expected):
-    assert old in ledger()
-    assert expected in problems(ledger().replace(old, new))
+@cache
+def sections_of(lecture):
+    """{number of a section: its text} of a lecture's source, code included."""
+    source = (ROOT / "notebooks" / f"{lecture}.py").read_text(encoding="utf-8")
+    parts = re.split(r"^## (\d+)\. ", re.sub(r"^# ?", "", source, flags=re.M), flags=re.M)
+    return dict(zip(parts[1::2], parts[2::2]))
 
 
 @pytest.mark.fork
-def test_every_piece_of_the_paper_is_met_in_a_lecture():
-    assert unmet(ledger()) == []
+def test_every_piece_of_the_paper_is_met_in_the_sections_that_its_row_names():
+    for _, cells in rows():
+        pieces, met = pieces_of(cells), set()
+        for _, section, lecture in SECTION.findall(cells[-1]) if pieces else ():
+            here = pieces & mentioned(sections_of(lecture).get(section, ""))
+            assert here, f"{cells[0]}: not in section {section} of {lecture}"
+            met |= here
+        assert met == pieces, f"no lecture for {pieces - met}"
 
 
-def test_a_piece_that_its_lecture_does_not_name_is_found():
-    row = "| a | b |\n| --- | --- |\n| {} | [05, section {}](../notebooks/05_mixed_chunk_attention.ipynb) |\n"
-    assert unmet(row.format("Equation 8", 4)) == []
-    lost = ["not in section 99 of 05_mixed_chunk_attention", "no lecture"]
-    assert unmet(row.format("Equation 8", 99)) == [f"Equation 8: {said}" for said in lost]
-    assert "Table 9: no lecture" in unmet(row.format("Table 9", 4))
-    assert unmet("| a | b |\n| --- | --- |\n| Code 1 | none |\n") == ["Code 1: no lecture"]
-    assert [*mentioned("Codes 4 to 6, table 3 and equations 7 and 8")] == [
-        ("Code", 4),
-        ("Code", 5),
-        ("Code", 6),
-        ("Table", 3),
-        ("Equation", 7),
-        ("Equation", 8),
-    ]
-    assert [*mentioned("Its Figures 5 (a) and 6 (a) draw")] == [("Figure", 5), ("Figure", 6)]
-
-
-def test_a_reading_without_a_test_is_found():
-    table = "## Readings\n\n| where | test |\n| --- | --- |\n| Code 9 | {} |\n"
-    assert "no test in the row Code 9" in problems(table.format("none"))
-    assert "no test in the row Code 9" not in problems(table.format("No test: nothing to run"))
+def test_a_search_for_the_tag_leads_to_both_twins():
+    """`grep -rn "quation 8" flash_tutorial/*.py` finds what the ledger lists, in NumPy and in torch."""
+    for _, cells in rows():
+        for kind, n in pieces_of(cells) if cells[0].startswith(("Equation", "Code")) else ():
+            listed = [span for span in spans(cells[2]) if is_name(span)]
+            tag = re.compile(rf"{kind.replace('Equation', '[Ee]quation')} {n}(?!\d)")
+            for name in listed:
+                assert tag.search(inspect.getsource(resolve(name))), f"no {kind} {n} in {name}"
+            modules = {name.partition(".")[0] for name in listed}
+            assert "reference" in modules and modules - {"reference"}, cells[0]
 
 
 # ---------------------------------------------------------------- the numbers that it states
@@ -295,13 +161,11 @@ def count(config):
 
 
 def test_the_counts_in_the_ledger_are_those_of_the_models():
-    stated = re.findall(r"^\| `(\w+)` \| `([\w+]+)` \| ([\d,]+) \|", ledger(), flags=re.M)
+    stated = re.findall(r"^\| `(\w+)` \| `([\w+]+)` \| ([\d,]+) \|", TEXT, flags=re.M)
     assert len(stated) == 16
     for task, architecture, number in stated:
-        assert count(ModelConfig.paper(task, architecture)) == int(number.replace(",", "")), (
-            task,
-            architecture,
-        )
+        counted = count(ModelConfig.paper(task, architecture))
+        assert counted == int(number.replace(",", "")), (task, architecture)
 
 
 def test_a_gated_layer_of_4_d_would_not_give_the_counts_of_the_paper():
