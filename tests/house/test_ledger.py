@@ -25,7 +25,6 @@ from flash_tutorial import (
     Stack,
     chunks,
     count_parameters,
-    fast,
     layers,
     mixing,
     reference,
@@ -67,7 +66,7 @@ def resolve(name):
 
 
 @cache
-def tests_of(path):
+def functions_in(path):
     return {*re.findall(r"^def (\w+)", (ROOT / path).read_text(encoding="utf-8"), flags=re.M)}
 
 
@@ -105,7 +104,7 @@ def test_the_ledger_names_what_is_there():
         assert resolve(name) is not None
     for test in (span for span in found if "::" in span):
         path, _, name = test.partition("::")
-        assert name in tests_of(path), test
+        assert name in functions_in(path), test
 
 
 @pytest.mark.fork
@@ -178,16 +177,8 @@ def test_a_gated_layer_of_4_d_would_not_give_the_counts_of_the_paper():
 
 def test_46_layers_are_one_block_too_many_in_figure_3():
     base = ModelConfig.paper("wiki40b", "flash_quad")
-    counts = {
-        depth: count(replace(base, depth=depth, dim=dim)) / 1e6
-        for depth, dim in ((15, 512), (22, 768), (44, 1024), (46, 1024))
-    }
-    assert {depth: round(millions) for depth, millions in counts.items()} == {
-        15: 41,
-        22: 105,
-        44: 316,
-        46: 329,
-    }
+    for depth, dim, millions in ((15, 512, 41), (22, 768, 105), (44, 1024, 316), (46, 1024, 329)):
+        assert round(count(replace(base, depth=depth, dim=dim)) / 1e6) == millions
 
 
 def test_an_untied_head_would_not_give_the_counts_of_the_paper():
@@ -202,11 +193,9 @@ def test_arithmetic_on_the_numbers_of_the_paper():
     assert 12.12 / 1.21 == pytest.approx(10.0, abs=0.05)
     # steps that 12.12x stands for; text: 55K
     assert 125_000 * 1292 / (250 * 12.12) == pytest.approx(53_300, abs=100)
-    flash = np.array(
-        [[4.172, 4.015, 3.928, 3.902, 3.897], [16.581, 15.935, 15.525, 15.259, 15.109]]
-    )
-    quad = np.array([[4.176, 3.964, 3.864, 3.828, 3.830], [16.633, 15.879, 15.305, 14.955, 14.998]])
-    table_4 = np.array([[0.0, 0.05, 0.06, 0.07, 0.07], [-0.05, 0.06, 0.22, 0.30, 0.11]])
+    flash = np.array([4.172, 4.015, 3.928, 3.902, 3.897, 16.581, 15.935, 15.525, 15.259, 15.109])
+    quad = np.array([4.176, 3.964, 3.864, 3.828, 3.830, 16.633, 15.879, 15.305, 14.955, 14.998])
+    table_4 = np.array([0.0, 0.05, 0.06, 0.07, 0.07, -0.05, 0.06, 0.22, 0.30, 0.11])
     assert np.abs(flash - quad - table_4).max() <= 0.0051
 
 
@@ -288,6 +277,25 @@ def test_the_position_bias_belongs_to_its_layer():
 # ---------------------------------------------------------------- readings of the global part
 
 
+def test_three_readings_of_the_sum_over_chunks():
+    """Mean over chunks of K^T V / C (Code 8), bare sum (equations 7, 8, Code 1), sum of K^T V / C (a public port)."""
+    q, k, v = (
+        torch.randn(B, 4, C, n, generator=torch.Generator().manual_seed(n), dtype=torch.float64)
+        for n in (S, S + 1, D)
+    )
+    k = k[..., :S]
+    summaries = torch.einsum("bgcs,bgce->bgse", k, v)
+    for g in range(1, 4):
+        bare = torch.einsum("bcs,bse->bce", q[:, g], summaries[:, :g].sum(1))
+        readings = {"sum": bare, "mean": bare / (g * C)}
+        for combine, expected in readings.items():
+            y = mixing.global_part(q, k, v, causal=True, combine=combine)[:, g]
+            torch.testing.assert_close(y, expected, rtol=1e-12, atol=1e-12)
+        if g > 1:
+            sum_of_means = bare / C
+            assert all((sum_of_means - y).norm() > 0.1 * y.norm() for y in readings.values())
+
+
 def test_lin_v_of_code_8_is_v():
     """The other reading that has been built takes it for the linear part's own output, and so applies it twice."""
     unit, x = make("flash, global only", True), features()
@@ -337,60 +345,19 @@ def test_documents_take_time_linear_in_the_length():
 def test_the_running_sum_is_kept_in_float32():
     """600 chunks of one token: a sum that is kept in bfloat16 stops at 256, where adding one is rounded away."""
     one = torch.ones(1, 1, 1, 1, dtype=torch.bfloat16)
-    kept, state = (
-        torch.zeros_like(one),
-        states.ChunkState.after(one, one, one, 1, states.Rows(1, 0, None)),
-    )
+    state = states.ChunkState.after(one, one, one, 1, states.Rows(1, 0, None))
     state.lin_k = state.v = one  # every token's
+    kept = torch.zeros_like(one)
     for _ in range(600):
         kept = kept + one
         state.advance()
     assert kept == 256 and state.sums == 600 and state.sums.dtype == torch.float32
     unit, x = make("flash", True, dtype=torch.bfloat16), features(dtype=torch.bfloat16)
     assert states.prefill(unit, x)[1].sums.dtype == torch.float32
-    for given, expected in (
-        (torch.float16, torch.float32),
-        (torch.float32, torch.float32),
-        (torch.float64,) * 2,
-    ):
-        assert (
-            mixing.chunk_means(*(torch.ones(1, 1, 2, 3, dtype=given) for _ in "kv")).dtype
-            == expected
-        )
-
-
-# ---------------------------------------------------------------- the backward pass written by hand
-
-
-@pytest.mark.parametrize("causal", [True, False])
-def test_relu2_attention_is_its_plain_form(causal):
-    n = 2 * fast.ROWS + 3
-    generator = torch.Generator().manual_seed(0)
-    q, k, v = (
-        torch.randn(2, n, w, generator=generator, dtype=torch.float64).requires_grad_()
-        for w in (3, 3, 5)
-    )
-    bias = torch.randn(n, n, generator=generator, dtype=torch.float64).requires_grad_()
-    weights = torch.relu(0.2 * (q @ k.mT) + bias) ** 2
-    plain = (weights.tril() if causal else weights) @ v
-    y = mixing.relu2_attention(q, k, v, scale=0.2, causal=causal, bias=bias)
-    torch.testing.assert_close(y, plain, rtol=1e-12, atol=1e-10)
-    weight = torch.randn(y.shape, generator=generator, dtype=torch.float64)
-    gradients, expected = (
-        torch.autograd.grad((t * weight).sum(), (q, k, v, bias)) for t in (y, plain)
-    )
-    for a, b in zip(gradients, expected):
-        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-8)
-
-
-@pytest.mark.parametrize("name", ["gau", "flash"])
-def test_a_second_derivative_through_a_unit_is_refused(name):
-    """At the first one that asks for a graph, by ``backward()`` and by ``grad``: neither may return a wrong number."""
-    unit, x = make(name, True), features().requires_grad_()
-    with pytest.raises(RuntimeError, match="no second derivative"):
-        torch.autograd.grad(unit(x).sum(), x, create_graph=True)
-    with pytest.raises(RuntimeError, match="no second derivative"):
-        unit(x).sum().backward(create_graph=True)
+    for given in (torch.float16, torch.float32, torch.float64):
+        k, v = torch.ones(2, 1, 1, 2, 3, dtype=given)
+        expected = torch.promote_types(given, torch.float32)
+        assert mixing.chunk_means(k, v).dtype == expected
 
 
 # ---------------------------------------------------------------- what the paper does not say: the model, the training
@@ -425,21 +392,15 @@ def test_the_masked_objective_hides_spans_or_single_positions():
     assert mean == 1 and not touching
 
 
-def test_gradients_are_clipped_over_all_parameters_and_every_one_decays(tmp_path, monkeypatch):
-    """ "Local" clipping may mean each variable by itself: then the direction of the step changes, and its size is not
-    bounded by the limit. Here it is one norm over all."""
-    text = tmp_path / "text.txt"
-    text.write_text(
-        "\0".join("It is a truth universally acknowledged. " * 5 for _ in range(5)),
-        encoding="utf-8",
-    )
-    limit, seen, optimizers = 0.1, [], []
+def gradients_of_a_run(monkeypatch, **settings):
+    """(run, its optimizer, the gradients of each step before and after they were clipped)"""
+    seen, optimizers = [], []
 
     def spy(parameters, most, real=torch.nn.utils.clip_grad_norm_):
-        parameters = list(parameters)
+        parameters = [*parameters]
         raw = [p.grad.clone() for p in parameters]
         norm = real(parameters, most)
-        seen.append((raw, [p.grad.clone() for p in parameters], most))
+        seen.append((raw, [p.grad.clone() for p in parameters]))
         return norm
 
     class Spy(torch.optim.AdamW):
@@ -450,49 +411,29 @@ def test_gradients_are_clipped_over_all_parameters_and_every_one_decays(tmp_path
     monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", spy)
     monkeypatch.setattr(torch.optim, "AdamW", Spy)
     model = ModelConfig(dim=16, depth=1, qk_dim=8, chunk_size=8)
-    config = TrainConfig(
-        steps=2, batch=2, length=20, warmup=0, eval_bytes=0, clip=limit, corpus=str(text)
-    )
-    run = train(model, config, progress=False)
-    assert len(seen) == 2 and all(most == limit for _, _, most in seen)
-    (group,) = optimizers[0].param_groups
-    assert (group["betas"], group["eps"]) == ((0.9, 0.999), 1e-6)  # Tables 5 and 6
-    assert group["weight_decay"] == 0.01 and len(group["params"]) == len(
-        list(run.model.parameters())
-    )
+    run = train(model, TrainConfig(**settings), progress=False)
+    return run, optimizers[0], seen
 
-    for raw, clipped, _ in seen:
+
+def test_gradients_are_clipped_over_all_parameters_and_every_one_decays(text, monkeypatch):
+    """ "Local" clipping may mean each variable by itself: then the direction of the step changes, and its size is not
+    bounded by the limit. Here it is one norm over all."""
+    limit = 0.1
+    how = dict(steps=2, batch=2, length=20, warmup=0, eval_bytes=0, clip=limit, corpus=str(text))
+    run, optimizer, seen = gradients_of_a_run(monkeypatch, **how)
+    (group,) = optimizer.param_groups
+    assert (group["betas"], group["eps"]) == ((0.9, 0.999), 1e-6)  # Tables 5 and 6
+    assert group["weight_decay"] == 0.01
+    assert len(group["params"]) == len([*run.model.parameters()])
+    assert len(seen) == 2
+    for raw, clipped in seen:
         assert len(raw) == len(group["params"])
-        flat, over_all = (
-            torch.cat([g.flatten() for g in gradients]) for gradients in (raw, clipped)
-        )
-        one_by_one = torch.cat(
-            [(g * min(1.0, limit / float(g.norm() + 1e-6))).flatten() for g in raw]
+        one_by_one = [g * min(1.0, limit / float(g.norm() + 1e-6)) for g in raw]
+        flat, over_all, each = (
+            torch.cat([g.flatten() for g in gradients]) for gradients in (raw, clipped, one_by_one)
         )
         assert float(flat.norm()) > 2 * limit  # there was something to cut
         assert float(over_all.norm()) == pytest.approx(limit, rel=1e-3)
-        assert float(one_by_one.norm()) > 1.2 * limit
-        along = [
-            float(torch.nn.functional.cosine_similarity(flat, g, dim=0))
-            for g in (over_all, one_by_one)
-        ]
-        assert along[0] > 0.9999 > 0.99 > along[1]
-
-
-def test_three_readings_of_the_sum_over_chunks():
-    """Mean over chunks of K^T V / C (Code 8), bare sum (equations 7, 8, Code 1), sum of K^T V / C (a public port)."""
-    q, k, v = (
-        torch.randn(B, 4, C, n, generator=torch.Generator().manual_seed(n), dtype=torch.float64)
-        for n in (S, S + 1, D)
-    )
-    k = k[..., :S]
-    summaries = torch.einsum("bgcs,bgce->bgse", k, v)
-    for g in range(1, 4):
-        bare = torch.einsum("bcs,bse->bce", q[:, g], summaries[:, :g].sum(1))
-        readings = {"sum": bare, "mean": bare / (g * C)}
-        for combine, expected in readings.items():
-            y = mixing.global_part(q, k, v, causal=True, combine=combine)[:, g]
-            torch.testing.assert_close(y, expected, rtol=1e-12, atol=1e-12)
-        if g > 1:
-            sum_of_means = bare / C
-            assert all((sum_of_means - y).norm() > 0.1 * y.norm() for y in readings.values())
+        assert float(each.norm()) > 1.2 * limit
+        assert F.cosine_similarity(flat, over_all, dim=0) > 0.9999
+        assert F.cosine_similarity(flat, each, dim=0) < 0.99
