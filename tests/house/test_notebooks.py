@@ -270,119 +270,70 @@ def copied(name, to):
     return lambda root: shutil.copy(root / "notebooks" / name, root / "notebooks" / to)
 
 
-CHECKED = "nbval-check-output"
-WORK = "work/01_small.ipynb"
-# Cells by their index: 1 prepares, 3 is the heading, 4 draws, 5 raises, 7 and 8 print.
-FAULTS = {
-    "stale output": (in_source("6 * 7", "6 * 8"), "outputs are older than the code"),
-    "code drift": (in_source("6 * 7", "6 * 8"), "source and notebook differ from cell 8 on"),
-    "tag drift": (in_source(' tags=["raises-exception"]', ""), "differ from cell 6 on"),
-    "cell added": (
-        in_source("# %% [markdown]\n# ##", "# %%\n2\n\n# %% [markdown]\n# ##"),
-        "differ from cell 4 on",
-    ),
-    "never built": (without("notebooks/01_small.ipynb"), "never built"),
-    "never executed": (
-        in_notebook(lambda cells: cells[8].update(execution_count=None, outputs=[])),
-        "cell 9 was never executed",
-    ),
-    "unexpected error": (in_tags("raises-exception"), "cell 6 holds an error that is not expected"),
-    "expected error missing": (
-        in_notebook(lambda cells: cells[5].update(outputs=[])),
-        "cell 6 is tagged raises-exception and raised nothing",
-    ),
-    "no alt text": (
-        in_all("![a line that rises]", "![ ]"),
-        "cell 4 has a picture without alt text",
-    ),
-    "no alt in HTML": (
-        in_all("![a line that rises](line.png)", "<img src='line.png'>"),
-        "cell 4 has a picture without alt text",
-    ),
-    "no alt of an output": (
-        in_notebook(lambda cells: cells[4].outputs[0].metadata["image/png"].update(alt="a plot")),
-        "cell 5 shows a picture whose alt text has 6 letters",
-    ),
-    "no words below": (
-        in_notebook(lambda cells: cells[4].outputs.pop()),
-        "cell 5 shows a picture without its words below it",
-    ),
-    "other words below": (
-        in_notebook(lambda cells: cells[4].outputs[1].data.update({"text/html": "<p>A line.</p>"})),
-        "cell 5 shows a picture without its words below it",
-    ),
-    "underlined heading": (in_all("## A picture", "A picture\n# ---------"), "not written with #"),
-    "heading in HTML": (in_all("## A picture", "<h2>A picture</h2>"), "not written with #"),
-    "two titles": (in_all("## A picture", "# A picture"), "2 headings of level 1"),
-    "no title": (in_all("# A small lecture", "## A small lecture"), "0 headings of level 1"),
-    "skipped level": (in_all("## A picture", "### A picture"), "a heading skips a level"),
-    "too few compared": (in_tags(CHECKED), "2 compared cells: at least 3"),
-    "compares nothing": (
-        in_notebook(lambda cells: cells[8].update(outputs=[])),
-        "prints nothing, so nothing is compared",
-    ),
-    "compares a time": (in_tags(CHECKED, "timing", CHECKED), "cannot be compared"),
-    "misspelt tag": (in_tags(CHECKED, "nbval-chek-output"), "unknown tags nbval-chek-output"),
-    "other first cell": (in_source(FIRST_CELL, "ready = 1"), "the first code cell is not"),
-    "no way to the work copy": (
-        in_source("work/01_small", "../notebooks/work/01_small"),
-        "the first cell does not link to work/01_small.ipynb",
-    ),
-    "another reading time": (
-        in_all("**Time** 1 minutes", "**Time** 9 minutes"),
-        "the header says 9 minutes to read, and it is 1: build again",
-    ),
-    "no reading time": (
-        in_all("**Time** 1 minutes", "**Time** some minutes off"),
-        "no line with **Time** NN minutes",
-    ),
-    "too long": (
-        in_all("**Time** 1 minutes to read.", "**Time** 91 minutes to read." + 16_200 * " word"),
-        "91 minutes to read: 45 at most",
-    ),
-    "addresses without a name": (
-        in_source(
-            "results](01_small.ipynb)", "results](01_small.ipynb) ([on GitHub](https://a.b))"
-        ),
-        "the addresses behind its links are not those of the repository",
-    ),
-    "dead link": (in_source("../docs/words.md", "docs/words.md"), "dead link docs/words.md#words"),
-    "dead picture": (without("notebooks/line.png"), "dead link ../line.png"),
-    "no such heading": (written("docs/words.md", "# Other"), "no such heading ../docs/words.md#wo"),
-    "no such heading here": (written("docs/words.md", "# A\n[b](#b)"), "no such heading #b"),
-    "dead link of a page": (written("docs/words.md", "[a](x.md)"), "words.md: dead link x.md"),
-    "link out of the project": (
-        written("docs/words.md", "[a](../..)"),
-        "words.md: dead link ../..",
-    ),
-    "dead link of the work copy": (
-        in_notebook(lambda cells: cells[0].update(source="# One\n[a](../02.ipynb)"), WORK),
-        "notebooks/work/01_small.ipynb: dead link ../02.ipynb",
-    ),
-    "too large": (
-        in_notebook(lambda cells: cells[2].outputs[0].update(text="x" * 500_000)),
-        "500 at most",
-    ),
-    "work copy missing": (without(f"notebooks/{WORK}"), "work/01_small.ipynb is missing"),
-    "work copy drift": (
-        in_notebook(lambda cells: cells[7].update(source="print(43)"), WORK),
-        "work copy and source differ from cell 8 on",
-    ),
-    "work copy ids": (
-        in_notebook(lambda cells: cells[7].update(id="other"), WORK),
-        "other cell ids",
-    ),
-    "work copy with outputs": (copied("01_small.ipynb", WORK), "the work copy holds outputs"),
-    "no source": (
-        copied("01_small.ipynb", "02_old.ipynb"),
-        "notebooks/02_old.ipynb: no source .py",
-    ),
-}
+def cleared(number, **what):
+    return in_notebook(lambda cells: cells[number].update(**({"outputs": []} | what)))
 
 
-@pytest.mark.parametrize("name", FAULTS)
-def test_check_finds(name, root):
-    spoil, expected = FAULTS[name]
+def in_picture(change):
+    """In the outputs of the cell that draws: the picture, and the fold with its words."""
+    return in_notebook(lambda cells: change(cells[4].outputs))
+
+
+LECTURE, WORK = "01_small.ipynb", "work/01_small.ipynb"
+RAISES, CHECKED, TIME = "raises-exception", "nbval-check-output", "**Time** 1 minutes"
+PICTURE = "![a line that rises](line.png)"
+WORDS = "docs/words.md"
+# (a fault, what check says of it), cells counted from 0 in the one and from 1 in the other
+FAULTS = [
+    (in_source("6 * 7", "6 * 8"), "outputs are older than the code"),
+    (in_source("6 * 7", "6 * 8"), "source and notebook differ from cell 8 on"),
+    (in_source(f' tags=["{RAISES}"]', ""), "source and notebook differ from cell 6 on"),
+    (in_source("# %%\nwarn", "# %%\n2\n\n# %%\nwarn"), "source and notebook differ from cell 7 on"),
+    (without(f"notebooks/{LECTURE}"), "never built"),
+    (cleared(8, execution_count=None), "cell 9 was never executed"),
+    (in_tags(RAISES), "cell 6 holds an error that is not expected"),
+    (cleared(5), "cell 6 is tagged raises-exception and raised nothing"),
+    (in_all(PICTURE, "![ ](line.png)"), "cell 4 has a picture without alt text"),
+    (in_all(PICTURE, "<img src='line.png'>"), "cell 4 has a picture without alt text"),
+    (in_picture(lambda out: out[0].metadata.clear()), "picture whose alt text has 0 letters"),
+    (in_picture(lambda out: out.pop()), "picture without its words below it"),
+    (in_picture(lambda out: out[1].data.clear()), "picture without its words below it"),
+    (in_all("## A picture", "A picture\n# ---------"), "a heading that is not written with #"),
+    (in_all("## A picture", "<h2>A picture</h2>"), "a heading that is not written with #"),
+    (in_all("## A picture", "# A picture"), "2 headings of level 1"),
+    (in_all("# A small lecture", "## A small lecture"), "0 headings of level 1"),
+    (in_all("## A picture", "### A picture"), "a heading skips a level"),
+    (in_tags(CHECKED), "2 compared cells: at least 3"),
+    (cleared(8), "prints nothing, so nothing is compared"),
+    (in_tags(CHECKED, "timing", CHECKED), "its output cannot be compared"),
+    (in_tags(CHECKED, "nbval-chek-output"), "unknown tags nbval-chek-output"),
+    (in_source(FIRST_CELL, "ready = 1"), "the first code cell is not"),
+    (in_source("(work/", "(../notebooks/work/"), f"first cell does not link to {WORK}"),
+    (in_all(TIME, "**Time** 9 minutes"), "the header says 9 minutes to read, and it is 1"),
+    (in_all(TIME, "**Time** a minute"), "no line with **Time** NN minutes"),
+    (in_all(TIME, "**Time** 91 minutes" + 16_200 * " to read"), "91 minutes to read: 45 at most"),
+    (in_source("small.ipynb)", "small.ipynb) ([on GitHub](https://a.b))"), "are not those of the"),
+    (in_source("../docs/words.md", "docs/words.md"), "01_small.py: dead link docs/words.md#words"),
+    (without("notebooks/line.png"), "dead link ../line.png"),
+    (written(WORDS, "# Other"), "no such heading ../docs/words.md#words"),
+    (written(WORDS, "# Words\n[b](#b)"), f"{WORDS}: no such heading #b"),
+    (written(WORDS, "[a](x.md)"), f"{WORDS}: dead link x.md"),
+    (written(WORDS, "[a](../..)"), f"{WORDS}: dead link ../.."),
+    (
+        in_notebook(lambda cells: cells[0].update(source="[a](b.md)"), WORK),
+        f"{WORK}: dead link b.md",
+    ),
+    (in_notebook(lambda cells: cells[2].outputs[0].update(text="x" * 500_000)), "500 at most"),
+    (without(f"notebooks/{WORK}"), f"{WORK} is missing"),
+    (in_notebook(lambda cells: cells[7].update(source="3"), WORK), "work copy and source differ"),
+    (in_notebook(lambda cells: cells[7].update(id="other"), WORK), "other cell ids"),
+    (copied(LECTURE, WORK), "the work copy holds outputs"),
+    (copied(LECTURE, "02_old.ipynb"), "notebooks/02_old.ipynb: no source .py"),
+]
+
+
+@pytest.mark.parametrize("spoil, expected", FAULTS, ids=[expected for _, expected in FAULTS])
+def test_check_finds(spoil, expected, root):
     spoil(root)
     found = notebooks.check(root)
     assert any(expected in line for line in found), found

@@ -21,7 +21,7 @@ AXE = (
     ("axe.min.js",),
     "sha512-FHfa+lmNjQZfJz1q8wKqIDwC6DExcHt/pkjNQb09a3NPjCKg2rhu5qb2S4r76ASyFNNtuFooJpZe37OgudVGtQ==",
 )
-# Of a page: what a reader would miss. Widths are those of the window.
+# Of a page: what a reader would miss.
 SEEN = """() => {
     const all = (selector) => [...document.querySelectorAll(selector)];
     return {
@@ -30,13 +30,13 @@ SEEN = """() => {
         maths: all('.math').length,
         rendered: all('.math').filter(e => e.querySelector('mjx-container')).length,
         errors: all('mjx-merror, [data-mjx-error]').map(e => e.innerText),
-        too_wide: document.documentElement.scrollWidth - window.innerWidth,
     };
 }"""
 FAULTS = """async (options) => (await axe.run(document, options)).violations
     .filter(v => ['serious', 'critical'].includes(v.impact))
     .map(v => `${v.id}: ${v.nodes.length} times, first ${v.nodes[0].html.slice(0, 160)}`)"""
-WINDOW = {"width": 1280, "height": 1000}
+WINDOW, PHONE = {"width": 1280, "height": 1000}, {"width": 390, "height": 800}
+TOO_WIDE = "document.documentElement.scrollWidth - window.innerWidth"
 # What axe-core looks at; all but colours is the same in both.
 THEMES = {"light": {"resultTypes": ["violations"]}, "dark": {"runOnly": ["color-contrast"]}}
 
@@ -142,14 +142,18 @@ def test_outputs_reach_the_page_unchanged(out):
 
 
 @pytest.mark.browser
-def test_each_page_is_whole(page, address, out):
+def test_each_page_is_whole_and_a_phone_shows_it_without_sideways_scrolling(page, address, out):
     def look(name):
         page.trouble.clear()
+        page.set_viewport_size(WINDOW)
         read(page, address, name)
         seen = page.evaluate(SEEN)
         found = [*page.trouble, *seen["no_words"], *seen["broken"], *seen["errors"]]
         if seen["rendered"] != seen["maths"]:
             found.append(f"{seen['rendered']} of {seen['maths']} formulas are rendered")
+        page.set_viewport_size(PHONE)
+        if (too_wide := page.evaluate(TOO_WIDE)) > 0:
+            found.append(f"{too_wide} pixels wider than a phone")
         return found
 
     assert faulty(out, look) == {}
@@ -164,17 +168,6 @@ def test_nobody_is_shut_out(chromium, address, out, axe, theme):
         return page.evaluate(FAULTS, THEMES[theme])
 
     page = chromium.new_page(color_scheme=theme, viewport=WINDOW)
-    assert faulty(out, look) == {}
-    page.close()
-
-
-@pytest.mark.browser
-def test_a_phone_shows_pages_without_sideways_scrolling(chromium, address, out):
-    def look(name):
-        page.goto(f"{address}/{name}")
-        return max(0, page.evaluate(SEEN)["too_wide"])
-
-    page = chromium.new_page(viewport={"width": 390, "height": 800})
     assert faulty(out, look) == {}
     page.close()
 
@@ -219,16 +212,11 @@ def test_a_lecture_has_its_pictures_copy_buttons_download_and_neighbours(page, a
     name = "05_mixed_chunk_attention"
     stored = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
     outputs = [output for cell in stored.cells for output in cell.get("outputs", [])]
-    words = [
-        output.metadata["image/png"]["alt"]
-        for output in outputs
-        if "image/png" in output.get("data", {})
-    ]
+    pictures = [output for output in outputs if "image/png" in output.get("data", {})]
+    words = [output.metadata["image/png"]["alt"] for output in pictures]
     read(page, address, f"notebooks/{name}.html")
-    assert (
-        page.locator("article .cell_output img").evaluate_all("all => all.map(img => img.alt)")
-        == words
-    )
+    shown = page.locator("article .cell_output img")
+    assert shown.evaluate_all("all => all.map(img => img.alt)") == words
     assert page.locator("button.copybtn").count() > 10
     assert page.locator(f"a[href$='_sources/notebooks/{name}.ipynb']").count() >= 1
     assert page.locator(".prev-next-footer a").count() == 2
