@@ -31,8 +31,9 @@ def test_addresses_of_the_repository_are_those_of_the_constant():
     """And lie in files that stamp rewrites."""
     stamped = {*stamp.stamped_files(ROOT)}
     own = re.compile(rf"github(\.com)?/{re.escape(addresses.REPOSITORY)}")
-    for path in (path for ending in ("md", "py", "toml") for path in ROOT.glob(f"**/*.{ending}")):
-        if any(part.startswith(".") for part in path.relative_to(ROOT).parts):
+    for path in ROOT.glob("**/*.*"):
+        is_hidden = any(part.startswith(".") for part in path.relative_to(ROOT).parts)
+        if is_hidden or path.suffix not in (".md", ".py", ".toml", ".txt"):
             continue
         text = path.read_text(encoding="utf-8")
         assert path in stamped or not own.search(text), path

@@ -7,6 +7,7 @@ import ast
 import re
 import sys
 from functools import cache
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,11 @@ FOLDERS = ("notebooks", "solutions", "experiments", "tools", "flash_tutorial", "
 # ---------------------------------------------------------------- reading
 
 
+def python_files(*folders):
+    for folder in folders:
+        yield from sorted((ROOT / folder).rglob("*.py"))
+
+
 def module_name(path):
     """``flash_tutorial.gau``; a package by its own name, without ``__init__``."""
     parts = path.relative_to(ROOT).with_suffix("").parts
@@ -73,7 +79,8 @@ def module_name(path):
 @cache
 def read(path):
     """The imports of a file, and the names that it defines or imports, at any depth."""
-    nodes, names = [], set()
+    nodes = []
+    names = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import | ast.ImportFrom):
             nodes.append(node)
@@ -108,14 +115,15 @@ def imports(path):
 
 def arrows_of(package):
     """{module: the modules of the same package that it imports}, ``__init__`` left out: it imports at first use."""
-    paths = {module_name(path): path for path in sorted((ROOT / package).rglob("*.py"))}
+    paths = {module_name(path): path for path in python_files(package)}
     del paths[package]
     return {name: imports(path) & paths.keys() - {name} for name, path in paths.items()}
 
 
 def reached(module, arrows):
     """All that a module imports, also through others."""
-    found, open_names = set(), [module]
+    found = set()
+    open_names = [module]
     while open_names:
         new = arrows[open_names.pop()] - found
         found |= new
@@ -136,7 +144,7 @@ def floor_of(*names):
 
 
 def test_the_library_never_imports_the_course():
-    for path in (ROOT / "flash_tutorial").rglob("*.py"):
+    for path in python_files("flash_tutorial"):
         assert "flash_course" not in {name.split(".")[0] for name in imports(path)}, path.name
 
 
@@ -149,7 +157,7 @@ def test_the_reference_imports_nothing_and_no_module_takes_a_tool_from_it():
 
 def test_the_library_is_built_from_the_ground_up():
     for number, names in enumerate(FLOORS):
-        above = floor_of(*(name for floor in FLOORS[number + 1 :] for name in floor))
+        above = floor_of(*chain.from_iterable(FLOORS[number + 1 :]))
         for module in floor_of(*names):
             assert reached(module, LIBRARY) & above == set(), module
 
@@ -187,7 +195,7 @@ def test_a_part_of_the_course_imports_what_lies_below_it():
 
 # ---------------------------------------------------------------- what is imported is there
 
-OURS = {module_name(path): path for path in ROOT.glob("flash_*/**/*.py")}
+OURS = {module_name(path): path for path in python_files("flash_tutorial", "flash_course")}
 
 
 def is_missing(module, name):
@@ -199,7 +207,7 @@ def is_missing(module, name):
 
 def test_what_is_imported_of_ours_is_there():
     """Also under ``except ImportError``, where a misspelt or moved name would go unnoticed."""
-    for path in (path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py")):
+    for path in python_files(*FOLDERS):
         assert [each for each in taken_from(path) if is_missing(*each)] == [], path
 
 
@@ -209,7 +217,7 @@ def test_a_notebook_imports_packages_alone():
     listed = {re.match(r"[\w-]+", line)[0] for line in lines if re.match(r"\w", line)}
     known = {*sys.stdlib_module_names, *(name.replace("-", "_") for name in listed)}
     known |= {"flash_tutorial", "flash_course", "IPython"}
-    for path in (path for folder in FOLDERS[:2] for path in (ROOT / folder).glob("*.py")):
+    for path in python_files("notebooks", "solutions"):
         assert {name.split(".")[0] for name in imports(path)} <= known, path.name
         text = path.read_text(encoding="utf-8")
         assert not re.search(r"\bsys\.path\b|\bPYTHONPATH\b|\b__file__\b", text), path.name

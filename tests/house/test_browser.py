@@ -15,6 +15,7 @@ import sys
 import time
 import urllib.request
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 
 import nbformat
@@ -185,7 +186,7 @@ def test_all_cells_ran_in_this_python_and_show_no_error_that_is_not_meant(seen, 
 @pytest.mark.parametrize("notebook", [LECTURE], indirect=True)
 def test_the_pictures_are_there_with_words(seen, notebook):
     stored = nbformat.read(ROOT / "notebooks" / notebook.name, as_version=4)
-    outputs = [output for cell in stored.cells for output in cell.get("outputs", [])]
+    outputs = chain.from_iterable(cell.get("outputs", []) for cell in stored.cells)
     expected = sum("image/png" in output.get("data", {}) for output in outputs)
     assert len(seen["pictures"]) == expected >= 1
     assert all(picture["width"] > 200 for picture in seen["pictures"])

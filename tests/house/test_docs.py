@@ -76,7 +76,8 @@ def test_three_hours_are_those_of_its_sections():
 def test_the_page_for_projects_runs_from_top_to_bottom(tmp_path, monkeypatch, capsys):
     pytest.importorskip("tokenizers", reason="the page shows a tokenizer")
     monkeypatch.chdir(tmp_path)
-    names, text = {}, (DOCS / "projects.md").read_text(encoding="utf-8")
+    names = {}
+    text = (DOCS / "projects.md").read_text(encoding="utf-8")
     for block in re.findall(r"^```python\n(.*?)^```", text, re.M | re.S):
         exec(compile(block, "projects.md", "exec"), names)
     assert "bits per token are" in capsys.readouterr().out

@@ -63,7 +63,8 @@ def in_jupyterlab(chromium, folder, cells):
 def test_pages_stand_in_an_executed_notebook(chromium, tmp_path):
     """Two pages and a second copy of one: still pictures hidden, keys are the page's own, no request leaves."""
     code = [f"from flash_course import lab\n{call}" for call in CALLS]
-    asked, complaints = [], []
+    asked = []
+    complaints = []
     with in_jupyterlab(chromium, tmp_path, [*map(nbformat.v4.new_code_cell, code)]) as tab:
         tab.on("request", lambda request: asked.append(request.url))
         tab.on("pageerror", lambda error: complaints.append(str(error)))
@@ -183,7 +184,8 @@ def test_the_page_follows_the_system_and_what_it_stands_on(opened, scheme):
 
 
 def test_the_scripts_counts_are_the_packages(chromium):
-    lengths, sizes = (1, 7, 16, 100, 1023, 8192), (1, 4, 48, 256, 9000)
+    lengths = (1, 7, 16, 100, 1023, 8192)
+    sizes = (1, 4, 48, 256, 9000)
     widths = [(S, E) for S, E, _ in costs.WIDTHS]
     cases = [(T, C, *width) for T, C, width in itertools.product(lengths, sizes, widths)]
     asked = f"{json.dumps(cases)}.map(each => costs(...each))"
@@ -236,7 +238,8 @@ def test_the_sliders_redraw_the_picture_and_the_costs(opened):
 
 
 def test_the_pictures_of_all_choices_are_what_numpy_measures(chromium):
-    T, C = 14, 4
+    T = 14
+    C = 4
     combinations = [
         dict(zip(mixing.CHOICES, each)) for each in itertools.product(*mixing.CHOICES.values())
     ]

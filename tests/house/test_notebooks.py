@@ -120,7 +120,8 @@ def small_project(root):
 def built(tmp_path_factory):
     """The small project, built where a kernelspec named python3 starts another program, and a script's plot back end is
     set."""
-    root, jupyter = tmp_path_factory.mktemp("built"), tmp_path_factory.mktemp("jupyter")
+    root = tmp_path_factory.mktemp("built")
+    jupyter = tmp_path_factory.mktemp("jupyter")
     spec = {"argv": ["no-such-python"], "display_name": "other", "language": "python"}
     (jupyter / "kernels" / "python3").mkdir(parents=True)
     (jupyter / "kernels" / "python3" / "kernel.json").write_text(json.dumps(spec))
@@ -279,8 +280,11 @@ def in_picture(change):
     return in_notebook(lambda cells: change(cells[4].outputs))
 
 
-LECTURE, WORK = "01_small.ipynb", "work/01_small.ipynb"
-RAISES, CHECKED, TIME = "raises-exception", "nbval-check-output", "**Time** 1 minutes"
+LECTURE = "01_small.ipynb"
+WORK = f"work/{LECTURE}"
+RAISES = "raises-exception"
+CHECKED = "nbval-check-output"
+TIME = "**Time** 1 minutes"
 PICTURE = "![a line that rises](line.png)"
 WORDS = "docs/words.md"
 # (a fault, what check says of it), cells counted from 0 in the one and from 1 in the other

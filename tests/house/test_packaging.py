@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -39,11 +40,8 @@ EXTRAS = {extra: by_name(lines) for extra, lines in PROJECT["optional-dependenci
 # the makers' tools, with exact versions
 EXTRAS.pop("site")
 DEVELOPER = by_name(requirements())
-BOUNDS = [
-    *REQUIRED.values(),
-    *(r for extra in EXTRAS.values() for r in extra.values()),
-    *DEVELOPER.values(),
-]
+OF_EXTRAS = dict(chain.from_iterable(extra.items() for extra in EXTRAS.values()))
+BOUNDS = [*REQUIRED.values(), *OF_EXTRAS.values(), *DEVELOPER.values()]
 
 # ---------------------------------------------------------------- bounds
 
@@ -66,16 +64,17 @@ def test_bounds_are_lower_bounds_that_colab_satisfies():
 
 
 def test_colab_has_a_python_that_is_allowed():
-    version, allowed = re.search(r"Python (\d+\.\d+\.\d+)", COLAB)[1], PROJECT["requires-python"]
+    version = re.search(r"Python (\d+\.\d+\.\d+)", COLAB)[1]
+    allowed = PROJECT["requires-python"]
     assert SpecifierSet(allowed).contains(version) and allowed.startswith(">=")
 
 
 @pytest.mark.fork
 def test_requirements_and_pyproject_agree():
-    lists = REQUIRED | {name: r for extra in EXTRAS.values() for name, r in extra.items()}
+    lists = REQUIRED | OF_EXTRAS
     assert requirements()[-1] == "-e ."  # which brings what the package itself needs
     assert {"numpy", "torch", "jupyterlab", "matplotlib", "jupytext", "nbval"} <= DEVELOPER.keys()
-    assert {name for extra in EXTRAS.values() for name in extra} <= DEVELOPER.keys()
+    assert OF_EXTRAS.keys() <= DEVELOPER.keys()
     for name in lists.keys() & DEVELOPER.keys() - {"triton"}:
         assert lists[name].specifier == DEVELOPER[name].specifier, name
 
@@ -256,8 +255,6 @@ def unguarded(node):
 
 
 def test_the_packages_use_nothing_that_windows_lacks():
-    paths = [
-        path for name in ("flash_tutorial", "flash_course") for path in ROOT.glob(f"{name}/**/*.py")
-    ]
-    for path in (path for path in paths if path.name not in NEED_FORK):
-        assert [*unguarded(ast.parse(path.read_text(encoding="utf-8")))] == [], path
+    for path in chain(ROOT.glob("flash_tutorial/**/*.py"), ROOT.glob("flash_course/**/*.py")):
+        if path.name not in NEED_FORK:
+            assert [*unguarded(ast.parse(path.read_text(encoding="utf-8")))] == [], path

@@ -29,8 +29,8 @@ def test_an_answer_is_cut_out_and_its_stub_put_in():
     assert kept == 'def f(x):\n    raise NotImplementedError("your code here")\n\nz = 1'
     assert answer == ["    y = x + 1  # the answer", "    return y"]
     assert tool.split_code(STUBS)[0] == "a = None\nb = None"
-    begin, end = "# BEGIN SOLUTION", "# END SOLUTION"
-    for wrong in (f"{begin}\nx", end, f"{begin}\n{begin}\n{end}"):
+    begin = "# BEGIN SOLUTION"
+    for wrong in (f"{begin}\nx", "# END SOLUTION", f"{begin}\n{STUBS}"):
         with pytest.raises(ValueError, match="without"):
             tool.split_code(wrong)
 

@@ -33,7 +33,8 @@ def test_every_declaration_is_on_the_page(page):
 def test_every_row_belongs_to_an_arm_with_its_settings_and_stands_once(page):
     """Else, or if code changed that is not named as the same, the next ``run`` would refuse."""
     for experiment in page.declarations():
-        stored, keys = StoredRows(experiment, RESULTS), []
+        stored = StoredRows(experiment, RESULTS)
+        keys = []
         for row in (row for row in stored.load() if row["arm"] is not None):
             assert stored.arm_of(row), experiment.name
             keys.append(json.dumps([row[name] for name in KEY]))

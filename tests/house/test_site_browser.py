@@ -9,6 +9,7 @@ import http.server
 import subprocess
 import sys
 import threading
+from itertools import chain
 
 import nbformat
 import pytest
@@ -35,7 +36,8 @@ SEEN = """() => {
 FAULTS = """async (options) => (await axe.run(document, options)).violations
     .filter(v => ['serious', 'critical'].includes(v.impact))
     .map(v => `${v.id}: ${v.nodes.length} times, first ${v.nodes[0].html.slice(0, 160)}`)"""
-WINDOW, PHONE = {"width": 1280, "height": 1000}, {"width": 390, "height": 800}
+WINDOW = {"width": 1280, "height": 1000}
+PHONE = {"width": 390, "height": 800}
 TOO_WIDE = "document.documentElement.scrollWidth - window.innerWidth"
 # What axe-core looks at; all but colours is the same in both.
 THEMES = {"light": {"resultTypes": ["violations"]}, "dark": {"runOnly": ["color-contrast"]}}
@@ -88,7 +90,8 @@ class QuietHandler(http.server.SimpleHTTPRequestHandler):
 @pytest.fixture
 def page(chromium, address):
     """An empty page whose ``trouble`` collects errors of the console, failed requests, and requests elsewhere."""
-    page, trouble = chromium.new_page(viewport=WINDOW), []
+    page = chromium.new_page(viewport=WINDOW)
+    trouble = []
 
     def answered(answer):
         if answer.status >= 400:
@@ -134,7 +137,7 @@ def test_outputs_reach_the_page_unchanged(out):
     for path in sorted(ROOT.glob("notebooks/*.ipynb")):
         html = (out / "notebooks" / f"{path.stem}.html").read_text(encoding="utf-8")
         cells = nbformat.read(path, as_version=4).cells
-        outputs = [output for cell in cells for output in cell.get("outputs", [])]
+        outputs = chain.from_iterable(cell.get("outputs", []) for cell in cells)
         own = [
             output.data["text/html"] for output in outputs if "text/html" in output.get("data", ())
         ]
@@ -211,7 +214,7 @@ def test_the_slider_says_what_the_charts_show(page, address):
 def test_a_lecture_has_its_pictures_copy_buttons_download_and_neighbours(page, address):
     name = "05_mixed_chunk_attention"
     stored = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
-    outputs = [output for cell in stored.cells for output in cell.get("outputs", [])]
+    outputs = chain.from_iterable(cell.get("outputs", []) for cell in stored.cells)
     pictures = [output for output in outputs if "image/png" in output.get("data", {})]
     words = [output.metadata["image/png"]["alt"] for output in pictures]
     read(page, address, f"notebooks/{name}.html")

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,9 @@ from flash_course.checks.edits import sources_of
 from flash_course.checks.exercise import load_exercise, load_set, there
 from flash_course.checks.stub import inner, instructions
 
-SETS, QUICK = ["05"], ["05.1", "05.2", "05.7"]  # of the tests that are not nightly
+# of the tests that are not nightly
+SETS = ["05"]
+QUICK = ["05.1", "05.2", "05.7"]
 LEAST = 25  # characters of a line that tells something
 DULL = ("#", "import ", "from ", "with ", "for ", "def ", "class ", '"""')
 ENDINGS = (".py", ".toml", ".md", ".ipynb", ".json", ".yml", "")
@@ -36,7 +39,8 @@ def numbers(request):
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory, numbers):
     """A copy of these sets; the others are left out."""
-    out, tool = tmp_path_factory.mktemp("fork") / "course", script("course_fork")
+    out = tmp_path_factory.mktemp("fork") / "course"
+    tool = script("course_fork")
     load = tool.load
 
     def load_for_these(name):
@@ -60,7 +64,8 @@ def run_in(copy, *command, **more):
 
 
 def exercises_of(numbers):
-    return [exercise for number in numbers for exercise in load_set(number).values()]
+    for number in numbers:
+        yield from load_set(number).values()
 
 
 # ---------------------------------------------------------------- lines
@@ -105,8 +110,8 @@ def open_text():
     """What students may read in any case: the package, lectures, problem sets, hints, what is to be mended."""
     places = ("flash_tutorial/**/*.py", "notebooks/*.ipynb", "exercises/*.ipynb")
     places += ("experiments/**/*.py", "tests/library/*.py", "flash_course/**/*.py")
-    paths = [path for place in places for path in ROOT.glob(place) if "checks" not in path.parts]
-    texts = [code_of(path) for path in paths]
+    paths = chain.from_iterable(map(ROOT.glob, places))
+    texts = [code_of(path) for path in paths if "checks" not in path.parts]
     for exercise in exercises_of(there()):
         texts += exercise.hints
         given = exercise.given.values() if isinstance(exercise.given, dict) else [exercise.given]
@@ -117,7 +122,7 @@ def open_text():
 
 def test_no_line_of_an_answer_is_found(copy, numbers):
     public = open_text()
-    secret = {line for text in answers_of(numbers) for line in telling_lines(text)}
+    secret = set().union(*map(telling_lines, answers_of(numbers)))
     secret = [line for line in secret if line not in public]
     assert len(secret) > 100 * len(numbers)
     for path in copy.rglob("*"):
