@@ -1,6 +1,5 @@
 """What a fresh machine and Colab meet: bounds, licences, imports, the README's commands, and a tidy tree."""
 
-import ast
 import re
 import subprocess
 import sys
@@ -210,51 +209,3 @@ def test_no_file_is_large_or_names_a_registry_or_a_folder_of_one_machine():
             assert [word for word in REGISTRIES if word in text] + ABSOLUTE.findall(text) == [], (
                 path
             )
-
-
-# ---------------------------------------------------------------- code that runs everywhere
-
-MODULES_OF_POSIX = {"resource", "fcntl", "pwd"}
-POSIX_ONLY = re.compile(
-    r"SIGALRM|SIGKILL|RLIMIT_\w+|setitimer|setrlimit|fork|forkpty|forkserver|getrusage"
-)
-ASKS = re.compile(r"platform|os\.name|hasattr|\bis (not )?None")
-CATCHES = re.compile(r"ImportError|ModuleNotFoundError|AttributeError")
-# they fork: `grade` says on Windows that it needs another system, before it gets there
-NEED_FORK = ("isolation.py", "child.py", "processes.py")
-
-
-def names_of(node):
-    if isinstance(node, ast.Import | ast.ImportFrom):
-        return {*(alias.name for alias in node.names), getattr(node, "module", None)}
-    return {getattr(node, field, None) for field in ("attr", "id", "value")}
-
-
-def is_guard(node):
-    """An ``if`` about the system, or a ``try`` that catches."""
-    if isinstance(node, ast.If | ast.IfExp):
-        return ASKS.search(ast.unparse(node.test))
-    if isinstance(node, ast.Try):
-        caught = (ast.unparse(handler.type) for handler in node.handlers if handler.type)
-        return CATCHES.search(" ".join(caught))
-    return False
-
-
-def unguarded(node):
-    """Lines that use what Windows lacks, and stand under no guard."""
-    if is_guard(node):
-        return
-    names = {name for name in names_of(node) if isinstance(name, str)}
-    if isinstance(node, ast.Import | ast.ImportFrom):
-        if names & MODULES_OF_POSIX:
-            yield node.lineno
-    elif any(map(POSIX_ONLY.fullmatch, names)):
-        yield node.lineno
-    for child in ast.iter_child_nodes(node):
-        yield from unguarded(child)
-
-
-def test_the_packages_use_nothing_that_windows_lacks():
-    for path in chain(ROOT.glob("flash_tutorial/**/*.py"), ROOT.glob("flash_course/**/*.py")):
-        if path.name not in NEED_FORK:
-            assert [*unguarded(ast.parse(path.read_text(encoding="utf-8")))] == [], path
