@@ -173,6 +173,12 @@ def relative_links(text):
     return [target for target in found if target and not ELSEWHERE.match(target)]
 
 
+def anchors(path):
+    """The places of a page of Markdown that a link may lead to, as GitHub names its headings."""
+    headings = re.findall(r"^#+ (.*)$", path.read_text(encoding="utf-8"), flags=re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 def moved(notebook, folder, to):
     """A copy whose relative links lead from the folder ``to`` where they led from ``folder``."""
 
@@ -215,13 +221,20 @@ def markdown_of(notebook):
 
 
 def dead_links(root=ROOT, prefixes=()):
-    """Links to files that are not there, or that lie outside of the project, a line each."""
+    """Links to files or headings that are not there, or that lie outside of the project, a line each."""
     found = []
     for path, text in pages(root, prefixes):
+        name = path.relative_to(root).as_posix()
         for target in relative_links(text):
-            file = Path(os.path.normpath(path.parent / target.partition("#")[0]))
+            to, _, place = target.partition("#")
+            file = Path(os.path.normpath(path.parent / to))
             if not (file.exists() and file.is_relative_to(root)):
-                found.append(f"{path.relative_to(root).as_posix()}: dead link {target}")
+                found.append(f"{name}: dead link {target}")
+            elif place and file.suffix == ".md" and place not in anchors(file):
+                found.append(f"{name}: no such heading {target}")
+        if path.suffix == ".md":
+            here = re.findall(r"\]\(#([^)\s]+)\)", text)
+            found += [f"{name}: no such heading #{to}" for to in here if to not in anchors(path)]
     return found
 
 

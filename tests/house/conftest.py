@@ -1,8 +1,6 @@
-"""One Chromium for all tests that look at pages, since Playwright runs once in a process; the scripts of timings."""
+"""One Chromium for all tests that look at pages, since Playwright runs once in a process."""
 
-import importlib
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
@@ -32,13 +30,3 @@ def chromium():
         browser = playwright.chromium.launch(executable_path=path, args=OPTIONS)
         yield browser
         browser.close()
-
-
-@pytest.fixture
-def benchmark_script(monkeypatch):
-    """A function that imports a script of timings by its name; it and what it imports there are forgotten again."""
-    folder = Path(__file__).resolve().parents[2] / "experiments" / "timings"
-    monkeypatch.syspath_prepend(str(folder))
-    yield importlib.import_module
-    for path in folder.glob("*.py"):
-        sys.modules.pop(path.stem, None)

@@ -53,7 +53,8 @@ def main():
         for name, whole in whole_exercise.load_set(number).items():
             if not {number, name} & {*names}:
                 continue
-            own, known = exercise.load_exercise(name), {}
+            own = exercise.load_exercise(name)
+            known = {}
             for key, answer in answers_of(whole):
                 texts = [
                     str(whole_verdict.judge(whole, answer, kept=True, known=known)),

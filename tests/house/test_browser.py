@@ -15,6 +15,7 @@ import sys
 import time
 import urllib.request
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 
 import nbformat
@@ -73,6 +74,19 @@ def notebook(request, tmp_path_factory):
     return path
 
 
+FOLDERS = {
+    "JUPYTER_CONFIG_DIR": "config",
+    "JUPYTER_DATA_DIR": "data",
+    "JUPYTER_RUNTIME_DIR": "runtime",
+    "JUPYTERLAB_SETTINGS_DIR": "settings",
+    "JUPYTERLAB_WORKSPACES_DIR": "workspaces",
+    "IPYTHONDIR": "ipython",
+    "FLASH_TUTORIAL_PROGRESS": "progress.json",
+}
+COMMAND = (sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root")
+OPTIONS = ("--ServerApp.ip=127.0.0.1", "--ServerApp.port_retries=0", "--IdentityProvider.token=")
+
+
 @contextmanager
 def jupyterlab(home, folder, *options):
     """JupyterLab with this Python's kernel, started in ``folder``, its own files in ``home``; gives its address."""
@@ -81,38 +95,15 @@ def jupyterlab(home, folder, *options):
         path = home / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(values))
-    folders = {
-        "JUPYTER_CONFIG_DIR": "config",
-        "JUPYTER_DATA_DIR": "data",
-        "JUPYTER_RUNTIME_DIR": "runtime",
-        "JUPYTERLAB_SETTINGS_DIR": "settings",
-        "JUPYTERLAB_WORKSPACES_DIR": "workspaces",
-        "IPYTHONDIR": "ipython",
-    }
-    environment = {
-        name: value
-        for name, value in os.environ.items()
-        if name not in ("JUPYTER_PATH", "MPLBACKEND")
-    }
-    environment |= {name: str(home / folder) for name, folder in folders.items()}
-    environment["FLASH_TUTORIAL_PROGRESS"] = str(home / "progress.json")
+    environment = os.environ | {name: str(home / place) for name, place in FOLDERS.items()}
+    for name in ("JUPYTER_PATH", "MPLBACKEND"):
+        environment.pop(name, None)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [
-        sys.executable,
-        "-m",
-        "jupyterlab",
-        "--no-browser",
-        "--allow-root",
-        "--ServerApp.ip=127.0.0.1",
-        f"--ServerApp.port={port}",
-        "--ServerApp.port_retries=0",
-        "--IdentityProvider.token=",
-        *options,
-    ]
     address = f"http://127.0.0.1:{port}"
     with open(home / "server.log", "w+") as log:
+        command = [*COMMAND, *OPTIONS, f"--ServerApp.port={port}", *options]
         process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
         try:
             wait_for(f"{address}/api", process, log)
@@ -120,13 +111,6 @@ def jupyterlab(home, folder, *options):
         finally:
             process.terminate()
             process.wait(timeout=30)
-
-
-@pytest.fixture(scope="module")
-def server(notebook):
-    """JupyterLab in the notebook's folder; gives its address."""
-    with jupyterlab(notebook.parent.parent, notebook.parent) as address:
-        yield address
 
 
 def wait_for(address, process, log, seconds=90):
@@ -151,24 +135,26 @@ def tab_at(browser, address, height=1400):
     page.close()
 
 
-@pytest.fixture(scope="module")
-def page(chromium, server, notebook):
-    """The lecture, open in the browser."""
-    with tab_at(chromium, f"{server}/lab/tree/{notebook.name}?reset") as page:
-        yield page
+def run_all(tab):
+    """Run > Run All Cells, once the kernel is idle: what runs earlier is lost."""
+    tab.wait_for_selector("#jp-bottom-panel :text('| Idle')", timeout=60_000)
+    tab.click(".lm-MenuBar-itemLabel:text-is('Run')")
+    tab.click(".lm-Menu-itemLabel:text-is('Run All Cells')")
 
 
 @pytest.fixture(scope="module")
-def seen(page, notebook):
-    """What is on the page after Run > Run All Cells."""
-    # what runs earlier is lost
-    page.wait_for_selector("#jp-bottom-panel :text('| Idle')", timeout=60_000)
-    page.click(".lm-MenuBar-itemLabel:text-is('Run')")
-    page.click(".lm-Menu-itemLabel:text-is('Run All Cells')")
-    page.wait_for_function(OVER, arg=meant_errors(notebook), timeout=300_000)
-    page.wait_for_timeout(1000)  # the last picture, the last formula
-    print("screenshots are in", photograph(page, notebook.parent.parent / "screenshots"))
-    return page.evaluate(SEEN)
+def seen(chromium, notebook):
+    """What is on the page after all cells have run."""
+    home = notebook.parent.parent
+    with (
+        jupyterlab(home, notebook.parent) as address,
+        tab_at(chromium, f"{address}/lab/tree/{notebook.name}?reset") as page,
+    ):
+        run_all(page)
+        page.wait_for_function(OVER, arg=meant_errors(notebook), timeout=300_000)
+        page.wait_for_timeout(1000)  # the last picture, the last formula
+        print("screenshots are in", photograph(page, home / "screenshots"))
+        return page.evaluate(SEEN)
 
 
 def meant_errors(notebook):
@@ -189,21 +175,18 @@ def photograph(page, folder):
     return folder
 
 
-def test_all_cells_ran_in_this_python(seen):
+def test_all_cells_ran_in_this_python_and_show_no_error_that_is_not_meant(seen, notebook):
     assert f"ran to the end in {sys.executable}" in " ".join(seen["printed"])
     # the first cell is folded, number and all
     numbers = [f"[{i}]:" for i in range(2, len(seen["prompts"]) + 2)]
     assert [prompt.strip() for prompt in seen["prompts"]] == numbers
-
-
-def test_no_cell_shows_an_error_that_is_not_meant(seen, notebook):
     assert len(seen["errors"]) == meant_errors(notebook), seen["errors"]
 
 
 @pytest.mark.parametrize("notebook", [LECTURE], indirect=True)
 def test_the_pictures_are_there_with_words(seen, notebook):
     stored = nbformat.read(ROOT / "notebooks" / notebook.name, as_version=4)
-    outputs = [output for cell in stored.cells for output in cell.get("outputs", [])]
+    outputs = chain.from_iterable(cell.get("outputs", []) for cell in stored.cells)
     expected = sum("image/png" in output.get("data", {}) for output in outputs)
     assert len(seen["pictures"]) == expected >= 1
     assert all(picture["width"] > 200 for picture in seen["pictures"])
@@ -232,11 +215,8 @@ def test_each_exercise_says_that_it_is_not_attempted(seen):
 def options_of_the_first_command():
     """What the README's first command hands to JupyterLab, the same on each system."""
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    found = {
-        tuple(shlex.split(line)) for line in re.findall(r"\bjupyter lab\b(.*)$", readme, flags=re.M)
-    }
-    assert len(found) == 1, f"README starts JupyterLab in {len(found)} ways"
-    return found.pop()
+    (options,) = {*re.findall(r"\bjupyter lab\b(.*)$", readme, flags=re.M)}
+    return shlex.split(options)
 
 
 def shown(page, title):

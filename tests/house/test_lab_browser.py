@@ -7,11 +7,13 @@ import base64
 import itertools
 import json
 import re
+from contextlib import contextmanager
+from functools import partial
 
 import nbformat
 import numpy as np
 import pytest
-from house.test_browser import jupyterlab, tab_at
+from house.test_browser import jupyterlab, run_all, tab_at
 
 from flash_course import lab
 from flash_course.bench.counts import (
@@ -32,10 +34,7 @@ PAGES = {
     "decoding": lab.decoding,
     "six_tokens": lab.six_tokens,
 }
-SHADOW = "document.querySelector('[data-flash-lab]').shadowRoot"
-STARTED = "document.querySelectorAll('[data-flash-lab][data-started]')"
 KERNEL = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
-NAME_OF = "e => e.getAttribute('aria-label') || e.labels?.[0]?.innerText || e.innerText"
 BESIDE = """(place) => [...document.querySelectorAll('[data-flash-lab]')].map(
     host => host.shadowRoot.getElementById(place).textContent)"""
 
@@ -43,79 +42,63 @@ BESIDE = """(place) => [...document.querySelectorAll('[data-flash-lab]')].map(
 # ---------------------------------------------------------------- in JupyterLab
 
 
+STARTED = "document.querySelectorAll('[data-flash-lab][data-started]').length === 3"
+STILL = "[...document.querySelectorAll('.jp-OutputArea-output img')]"
+CALLS = ("lab.show(lab.cost())", "lab.show(lab.leaks())", "lab.show(lab.cost())")
+
+
+@contextmanager
+def in_jupyterlab(chromium, folder, cells):
+    """A notebook of these cells in a tab."""
+    notebook = nbformat.v4.new_notebook(metadata=KERNEL, cells=cells)
+    (folder / "course").mkdir()
+    nbformat.write(notebook, folder / "course" / "page.ipynb")
+    with (
+        jupyterlab(folder, folder / "course") as address,
+        tab_at(chromium, f"{address}/lab/tree/page.ipynb?reset") as tab,
+    ):
+        yield tab
+
+
 def test_pages_stand_in_an_executed_notebook(chromium, tmp_path):
     """Two pages and a second copy of one: still pictures hidden, keys are the page's own, no request leaves."""
-    notebook = nbformat.v4.new_notebook(metadata=KERNEL)
-    calls = ("lab.show(lab.cost())", "lab.show(lab.leaks())", "lab.show(lab.cost())")
-    notebook.cells = [
-        nbformat.v4.new_code_cell(f"from flash_course import lab\n{call}") for call in calls
-    ]
-    (tmp_path / "course").mkdir()
-    nbformat.write(notebook, tmp_path / "course" / "page.ipynb")
-    with jupyterlab(tmp_path, tmp_path / "course") as address:
-        with tab_at(chromium, f"{address}/lab/tree/page.ipynb?reset") as page:
-            asked, complaints = [], []
-            page.on("request", lambda request: asked.append(request.url))
-            page.on("pageerror", lambda error: complaints.append(str(error)))
-            page.wait_for_selector("#jp-bottom-panel :text('| Idle')", timeout=60_000)
-            page.click(".lm-MenuBar-itemLabel:text-is('Run')")
-            page.click(".lm-Menu-itemLabel:text-is('Run All Cells')")
-            page.wait_for_function(
-                "document.querySelectorAll('[data-flash-lab][data-started]').length === 3",
-                timeout=90_000,
-            )
-            page.wait_for_function(
-                "[...document.querySelectorAll('.jp-OutputArea-output img')].filter(i => i.offsetParent).length === 0"
-            )
-            page.screenshot(path=tmp_path / "lab.png")
-            assert (
-                page.evaluate("document.querySelectorAll('.jp-OutputArea-output img').length") == 3
-            )
-            slider = page.get_by_label("T, tokens").first
-            slider.focus()
-            for key in ("ArrowRight", "ArrowDown", "ArrowUp"):
-                page.keyboard.press(key)
-            first, second, third = page.evaluate(BESIDE, "say")
-            assert (
-                first.startswith("T = 24, C = 4")
-                and third.startswith("T = 16, C = 4")
-                and "No fault" in second
-            )
-            assert page.locator(".jp-Cell").count() == len(calls), "a key was taken by JupyterLab"
-            page.locator("input[name=sum][value=roll]").check()
-            assert "np.roll" in page.evaluate(BESIDE, "say")[1]
-        assert (
-            all(re.match(r"(https?|wss?)://127\.0\.0\.1|data:|blob:", url) for url in asked)
-            and not complaints
-        )
+    code = [f"from flash_course import lab\n{call}" for call in CALLS]
+    asked = []
+    complaints = []
+    with in_jupyterlab(chromium, tmp_path, [*map(nbformat.v4.new_code_cell, code)]) as tab:
+        tab.on("request", lambda request: asked.append(request.url))
+        tab.on("pageerror", lambda error: complaints.append(str(error)))
+        run_all(tab)
+        tab.wait_for_function(STARTED, timeout=90_000)
+        tab.wait_for_function(f"{STILL}.filter(i => i.offsetParent).length === 0")
+        tab.screenshot(path=tmp_path / "lab.png")
+        assert tab.evaluate(f"{STILL}.length") == 3
+        tab.get_by_label("T, tokens").first.focus()
+        for key in ("ArrowRight", "ArrowDown", "ArrowUp"):
+            tab.keyboard.press(key)
+        first, second, third = tab.evaluate(BESIDE, "say")
+        assert first.startswith("T = 24, C = 4") and third.startswith("T = 16, C = 4")
+        assert "No fault" in second
+        assert tab.locator(".jp-Cell").count() == len(CALLS), "a key was taken by JupyterLab"
+        tab.locator("input[name=sum][value=roll]").check()
+        assert "np.roll" in tab.evaluate(BESIDE, "say")[1]
+    assert not [url for url in asked if not re.match(r"(http|ws)://127\.0\.0\.1|data:|blob:", url)]
+    assert not complaints
     print("a screenshot is", tmp_path / "lab.png")
 
 
 def test_a_notebook_that_is_not_trusted_shows_the_still_picture(chromium, tmp_path):
     """As GitHub does too: the script is not run, and not shown as text."""
-    page, notebook = lab.leaks(), nbformat.v4.new_notebook(metadata=KERNEL)
-    picture = nbformat.v4.new_output(
-        "display_data", {"image/png": base64.b64encode(page.png).decode()}
-    )
-    html = nbformat.v4.new_output("display_data", {"text/html": page.html})
-    notebook.cells = [
-        nbformat.v4.new_code_cell(
-            "lab.show(lab.leaks())", execution_count=1, outputs=[picture, html]
-        )
-    ]
-    (tmp_path / "course").mkdir()
-    nbformat.write(notebook, tmp_path / "course" / "page.ipynb")
-    with (
-        jupyterlab(tmp_path, tmp_path / "course") as address,
-        tab_at(chromium, f"{address}/lab/tree/page.ipynb?reset") as tab,
-    ):
-        tab.wait_for_selector("#jp-bottom-panel :text('| Idle')", timeout=60_000)
+    page = lab.leaks()
+    shown = {"image/png": base64.b64encode(page.png).decode()}, {"text/html": page.html}
+    outputs = [nbformat.v4.new_output("display_data", data) for data in shown]
+    cell = nbformat.v4.new_code_cell("lab.show(lab.leaks())", execution_count=1, outputs=outputs)
+    with in_jupyterlab(chromium, tmp_path, [cell]) as tab:
         tab.locator(".jp-OutputArea-output img").wait_for(timeout=60_000)
         tab.get_by_text("The picture in words").wait_for()
         text = " ".join(tab.locator(".jp-OutputArea-output").all_inner_texts())
-        assert (
-            tab.locator("[data-started]").count() == 0 and "mount(" not in text and "{" not in text
-        )
+        assert tab.locator("[data-started]").count() == 0
+        assert "mount(" not in text and "{" not in text
 
 
 # ---------------------------------------------------------------- as files
@@ -143,9 +126,9 @@ def opened(chromium, tmp_path):
     assert not asked and not complaints, (asked, complaints)
 
 
-def evaluate(chromium, *names, expression):
-    """What an expression of the assets' JavaScript gives."""
-    script = "\n".join((ASSETS / name).read_text(encoding="utf-8") for name in names)
+def evaluate(chromium, name, expression):
+    """What an expression of an asset's JavaScript gives."""
+    script = (ASSETS / name).read_text(encoding="utf-8")
     tab = chromium.new_page()
     found = tab.evaluate(f"() => {{ {script}\nreturn {expression}; }}")
     tab.close()
@@ -159,27 +142,29 @@ def said(tab, place="say"):
 # ---------------------------------------------------------------- the same in every page
 
 
+NAME = "e => e.getAttribute('aria-label') || e.labels?.[0]?.innerText || e.innerText"
+
+
 @pytest.mark.parametrize("name", PAGES)
-def test_the_still_picture_and_its_words_are_hidden(opened, name):
-    tab = opened(PAGES[name]())
-    assert tab.locator("[data-flash-lab-still]").count() == 2
-    assert not any(tab.locator("[data-flash-lab-still]").nth(i).is_visible() for i in range(2))
+def test_a_page_fits_a_narrow_window_and_speaks_to_those_who_cannot_see_it(opened, name):
+    tab = opened(PAGES[name](), viewport={"width": 380, "height": 700})
+    assert tab.evaluate("document.documentElement.scrollWidth") <= 380
+    still = tab.locator("[data-flash-lab-still]").all()
+    assert len(still) == 2 and not any(each.is_visible() for each in still)
     assert tab.get_by_role("heading", level=3).is_visible()
+    for role in ("slider", "radio", "button", "combobox"):
+        for control in tab.get_by_role(role).all():
+            assert control.evaluate(NAME).strip()
+    assert tab.locator("[aria-live=polite]").count() >= 1
+    for picture in tab.locator("svg[role=img]").all():
+        assert len(picture.get_attribute("aria-label")) > 30
 
 
 @pytest.mark.parametrize("name", PAGES)
 def test_without_scripts_the_still_picture_stands_there(opened, name):
     tab = opened(PAGES[name](), java_script_enabled=False)
-    assert (
-        tab.locator("img[data-flash-lab-still]").is_visible()
-        and tab.locator("summary").is_visible()
-    )
-
-
-@pytest.mark.parametrize("name", PAGES)
-def test_a_narrow_window_is_wide_enough(opened, name):
-    tab = opened(PAGES[name](), viewport={"width": 380, "height": 700})
-    assert tab.evaluate("document.documentElement.scrollWidth") <= 380
+    assert tab.locator("img[data-flash-lab-still]").is_visible()
+    assert tab.locator("summary").is_visible()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -195,60 +180,40 @@ def test_the_page_follows_the_system_and_what_it_stands_on(opened, scheme):
     )
 
 
-@pytest.mark.parametrize("name", PAGES)
-def test_each_control_has_a_name_and_what_changes_is_announced(opened, name):
-    tab = opened(PAGES[name]())
-    for role in ("slider", "radio", "button", "combobox"):
-        for control in tab.get_by_role(role).all():
-            assert control.evaluate(
-                "e => e.getAttribute('aria-label') || e.labels?.[0]?.innerText || e.innerText"
-            ).strip()
-    assert tab.locator("[aria-live=polite]").count() >= 1
-    for picture in tab.locator("svg[role=img]").all():
-        assert len(picture.get_attribute("aria-label")) > 30
-
-
 # ---------------------------------------------------------------- costs
 
 
 def test_the_scripts_counts_are_the_packages(chromium):
-    cases = [
-        (T, C, S, E)
-        for T in (1, 7, 16, 100, 1023, 8192)
-        for C in (1, 4, 48, 256, 9000)
-        for S, E, _ in costs.WIDTHS
-    ]
-    found = evaluate(
-        chromium, "cost.js", expression=f"{json.dumps(cases)}.map(each => costs(...each))"
-    )
-    for (T, C, S, E), cost in zip(cases, found):
+    lengths = (1, 7, 16, 100, 1023, 8192)
+    sizes = (1, 4, 48, 256, 9000)
+    widths = [(S, E) for S, E, _ in costs.WIDTHS]
+    cases = [(T, C, *width) for T, C, width in itertools.product(lengths, sizes, widths)]
+    asked = f"{json.dumps(cases)}.map(each => costs(...each))"
+    for (T, C, S, E), cost in zip(cases, evaluate(chromium, "cost.js", asked)):
+        flash = partial(flash_multiply_adds, T, E // 2, E, S, C, causal=True)
+        full = gau_multiply_adds(T, E // 2, E, S, causal=True)
+        near = chunk_pairs(T, C, causal=True)
+        far = causal_pairs(T) - near
         dense = gated_dense(T, E // 2, E, S)
-        assert cost["flash"] == flash_multiply_adds(T, E // 2, E, S, C, causal=True) - dense, (
-            T,
-            C,
-            S,
-            E,
-        )
-        assert cost["full"] == gau_multiply_adds(T, E // 2, E, S, causal=True) - dense
-        assert (
-            cost["local"]
-            == flash_multiply_adds(T, E // 2, E, S, C, causal=True, global_=False) - dense
-        )
-        near, all_pairs = chunk_pairs(T, C, causal=True), causal_pairs(T)
-        assert cost["pairs"] == {"local": near, "global": all_pairs - near, "full": all_pairs}
+        assert cost == {
+            "flash": flash() - dense,
+            "full": full - dense,
+            "local": flash(global_=False) - dense,
+            "pairs": {"local": near, "global": far, "full": near + far},
+        }
         if T % C == 0:  # the formula of lecture 05
             assert cost["flash"] == T * (C + 1) * (S + E) / 2 + 2 * T * S * E
 
 
 def test_the_script_finds_where_flash_becomes_cheaper(chromium):
     for C, (S, E, _) in itertools.product((1, 16, 256), costs.WIDTHS):
-        found = evaluate(chromium, "cost.js", expression=f"cheaperFrom({C}, {S}, {E})")
-        dearer = [
+        found = evaluate(chromium, "cost.js", f"cheaperFrom({C}, {S}, {E})")
+        cheaper = [
             flash_multiply_adds(T, 1, E, S, C, causal=True)
-            >= gau_multiply_adds(T, 1, E, S, causal=True)
+            < gau_multiply_adds(T, 1, E, S, causal=True)
             for T in range(1, 3000)
         ]
-        assert dearer.index(False) + 1 == found and not any(dearer[found:])
+        assert cheaper.index(True) + 1 == found and all(cheaper[found:])
 
 
 def test_the_sliders_redraw_the_picture_and_the_costs(opened):
@@ -272,15 +237,15 @@ def test_the_sliders_redraw_the_picture_and_the_costs(opened):
 # ---------------------------------------------------------------- leaks
 
 
-@pytest.mark.parametrize("T, C", [(14, 4)])
-def test_the_pictures_of_all_choices_are_what_numpy_measures(chromium, T, C):
+def test_the_pictures_of_all_choices_are_what_numpy_measures(chromium):
+    T = 14
+    C = 4
     combinations = [
         dict(zip(mixing.CHOICES, each)) for each in itertools.product(*mixing.CHOICES.values())
     ]
     call = f"{json.dumps(combinations)}.map(choices => kindsOf(choices, {T}, {C}))"
-    for choices, kinds in zip(
-        combinations, evaluate(chromium, "leaks.js", expression=call), strict=True
-    ):
+    measured = evaluate(chromium, "leaks.js", call)
+    for choices, kinds in zip(combinations, measured, strict=True):
         assert (np.array(kinds) == leaking.by_choice(choices, T, C).kinds).all(), choices
 
 
@@ -368,31 +333,17 @@ def test_every_calculation_gives_its_number(opened):
     tab, arrays, traced = opened(lab.six_tokens()), by_hand.numbers(), 0
     for button in tab.get_by_role("button").all():
         button.focus()
-        label, calculation, _ = (
-            said(tab).split("\n\n") if "\n\n" in said(tab) else said(tab).split("\n")
-        )
+        label, calculation, _ = re.split(r"\n+", said(tab), maxsplit=2)
         assert label == button.get_attribute("aria-label").rsplit(":", 1)[0]
-        *left, right = (
-            calculation.replace("−", "-").replace("×", "*").replace("²", "**2").split(" = ")
-        )
+        plain = calculation.replace("−", "-").replace("×", "*").replace("²", "**2")
+        *left, right = plain.split(" = ")
         if left:
             assert eval(left[0]) == float(right), label
             assert float(right) == float(button.inner_text().replace("−", "-"))
             traced += 1
+    given = ("z", "v", "gamma", "beta", "bias")
     masked = 2 * 3  # a score and a weight in each chunk that nobody looks at
-    made = (
-        "quad_q",
-        "quad_k",
-        "lin_q",
-        "lin_k",
-        "score",
-        "weight",
-        "near",
-        "kv",
-        "mean",
-        "far",
-        "out",
-    )
+    made = arrays.keys() - given
     assert traced == sum(arrays[name].size for name in made) - masked
 
 

@@ -1,21 +1,21 @@
-"""What a fresh machine and Colab meet: bounds, licences, import time, the README's commands, and a tidy tree."""
+"""What a fresh machine and Colab meet: bounds, licences, imports, the README's commands, and a tidy tree."""
 
-import ast
 import re
 import subprocess
 import sys
 import tomllib
+from itertools import chain
 from pathlib import Path
 
 import pytest
+from IPython import display
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 import flash_tutorial
+from flash_course import figures
 from flash_tutorial.gpu.floor import FLOOR
-
-pytestmark = pytest.mark.quick
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -36,54 +36,44 @@ def by_name(lines):
 
 REQUIRED = by_name(PROJECT["dependencies"])
 EXTRAS = {extra: by_name(lines) for extra, lines in PROJECT["optional-dependencies"].items()}
-# the makers' tools, with exact versions: tests/house/test_site.py looks at them
+# the makers' tools, with exact versions
 EXTRAS.pop("site")
 DEVELOPER = by_name(requirements())
-BOUNDS = [
-    *REQUIRED.values(),
-    *(r for extra in EXTRAS.values() for r in extra.values()),
-    *DEVELOPER.values(),
-]
+OF_EXTRAS = dict(chain.from_iterable(extra.items() for extra in EXTRAS.values()))
+BOUNDS = [*REQUIRED.values(), *OF_EXTRAS.values(), *DEVELOPER.values()]
 
 # ---------------------------------------------------------------- bounds
 
 
 def colab_versions():
     """{name: version} of the packages on Colab."""
-    pairs = [
-        line.split("==") for line in COLAB.splitlines() if "==" in line and not line.startswith("#")
-    ]
+    pairs = (line.split("==") for line in COLAB.splitlines() if re.match(r"[^#]+==", line))
     return {canonicalize_name(name): version for name, version in pairs}
 
 
-@pytest.mark.parametrize("requirement", BOUNDS, ids=str)
-def test_colab_satisfies_the_bound(requirement):
-    version = colab_versions().get(canonicalize_name(requirement.name))
-    if version is None:
-        assert canonicalize_name(requirement.name) not in REQUIRED, (
-            "the package would have to be installed on Colab"
-        )
-    else:
-        assert requirement.specifier.contains(version, prereleases=True)
+def test_bounds_are_lower_bounds_that_colab_satisfies():
+    versions = colab_versions()
+    assert REQUIRED.keys() <= versions.keys(), "a package would have to be installed on Colab"
+    for requirement in BOUNDS:
+        bounds = [bound.operator for bound in requirement.specifier]
+        assert bounds == [">="] and requirement.url is None, requirement
+        version = versions.get(canonicalize_name(requirement.name))
+        if version is not None:
+            assert requirement.specifier.contains(version, prereleases=True), requirement
 
 
 def test_colab_has_a_python_that_is_allowed():
     version = re.search(r"Python (\d+\.\d+\.\d+)", COLAB)[1]
-    assert SpecifierSet(PROJECT["requires-python"]).contains(version)
-    assert {s.operator for s in SpecifierSet(PROJECT["requires-python"])} == {">="}
-
-
-@pytest.mark.parametrize("requirement", BOUNDS, ids=str)
-def test_bounds_are_lower_bounds(requirement):
-    assert [bound.operator for bound in requirement.specifier] == [">="] and requirement.url is None
+    allowed = PROJECT["requires-python"]
+    assert SpecifierSet(allowed).contains(version) and allowed.startswith(">=")
 
 
 @pytest.mark.fork
 def test_requirements_and_pyproject_agree():
-    lists = REQUIRED | {name: r for extra in EXTRAS.values() for name, r in extra.items()}
+    lists = REQUIRED | OF_EXTRAS
     assert requirements()[-1] == "-e ."  # which brings what the package itself needs
     assert {"numpy", "torch", "jupyterlab", "matplotlib", "jupytext", "nbval"} <= DEVELOPER.keys()
-    assert {name for extra in EXTRAS.values() for name in extra} <= DEVELOPER.keys()
+    assert OF_EXTRAS.keys() <= DEVELOPER.keys()
     for name in lists.keys() & DEVELOPER.keys() - {"triton"}:
         assert lists[name].specifier == DEVELOPER[name].specifier, name
 
@@ -123,15 +113,16 @@ def test_the_citation_names_this_version_and_these_licences():
 
 
 def run_python(code):
-    return subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
-    ).stdout
+    how = dict(capture_output=True, text=True, check=True, timeout=120)
+    return subprocess.run([sys.executable, "-c", code], **how).stdout
 
 
 PUBLIC = "import flash_tutorial; [getattr(flash_tutorial, name) for name in flash_tutorial.__all__]"
+LATER = ("flash_course", "matplotlib", "tqdm", "pyarrow", "IPython", "jupytext", "triton")
 
 
 @pytest.mark.timing
+@pytest.mark.nightly
 def test_import_takes_little_more_than_torch():
     # Seconds of the processor in one process, so that what else the machine does falls out of the difference.
     code = f"import time, torch; t = time.process_time(); {PUBLIC}; print(time.process_time() - t)"
@@ -147,36 +138,13 @@ def loaded_by(code, before="import sys"):
     return set(run_python(code).split())
 
 
-# torch itself loads tqdm: it is taken out again, so that it is seen who asks for it
-TORCH = (
-    "import sys, torch\nfor name in [name for name in sys.modules if name.startswith('tqdm')]:\n"
-)
-TORCH += "    del sys.modules[name]"
-
-
-@pytest.mark.parametrize(
-    "code",
-    [
-        "import flash_tutorial",
-        "import flash_tutorial; flash_tutorial.GAU; flash_tutorial.LanguageModel",
-        PUBLIC,
-    ],
-)
-def test_import_loads_nothing_that_is_needed_later_only(code):
-    loaded = loaded_by(code, before=TORCH)
-    packages = {name.split(".")[0] for name in loaded}
-    assert "flash_tutorial" in packages and "torch._dynamo" not in loaded
-    later = {
-        "flash_course",
-        "matplotlib",
-        "tqdm",
-        "pyarrow",
-        "IPython",
-        "jupytext",
-        "triton",
-        "transformers",
-    }
-    assert not later & packages
+def test_public_names_are_there_and_load_nothing_that_is_needed_later_only():
+    # torch itself loads tqdm: it is taken out again, so that it is seen who asks for it
+    before = "import sys, torch\nfor name in [*sys.modules]:\n"
+    before += "    if name.startswith('tqdm'): del sys.modules[name]"
+    loaded = loaded_by(PUBLIC, before)
+    assert "flash_tutorial.model" in loaded and "torch._dynamo" not in loaded
+    assert {*LATER, "transformers"} & {name.split(".")[0] for name in loaded} == set()
 
 
 @pytest.mark.parametrize("code", ["import flash_tutorial", "import flash_course.cli"])
@@ -184,27 +152,29 @@ def test_a_first_import_waits_for_no_torch(code):
     assert "torch" not in loaded_by(code)
 
 
-@pytest.mark.parametrize("package", ["flash_tutorial", "flash_course"])
-def test_each_public_name_is_where_the_package_says(package):
-    module = __import__(package)
-    assert all(getattr(module, name) is not None for name in module.__all__)
+def test_pictures_are_shown_by_what_colabs_ipython_has(monkeypatch):
+    class Image(display.Image):  # as in IPython 7.34, which knows no words for a picture
+        def __init__(self, data=None, url=None, filename=None, format=None, metadata=None):
+            super().__init__(data, url, filename, format, metadata=metadata)
+
+    shown = []
+    monkeypatch.setattr(display, "Image", Image)
+    monkeypatch.setattr(display, "display", lambda *args, **how: shown.append(args))
+    figures.show(figures.new_axes()[0], "An empty pair of axes.")
+    assert len(shown) == 2 and "An empty pair of axes." in shown[1][0].data
 
 
 # ---------------------------------------------------------------- the README's commands and .ci/run
 
 
-def readme_block(readme):
-    """The fenced block after the README's mark."""
-    found = re.findall(r"^<!-- test command -->\n+```\w*\n(.*?)^```", readme, flags=re.M | re.S)
-    return found[0].strip() if len(found) == 1 else None
-
-
 @pytest.mark.fork
 def test_readme_says_how_to_test():
-    command = readme_block((ROOT / "README.md").read_text(encoding="utf-8"))
-    assert command, "README.md needs one fenced block after the line <!-- test command -->"
+    """`.ci/run` reads the one block after the mark."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    mark = r"^<!-- test command -->\n+```\w*\n(.*?)^```"
+    (command,) = re.findall(mark, readme, flags=re.M | re.S)
     assert "-m venv .venv" in command and "pip install -r requirements.txt" in command
-    assert re.search(r"\bpytest$", command), "plain pytest comes last"
+    assert re.search(r"\bpytest$", command.strip()), "plain pytest comes last"
 
 
 # ---------------------------------------------------------------- the tree
@@ -223,95 +193,19 @@ TEXTS = {".py", ".md", ".toml", ".txt", ".ipynb", ".json", ".csv", ".yml", ".yam
 MAX_FILE = 6_500_000
 
 
-def tree():
-    """All files of the checkout that git does not ignore."""
+@pytest.mark.fork
+def test_no_file_is_large_or_names_a_registry_or_a_folder_of_one_machine():
+    """Of all that git does not ignore."""
     command = ["git", "ls-files", "-co", "--exclude-standard", "-z"]
     try:
-        names = subprocess.run(
-            command, cwd=ROOT, capture_output=True, text=True, check=True
-        ).stdout.split("\0")
+        listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         pytest.skip("not a git checkout: there is no list of the project's files")
-    return [ROOT / name for name in names if name and (ROOT / name).is_file()]
-
-
-def untidy(text):
-    """What a file of the project must not hold."""
-    return [word for word in REGISTRIES if word in text] + ABSOLUTE.findall(text)
-
-
-@pytest.mark.fork
-def test_no_file_names_a_registry_or_a_folder_of_one_machine():
-    texts = [path for path in tree() if path.suffix in TEXTS]
-    assert len(texts) > 20
-    found = {
-        path.name: untidy(path.read_text(encoding="utf-8", errors="replace")) for path in texts
-    }
-    assert {name: words for name, words in found.items() if words} == {}
-
-
-@pytest.mark.fork
-def test_no_file_is_too_large():
-    assert {path.name: size for path in tree() if (size := path.stat().st_size) > MAX_FILE} == {}
-
-
-# ---------------------------------------------------------------- code that runs everywhere
-
-
-POSIX_ONLY = re.compile(
-    r"\b(SIGALRM|SIGKILL|RLIMIT_\w+|setitimer|setrlimit|fork|forkpty|forkserver|getrusage)\b"
-)
-
-
-NAMES = ("flash_tutorial", "flash_course")
-PACKAGES = [path for name in NAMES for path in sorted((ROOT / name).rglob("*.py"))]
-
-
-def unguarded(source):
-    """Uses of what Windows lacks that stand neither under an ``if`` about the system nor in a ``try`` that catches."""
-    found = []
-
-    def visit(node, guarded):
-        name = (
-            getattr(node, "attr", None) or getattr(node, "id", None) or getattr(node, "value", None)
-        )
-        if isinstance(node, ast.Import | ast.ImportFrom):
-            names = [alias.name for alias in node.names] + [getattr(node, "module", None)]
-            if {"resource", "fcntl", "pwd"} & set(names) and not guarded:
-                found.append(f"line {node.lineno}: import of a module that Windows lacks")
-        elif isinstance(name, str) and POSIX_ONLY.fullmatch(name) and not guarded:
-            found.append(f"line {node.lineno}: {name}")
-        if isinstance(node, ast.If | ast.IfExp):
-            guarded = guarded or bool(
-                re.search(r"platform|os\.name|hasattr|\bis (not )?None", ast.unparse(node.test))
+    names = listed.stdout.split("\0")
+    for path in (ROOT / name for name in names if name and (ROOT / name).is_file()):
+        assert path.stat().st_size <= MAX_FILE, path
+        if path.suffix in TEXTS:
+            text = path.read_text(encoding="utf-8", errors="replace")
+            assert [word for word in REGISTRIES if word in text] + ABSOLUTE.findall(text) == [], (
+                path
             )
-        if isinstance(node, ast.Try):
-            caught = " ".join(
-                ast.unparse(handler.type) for handler in node.handlers if handler.type
-            )
-            guarded = guarded or bool(
-                re.search(r"ImportError|ModuleNotFoundError|AttributeError", caught)
-            )
-        for child in ast.iter_child_nodes(node):
-            visit(child, guarded)
-
-    visit(ast.parse(source), False)
-    return found
-
-
-# `grade` refuses before it calls what lies there
-NEEDS_FORK = (
-    "isolation.py",
-    "child.py",
-    "processes.py",
-)
-
-
-@pytest.mark.parametrize(
-    "path",
-    # isolation.py forks: `grade` says on Windows that it needs another system, before it gets there
-    [path for path in PACKAGES if path.name not in NEEDS_FORK],
-    ids=lambda path: path.relative_to(ROOT).as_posix(),
-)
-def test_the_package_uses_nothing_that_windows_lacks(path):
-    assert unguarded(path.read_text(encoding="utf-8")) == []

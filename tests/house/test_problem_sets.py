@@ -1,51 +1,61 @@
 """A student's file is cut from its master: `tools/exercises.py` on small problem sets."""
 
-import importlib.util
-from pathlib import Path
-
 import pytest
+from house.scripts import script
 
-pytestmark = pytest.mark.quick
+tool = script("exercises.py")
+MARKED = """\
+def f(x):
+    # BEGIN SOLUTION
+    y = x + 1  # the answer
+    return y
+    # END SOLUTION
 
-ROOT = Path(__file__).resolve().parents[2]
-spec = importlib.util.spec_from_file_location("exercises_tool", ROOT / "tools" / "exercises.py")
-tool = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(tool)
+z = 1"""
+STUBS = "# BEGIN SOLUTION\n# STUB a = None\n# STUB b = None\na = 3\n# END SOLUTION"
+MASTER = """\
+# %% [markdown]
+# # Small
+
+# %%
+# BEGIN SOLUTION
+the_answer = 41 + 1
+# END SOLUTION
+"""
 
 
 def test_an_answer_is_cut_out_and_its_stub_put_in():
-    source = "def f(x):\n    # BEGIN SOLUTION\n    y = x + 1  # the answer\n    return y\n    # END SOLUTION\n\nz = 1"
-    kept, answer = tool.split_code(source)
+    kept, answer = tool.split_code(MARKED)
     assert kept == 'def f(x):\n    raise NotImplementedError("your code here")\n\nz = 1'
     assert answer == ["    y = x + 1  # the answer", "    return y"]
-    kept, _ = tool.split_code(
-        "# BEGIN SOLUTION\n# STUB a = None\n# STUB b = None\na = 3\n# END SOLUTION"
-    )
-    assert kept == "a = None\nb = None"
-    for wrong in (
-        "# BEGIN SOLUTION\nx",
-        "# END SOLUTION",
-        "# BEGIN SOLUTION\n# BEGIN SOLUTION\n# END SOLUTION",
-    ):
+    assert tool.split_code(STUBS)[0] == "a = None\nb = None"
+    begin = "# BEGIN SOLUTION"
+    for wrong in (f"{begin}\nx", "# END SOLUTION", f"{begin}\n{STUBS}"):
         with pytest.raises(ValueError, match="without"):
             tool.split_code(wrong)
 
 
-def test_drift_and_a_visible_answer_are_found(tmp_path):
+def test_drift_a_visible_answer_and_a_file_without_master_are_found(tmp_path):
     (tmp_path / "solutions").mkdir()
     path = tmp_path / "solutions" / "01_small.py"
-    path.write_text(
-        "# %% [markdown]\n# # Small\n\n# %%\n# BEGIN SOLUTION\nthe_answer = 41 + 1\n# END SOLUTION\n",
-        encoding="utf-8",
-    )
+    path.write_text(MASTER, encoding="utf-8")
     assert tool.main(["build"], tmp_path) == 0 and tool.check(tmp_path) == []
     student = tmp_path / "exercises" / "01_small.ipynb"
-    student.write_text(
-        student.read_text().replace("# Small", "# Small: the_answer = 41 + 1"), encoding="utf-8"
-    )
-    found = tool.check(tmp_path)
-    assert (
-        "out of step" in found[0] and "shows a line of the answer: the_answer = 41 + 1" in found[1]
-    )
+    text = student.read_text(encoding="utf-8")
+    student.write_text(text.replace("# Small", "# Small: the_answer = 41 + 1"), encoding="utf-8")
+    drift, shown = tool.check(tmp_path)
+    assert "out of step" in drift and "shows a line of the answer: the_answer = 41 + 1" in shown
     path.unlink()
     assert tool.check(tmp_path) == ["01_small.ipynb has no master in solutions/"]
+
+
+def test_a_line_of_a_rubric_that_was_written_by_hand_is_found(tmp_path):
+    if not tool.rubrics_page(tool.ROOT).is_file():
+        pytest.skip("there are no rubrics here: a course's fork has none")
+    text = tool.rubrics_page(tool.ROOT).read_text(encoding="utf-8")
+    (tmp_path / "docs").mkdir()
+    copy = tool.rubrics_page(tmp_path)
+    copy.write_text(text.replace("\n1. ", "\n1. By hand: ", 1), encoding="utf-8")
+    assert tool.check_rubrics(tmp_path)
+    tool.build_rubrics(tmp_path)
+    assert copy.read_text(encoding="utf-8") == text

@@ -12,7 +12,7 @@ from flash_course.bench.stored import RESULTS, load_stored
 from flash_tutorial.experiments import StoredRows
 from flash_tutorial.experiments.stored_rows import refuse_settings, settings_of
 
-pytestmark = pytest.mark.quick
+KEY = ("arm", "settings", "rate", "seed", "steps")
 FOLDER = Path(__file__).resolve().parents[2] / "experiments"
 if not FOLDER.is_dir():
     pytest.skip("there are no experiments here: a course's fork has none", allow_module_level=True)
@@ -30,26 +30,19 @@ def test_every_declaration_is_on_the_page(page):
     assert [experiment.name for experiment in page.declarations()] == list(page.ORDER)
 
 
-def test_every_row_belongs_to_an_arm_and_stands_once(page):
+def test_every_row_belongs_to_an_arm_with_its_settings_and_stands_once(page):
+    """Else, or if code changed that is not named as the same, the next ``run`` would refuse."""
     for experiment in page.declarations():
         stored = StoredRows(experiment, RESULTS)
-        rows = [row for row in stored.load() if row["arm"] is not None]
-        assert all(stored.arm_of(row) for row in rows), experiment.name
-        keys = [
-            json.dumps([row[name] for name in ("arm", "settings", "rate", "seed", "steps")])
-            for row in rows
-        ]
-        assert len(set(keys)) == len(keys), experiment.name
-
-
-def test_no_declared_arm_has_other_settings_than_its_rows(page):
-    """Also none of code that is not named as the same: else the next ``run`` would refuse."""
-    for experiment in page.declarations():
+        keys = []
+        for row in (row for row in stored.load() if row["arm"] is not None):
+            assert stored.arm_of(row), experiment.name
+            keys.append(json.dumps([row[name] for name in KEY]))
+        assert len({*keys}) == len(keys), experiment.name
+        kept = stored.whole()["arms"]
         for arm in experiment.arms:
-            stored = StoredRows(experiment, RESULTS)
             asked = settings_of(experiment, arm)
-            kept = stored.whole()["arms"].get(arm.label)
-            assert refuse_settings(stored.path.name, arm, kept, asked) is None
+            assert refuse_settings(stored.path.name, arm, kept.get(arm.label), asked) is None
 
 
 def test_the_pages_are_what_is_stored(page):
@@ -67,10 +60,7 @@ def test_a_number_is_filled_in_and_an_unknown_one_is_refused(page):
 def test_every_file_of_results_says_on_what_it_was_made():
     for path in sorted(RESULTS.glob("*.json")):
         stored = json.loads(path.read_text(encoding="utf-8"))
-        about = stored.get("about", stored)
-        runs = stored.get("runs", [])
-        machines = [run["machine"] for run in runs if "machine" in run] or [about.get("machine")]
-        assert all(machine and machine["cpu"] and machine["date"] for machine in machines), (
-            path.name
-        )
+        machines = [run["machine"] for run in stored.get("runs", []) if "machine" in run]
+        machines = machines or [stored.get("about", stored).get("machine")]
+        assert all(machine and machine["cpu"] and machine["date"] for machine in machines), path
         assert load_stored(path.stem)

@@ -1,0 +1,219 @@
+"""Where the project lies: the first cell of a notebook finds or installs it, and `tools/stamp.py` writes its name."""
+
+import importlib.metadata
+import importlib.util
+import re
+import shutil
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import pytest
+from house.scripts import ROOT, script
+
+from flash_course import addresses
+
+pytestmark = pytest.mark.fork
+
+stamp = script("stamp.py")
+
+# ---------------------------------------------------------------- this project's addresses
+
+ADDRESS = re.compile(
+    r"(?:github\.com|research\.google\.com/github)"
+    r"/([\w.-]+/[\w.-]+)/(?:blob|tree|raw)/([^/\s]+)/([^\s)\"#]+)"
+)
+OURS = ("notebooks/", "exercises/", "solutions/")
+
+
+def test_addresses_of_the_repository_are_those_of_the_constant():
+    """And lie in files that stamp rewrites."""
+    stamped = {*stamp.stamped_files(ROOT)}
+    own = re.compile(rf"github(\.com)?/{re.escape(addresses.REPOSITORY)}")
+    for path in ROOT.glob("**/*.*"):
+        is_hidden = any(part.startswith(".") for part in path.relative_to(ROOT).parts)
+        if is_hidden or path.suffix not in (".md", ".py", ".toml", ".txt"):
+            continue
+        text = path.read_text(encoding="utf-8")
+        assert path in stamped or not own.search(text), path
+        for repository, tag, file in ADDRESS.findall(text) if path.suffix == ".md" else ():
+            if repository == addresses.REPOSITORY or file.startswith(OURS):
+                assert (repository, tag) == (addresses.REPOSITORY, addresses.TAG), path
+                assert (ROOT / file).exists(), f"{path}: {file}"
+        if path in stamped and path.suffix == ".md" and not addresses.is_stamped():
+            assert "research.google.com" not in text, path
+
+
+# ---------------------------------------------------------------- the first cell
+
+
+@pytest.fixture
+def first_cell(monkeypatch, tmp_path):
+    """Run a first cell as Colab would, in an empty folder; gives what pip was asked to install."""
+    monkeypatch.chdir(tmp_path)
+    devices = types.SimpleNamespace(describe_device=lambda: "flash_tutorial 0, cpu")
+    monkeypatch.setitem(sys.modules, "flash_tutorial.training.devices", devices)
+
+    def run(colab, installed, repository="ada/flash", tag="v1"):  # installed: a version, or None
+        commands = []
+        monkeypatch.setattr(importlib.util, "find_spec", lambda name: installed)
+        monkeypatch.setattr(importlib.metadata, "version", lambda name: installed)
+        monkeypatch.setattr(subprocess, "run", lambda *args, **how: commands.append((*args, how)))
+        if colab:
+            monkeypatch.setitem(sys.modules, "google.colab", types.ModuleType("google.colab"))
+        monkeypatch.setattr(addresses, "REPOSITORY", repository)
+        monkeypatch.setattr(addresses, "TAG", tag)
+        exec(compile(addresses.first_cell(), "first cell", "exec"), {})
+        return commands
+
+    return run
+
+
+def test_on_colab_the_first_cell_installs_the_package_alone(first_cell, capsys):
+    [(command, options)] = first_cell(colab=True, installed=None)
+    assert command[:4] == [sys.executable, "-m", "pip", "install"] and "--no-deps" in command
+    assert command[-1] == "git+https://github.com/ada/flash@v1"
+    assert options == {"check": True}  # a failed install stops here, and no shell reads the address
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == f"installing {command[-1]}" and second.startswith("flash_tutorial 0")
+
+
+@pytest.mark.parametrize("form", ["folder", "folder above", "folder inside", "zip"])
+def test_on_colab_the_first_cell_takes_a_copy_that_lies_there(
+    first_cell, form, tmp_path, monkeypatch
+):
+    """A clone whose notebook is open, one beside it, or a zip as GitHub makes it; a broken zip is passed over."""
+    clone = tmp_path / "flash-main"
+    (clone / "flash_tutorial").mkdir(parents=True)
+    (clone / "flash_tutorial" / "__init__.py").touch()
+    (clone / "notebooks").mkdir()
+    (tmp_path / "content").mkdir()
+    (tmp_path / "content" / "a.zip").write_text("no archive", encoding="utf-8")
+    places = {"folder": clone, "folder above": clone / "notebooks", "zip": tmp_path / "content"}
+    monkeypatch.chdir(places.get(form, tmp_path.parent))
+    expected = str(clone)
+    if form == "zip":
+        expected = shutil.make_archive(tmp_path / "content" / "b", "zip", tmp_path, "flash-main")
+    if form == "folder inside":  # Colab's own folders are looked into
+        cell = addresses._FIRST_CELL.replace("/content/drive/MyDrive", str(tmp_path))
+        monkeypatch.setattr(addresses, "_FIRST_CELL", cell)
+    [(command, _)] = first_cell(True, None, repository=addresses.PLACEHOLDER, tag="main")
+    assert command[-1] == expected
+
+
+@pytest.mark.parametrize(
+    "colab, installed, tag, installs",
+    [
+        (True, "0.9", "v1", 1),
+        (True, "0.9", "main", 0),
+        (True, "1", "v1", 0),
+        (False, None, "v1", 0),
+    ],
+)
+def test_the_first_cell_installs_nothing_elsewhere_nor_twice(
+    first_cell, colab, installed, tag, installs
+):
+    """Only a package of another version than the tag's is replaced."""
+    assert len(first_cell(colab, installed, tag=tag)) == installs
+
+
+def test_before_stamping_the_first_cell_says_what_to_set(first_cell):
+    with pytest.raises(RuntimeError, match="upload the project's zip to Colab's files, or set"):
+        first_cell(True, None, repository=addresses.PLACEHOLDER, tag="main")
+    assert first_cell(True, "1", repository=addresses.PLACEHOLDER, tag="main") == []
+
+
+# ---------------------------------------------------------------- stamp
+
+WORK = "[without, to work in](work/01_one.ipynb)"
+SET = "[problem set 01](../exercises/01_one.ipynb)"
+LECTURE = f"[With results](01_one.ipynb) · {WORK} · {SET} · [words](../docs/glossary.md)"
+README = f"""\
+| [one](notebooks/01_one.ipynb) | [set 01](exercises/01_one.ipynb) |
+`pip install .`
+git clone https://github.com/{addresses.REPOSITORY}.git
+pip install "git+https://github.com/{addresses.REPOSITORY}@{addresses.TAG}"
+See https://github.com/{addresses.REPOSITORY}/issues and https://github.com/{addresses.REPOSITORY}.
+Others: https://github.com/{addresses.REPOSITORY}-other/blob/{addresses.TAG}/x
+"""
+
+
+@pytest.fixture
+def copy(tmp_path):
+    """The parts of this project that stamp may write to, with addresses of every form."""
+    cell = addresses.first_cell()
+    sources = {
+        folder: f"# %% [markdown]\n# # One\n# {addresses.with_addresses(LECTURE, folder)}\n\n# %%\n{cell}\n"
+        for folder in ("notebooks", "solutions")
+    }
+    files = {
+        "README.md": addresses.with_addresses(README, ""),
+        "CITATION.cff": stamp.cited("cff-version: 1.2.0\nlicense:\n  - MIT\n", vars(addresses)),
+        "flash_course/addresses.py": Path(addresses.__file__).read_text(encoding="utf-8"),
+        **{f"{folder}/01_one.py": text for folder, text in sources.items()},
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    return tmp_path
+
+
+def bytes_of(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*.*")}
+
+
+def test_stamp_writes_constant_addresses_and_install_line(copy):
+    assert len(stamp.stamp("ada/flash-fork", "v1.2", copy)) == 5
+    new = stamp.project_of((copy / "flash_course" / "addresses.py").read_text(encoding="utf-8"))
+    assert (new["REPOSITORY"], new["TAG"]) == ("ada/flash-fork", "v1.2")
+    colab = "https://colab.research.google.com/github/ada/flash-fork/blob/v1.2"
+    github = "https://github.com/ada/flash-fork"
+    set_in_colab = f"([in Colab]({colab}/exercises/01_one.ipynb))"
+    assert (copy / "README.md").read_text(encoding="utf-8").splitlines() == [
+        f"| [one](notebooks/01_one.ipynb) | [set 01](exercises/01_one.ipynb) {set_in_colab} |",
+        f"`pip install .` (without a copy: `pip install git+{github}@v1.2`)",
+        f"git clone {github}.git",
+        f'pip install "git+{github}@v1.2"',
+        f"See {github}/issues and {github}.",
+        README.splitlines()[-1],
+    ]
+    cited = (copy / "CITATION.cff").read_text(encoding="utf-8")
+    assert f'repository-code: "{github}"\nlicense' in cited
+    text = (copy / "notebooks" / "01_one.py").read_text(encoding="utf-8")
+    assert new["first_cell"]() in text
+    parts = [
+        f"[With results](01_one.ipynb) ([on GitHub]({github}/blob/v1.2/notebooks/01_one.ipynb))",
+        f"{WORK} ([in Colab]({colab}/notebooks/work/01_one.ipynb))",
+        f"{SET} {set_in_colab}",
+        "[words](../docs/glossary.md)\n",
+    ]
+    assert " · ".join(parts) in text
+    assert new["first_cell"]() in (copy / "solutions" / "01_one.py").read_text(encoding="utf-8")
+
+
+def test_stamp_can_be_undone_repeated_and_taken_up_again(copy):
+    before = bytes_of(copy)
+    assert stamp.stamp(addresses.REPOSITORY, addresses.TAG, copy) == []
+    stamp.stamp("ada/lamp", "v1", copy)
+    once = bytes_of(copy)
+    assert stamp.stamp("ada/lamp", "v1", copy) == []
+    # a run that was cut short did not reach the last file
+    (copy / "flash_course" / "addresses.py").write_bytes(before[copy / "flash_course/addresses.py"])
+    stamp.stamp("ada/lamp", "v1", copy)
+    assert bytes_of(copy) == once
+    stamp.stamp("bea/f", "main", copy)
+    assert not any(b"ada/lamp" in text for text in bytes_of(copy).values())
+    stamp.stamp(addresses.REPOSITORY, addresses.TAG, copy)
+    assert bytes_of(copy) == before
+
+
+@pytest.mark.parametrize(
+    "repository, tag",
+    [("flash", "main"), ("a/b/c", "main"), ('a/b"', "main"), ("a/b", "-x"), ("a/b", "")],
+)
+def test_stamp_refuses_what_is_no_name(repository, tag, copy):
+    before = bytes_of(copy)
+    with pytest.raises(ValueError, match="expected"):
+        stamp.stamp(repository, tag, copy)
+    assert bytes_of(copy) == before
