@@ -7,7 +7,7 @@ import pytest
 
 from flash_course.checks.edits import edited, replace_once
 
-SOURCE = '''
+SOURCE = """
 HALF = 0.5
 
 
@@ -17,7 +17,7 @@ def area(a, b):
 
 def outer(x):
     return area(x, x) * HALF
-'''
+"""
 
 
 @pytest.fixture
