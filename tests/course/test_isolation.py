@@ -219,11 +219,7 @@ def test_an_answer_that_is_the_oracle_by_whatever_way_is_refused(name, tmp_path)
     said = result["exercises"]["05.1"]["said"][-1]
     assert any(
         text in said
-        for text in (
-            "an object of the package",
-            "calls `flash_course.checks",
-            "changes the checker",
-        )
+        for text in ("an object of the package", "calls `flash_course.checks")
     )
 
 
