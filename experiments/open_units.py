@@ -81,11 +81,7 @@ def arm(bias, start):
 EXPERIMENT = Experiment(
     "open_units",
     "Which position bias and which start keep the units of FLASH-Quad alive?",
-    arms=tuple(
-        arm(bias, start)
-        for bias in BIASES
-        for start in ("paper", "long warm-up", "open")
-    ),
+    arms=tuple(arm(bias, start) for bias in BIASES for start in ("paper", "long warm-up", "open")),
     train=dict(batch=BATCH, length=T, dtype="bfloat16", eval_bytes=0),
     steps=(1000,),
     search=Search(steps=300, seeds=(0,), most=4),

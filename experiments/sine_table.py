@@ -10,6 +10,7 @@ from flash_tutorial.training import TrainConfig
 D = 128
 SMALL = {"init_std": 0.02, "embedding_std": 0.02}
 
+
 def numbers(rows):
     """The scores from either start, by seed."""
     found = {}

@@ -217,10 +217,7 @@ def test_an_answer_that_is_the_oracle_by_whatever_way_is_refused(name, tmp_path)
         points(result)["05.3"] == 25 or "__module__ =" in ORACLES[name]
     )
     said = result["exercises"]["05.1"]["said"][-1]
-    assert any(
-        text in said
-        for text in ("an object of the package", "calls `flash_course.checks")
-    )
+    assert any(text in said for text in ("an object of the package", "calls `flash_course.checks"))
 
 
 @pytest.mark.parametrize(
