@@ -11,7 +11,7 @@ from torch import nn
 from flash_course.bench.stored import RESULTS
 from flash_tutorial import LanguageModel, ModelConfig
 from flash_tutorial.corpora import Split
-from flash_tutorial.experiments import Arm, Compare, Experiment, Search, command
+from flash_tutorial.experiments import Arm, Compare, Experiment, Search, command, measured
 from flash_tutorial.experiments.tables import markdown, runs_table
 from flash_tutorial.training import TrainConfig, draw_batch, evaluate, first_bytes
 from flash_tutorial.training.measures import branch_sizes, gradient_norms
@@ -109,6 +109,12 @@ def tables(rows):
     )
 
 
+def numbers(rows):
+    """How large FLASH's branches are before training, from the paper's start."""
+    sizes = measured(rows, "branches", arm="flash", start="paper")[0]
+    return {"paper_branch": f"{min(sizes):.1g}"}
+
+
 def comparisons():
     """Each start with the paper's, and each model at its start with the others at theirs."""
     for steps in (WHOLE, SHORT):
@@ -141,6 +147,7 @@ EXPERIMENT = Experiment(
     "that are not reported; bits per byte of the first 100,000 bytes of *Persuasion*.",
     meaning="The runs are going on.",
     tables=tables,
+    numbers=numbers,
     not_tried="Other widths than D = 128; residual branches scaled by the depth alone.",
 )
 

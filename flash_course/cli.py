@@ -487,11 +487,10 @@ def run_evaluate(args):
 
 
 def run_generate(args):
-    """``flash-tutorial generate``: text appears as it is drawn; a character waits for its last byte. 1 if the model's
-    tokens have no text."""
+    """``flash-tutorial generate``: the prompt and what follows it. 1 if the model's tokens have no text."""
     import torch
 
-    from .writing import writer
+    from flash_tutorial.corpora.vocabulary import MASK_ID
 
     set_threads(args)
     model = load_model(args.model, args.device)
@@ -507,25 +506,18 @@ def run_generate(args):
     generator.manual_seed(args.seed) if args.seed is not None else generator.seed()
     prompt = vocabulary.encode(args.prompt)
     ids = torch.from_numpy(prompt) if len(prompt) else torch.tensor([vocabulary.start_id])
-    # it waits for the first token: a refusal stands alone
-    write = writer(vocabulary, prompt)
-    waiting = [args.prompt]
-
-    def show(token):
-        if waiting:
-            print(waiting.pop(), end="", flush=True)
-        print(write(int(token[0])), end="", flush=True)
-
-    model.generate(
+    new = model.generate(
         ids[None].to(device),
         args.bytes,
         temperature=args.temperature,
         top_k=args.top_k,
         top_p=args.top_p,
         generator=generator,
-        on_token=show,
     )
-    print("".join(waiting) + write(None), flush=True)
+    ids_of_text = vocabulary.tokens or MASK_ID  # a model may draw an id that no text has
+    written = [i for i in new[0].tolist() if i < ids_of_text]
+    whole = vocabulary.decode([*prompt.tolist(), *written])
+    print(args.prompt + whole[len(vocabulary.decode(prompt.tolist())) :])
 
 
 def run_doctor(args):

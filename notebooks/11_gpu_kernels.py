@@ -107,7 +107,6 @@ for name in ("FLASH, torch", "FLASH, Triton"):
 # </details>
 
 # %%
-import json
 import os
 from collections import namedtuple
 
@@ -599,37 +598,41 @@ if fused:
 # In a model you never call this function yourself. `FLASH(..., backend="auto")` takes the kernels on a CUDA card in half precision where they are
 # expected to be faster; `unit.fused_on(x)` says whether, and why.
 #
-# **What the compiler makes of it.** Compiling needs no card, so you can ask for several; 7.5, 8.0 and 9.0 are their *compute capabilities*.
-# *Matrix instructions* use the units that give a card its high peak. A thread computes in at most 255 *registers*; what does not fit is
-# *spilled* to its *stack* in main memory. Programs run on a *streaming multiprocessor* (SM), which divides its registers and shared memory
-# among them. Change the tile, M tokens and a number of columns, both powers of two.
+# **What the compiler makes of it.** Compiling needs no card, so it was done for three and stored; 7.5, 8.0 and 9.0 are their *compute
+# capabilities*. *Matrix instructions* use the units that give a card its high peak. A thread computes in at most 255 *registers*; what does
+# not fit is *spilled* to its *stack* in main memory. Programs run on a *streaming multiprocessor* (SM), which divides its registers and shared
+# memory among them. Each card has the package's tile for it, M tokens and a number of columns.
 
-# %%
-my_tile = (64, 64)
-
-if fused:
-    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
-    asked = "-W ignore -m flash_course.bench.kernels 7.5 8.0 9.0 --kernel mix --tile"
-    command = [sys.executable, *asked.split(), *map(str, my_tile)]
-    printed = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
-    t4, a100, h100 = cards = [json.loads(line) for line in printed.splitlines()]
-    for name, has, card in zip(("T4", "A100", "H100"), (64, 164, 228), cards):  # KiB of shared memory of an SM
-        takes = -(-card["shared_bytes"] // 1024) + (name != "T4")  # newer cards reserve one more
-        programs = min(has // takes, 65_536 // (128 * card["registers"]), 8 if name == "T4" else 16)  # of 128 threads
-        print(f"{name:5} {card['matrix_instructions']:3} matrix instructions, {card['registers']} registers,", end=" ")
-        print(f"{card['stack_bytes']} bytes of stack a thread, {takes} KiB shared; an SM has room for {programs}")
-    assert t4["matrix_instructions"] == 0 < h100["matrix_instructions"] and a100["matrix_instructions"] > 0
-    assert my_tile != (64, 64) or a100["stack_bytes"] == h100["stack_bytes"] == 0 < t4["stack_bytes"]
+# %% tags=["nbval-check-output"]
+compiled_rows = load_stored("compiled")["rows"]
+cards = {}
+for name, capability, has in (
+    ("T4", "7.5", 64),
+    ("A100", "8.0", 164),
+    ("H100", "9.0", 228),
+):  # KiB of shared memory of an SM
+    wanted = {"kernel": "mix", "capability": capability, "half": "fp16"}
+    cards[name] = card = next(row for row in compiled_rows if wanted.items() <= row.items())
+    takes = -(-card["shared_bytes"] // 1024) + (name != "T4")  # newer cards reserve one more
+    programs = min(has // takes, 65_536 // (128 * card["registers"]), 8 if name == "T4" else 16)  # of 128 threads
+    print(
+        f"{name:5} tile {card['tile']}: {card['matrix_instructions']:3} matrix instructions, {card['registers']} registers,",
+        end=" ",
+    )
+    print(f"{card['stack_bytes']} bytes of stack a thread, {takes} KiB shared; an SM has room for {programs}")
+t4, a100, h100 = cards.values()
+assert t4["matrix_instructions"] == 0 < h100["matrix_instructions"] and a100["matrix_instructions"] > 0
+assert a100["stack_bytes"] == h100["stack_bytes"] == 0 < t4["stack_bytes"]
 
 # %% [markdown]
 # (Do not compare instruction counts of A100 and H100: one of the H100's covers a larger piece.) For the T4 there is **not one** matrix
 # instruction, since this version of Triton uses them from 8.0 on. Without its matrix units a T4 does 8.1 × 10¹² FLOPs a second (data
-# sheet), so its ridge point falls to 25, below the fused part's 64. And its threads spill: with this tile the compiler stops at 64 registers, and at
-# (32, 64), the package's tile for a T4, it takes all 255 and still spills. So this kernel should **lose** there, and `backend="auto"` leaves it out.
+# sheet), so its ridge point falls to 25, below the fused part's 64. And its threads spill: they take all 255 registers, which are not enough.
+# So this kernel should **lose** there, and `backend="auto"` leaves it out.
 #
 # On the newer cards the tile's size is a trade-off. Narrow tiles make the scores more often, short ones read `state` more often. But large
 # ones take more of the SM's 65,536 registers and shared memory, so it holds fewer programs, of which one could compute while another waits
-# for memory. How full it gets is its *occupancy*. Try (32, 64).
+# for memory. How full it gets is its *occupancy*.
 #
 # ## 9. Bytes of a whole step, and a prediction
 #

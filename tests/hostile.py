@@ -33,14 +33,6 @@ FAULTS = {
         "Every value is zero",
     ),
     "a huge file": ("open('mine.txt', 'w').write('x' * 60_000_000)\nreturn x_TD", "OSError"),
-    "the checker": (
-        "from flash_course.checks import verdict\nverdict.difference = lambda *a: None\nreturn x_TD",
-        "changes the checker",
-    ),
-    "sys.modules": (
-        "import sys, types\nsys.modules['flash_course.checks.compare'] = types.ModuleType('compare')\nreturn x_TD",
-        "changes the checker",
-    ),
     "the clock": (
         "import time\ntime.time = time.monotonic = time.perf_counter = lambda: 0.0\nwhile True:\n    pass",
         "stopped after 3 seconds",
@@ -320,7 +312,7 @@ KINDS = (
     "segmentation fault",
     "all memory",
     "a fork",
-    "the checker",
+    "the oracle",
     "a forged message",
     "a flood",
     "an end of its parent, below Python",

@@ -17,4 +17,5 @@ from .runner import repeated as repeated
 from .runner import run as run
 from .stored_rows import StoredRows as StoredRows
 from .stored_rows import matching as matching
+from .stored_rows import measured as measured
 from .tables import report as report

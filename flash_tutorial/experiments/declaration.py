@@ -116,8 +116,9 @@ class Experiment:
     code does not count.
 
     The rest is for the reader: ``setting``, ``meaning`` (one paragraph), ``not_tried``;
-    ``numbers``, a function of the rows that gives texts by name, for pages; ``tables``, a function
-    of the rows that gives the tables that are shown in place of that of all runs.
+    ``numbers``, a function of the rows that gives texts by name, for pages and, as ``{name}``, for
+    ``meaning``; ``tables``, a function of the rows that gives the tables that are shown in place of
+    that of all runs.
     """
 
     name: str

@@ -36,9 +36,9 @@ class Interval:
         return f"{self.mean:+.3f}" + ("" if self.half is None else f" ± {self.half:.3f}")
 
 
-def welch(scores, others):
+def welch(scores, others, share=0.95):
     """Mean of one arm's scores minus the other's; variances may differ, and seeds have nothing to
-    do with each other.
+    do with each other. Of intervals of 95%, ``share`` is higher where several are to hold together.
     """
     mean = statistics.mean(scores) - statistics.mean(others)
     if min(len(scores), len(others)) < 2:
@@ -49,7 +49,7 @@ def welch(scores, others):
     freedom = sum(errors) ** 2 / sum(
         error**2 / (len(values) - 1) for error, values in zip(errors, (scores, others), strict=True)
     )
-    return Interval(mean, student_t(freedom) * sum(errors) ** 0.5)
+    return Interval(mean, student_t(freedom, share) * sum(errors) ** 0.5)
 
 
 def paired(scores, others):

@@ -23,6 +23,12 @@ def matching(rows, **wanted):
     return [row for row in rows if wanted.items() <= (row | row["settings"]).items()]
 
 
+def measured(rows, measure, **wanted):
+    """What was measured in the rows that have these values, by seed."""
+    found = sorted(matching(rows, **wanted), key=lambda row: row["seed"])
+    return [row["measures"][measure] for row in found]
+
+
 class StoredRows:
     """The rows of ``experiment`` in ``folder``. Several processes may add to them."""
 

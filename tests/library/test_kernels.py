@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 
 from faults.planter import faults_of, faulty_copy
+from flash_course.bench.stored import load_stored
 from flash_tutorial.chunks import from_chunks, to_chunks
 from flash_tutorial.layers import cos_sin, rope
 from flash_tutorial.mixing import earlier_chunks, mixed_chunk_attention
@@ -495,8 +496,11 @@ def test_without_interpreter_and_card_one_line_says_what_to_set():
     assert "set TRITON_INTERPRET=1 before" in done.stderr.strip().splitlines()[-1]
 
 
+COMPILED = Path(kernels.__file__).parents[2] / "experiments" / "timings" / "compiled_kernels.py"
+
+
 def compiled(*arguments):
-    done = run_python("-m", "flash_course.bench.kernels", *arguments)
+    done = run_python(str(COMPILED), *arguments)
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]
 
@@ -533,8 +537,9 @@ def test_compiled_for_a_t4_there_are_no_matrix_instructions():
 
 
 @quick
-def test_stack_spill_stores_and_spill_loads_are_told_apart():
-    from flash_course.bench.kernels import read_ptxas
+def test_stack_spill_stores_and_spill_loads_are_told_apart(monkeypatch):
+    monkeypatch.syspath_prepend(str(COMPILED.parent))
+    from compiled_kernels import read_ptxas
 
     said = """ptxas info    : Function properties for mix_kernel
     1280 bytes stack frame, 1260 bytes spill stores, 1240 bytes spill loads
@@ -549,13 +554,11 @@ ptxas info    : Used 255 registers, used 1 barriers, 1280 bytes cumulative stack
 
 
 @quick
-def test_what_is_stored_of_the_compiler_is_of_these_kernels_and_fits_in_both_formats():
-    from flash_course.bench.kernels import text_sha256
+def test_what_is_stored_of_the_compiler_is_of_these_kernels_and_fits_in_both_formats(monkeypatch):
+    monkeypatch.syspath_prepend(str(COMPILED.parent))
+    from compiled_kernels import text_sha256
 
-    path = (
-        Path(kernels.__file__).parents[2] / "flash_course" / "bench" / "results" / "compiled.json"
-    )
-    stored = json.loads(path.read_text(encoding="utf-8"))
+    stored = load_stored("compiled")
     again = f"kernels.py has changed: {stored['about']['command']}"
     assert stored["about"]["kernels_sha256"] == text_sha256(), again
     rows = [row for row in stored["rows"] if row["capability"] != "7.5"]

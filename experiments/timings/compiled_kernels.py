@@ -1,8 +1,8 @@
 """What the compiler makes of the Triton kernels, for cards that need not be there.
 
-python -m flash_course.bench.kernels 7.5 8.0                one line for each kernel and card, in fp16
-python -m flash_course.bench.kernels 8.0 --kernel mix_documents mix_no_bias     mix with documents, and without bias
-python -m flash_course.bench.kernels 7.5 8.0 8.9 9.0 --out flash_course/bench/results/compiled.json     and in bf16
+python experiments/timings/compiled_kernels.py 7.5 8.0      one line for each kernel and card, in fp16
+python experiments/timings/compiled_kernels.py 8.0 --kernel mix_documents mix_no_bias
+python experiments/timings/compiled_kernels.py 7.5 8.0 8.9 9.0 --store      and in bf16
 """
 
 import argparse
@@ -16,6 +16,7 @@ from pathlib import Path
 from triton.backends.nvidia.compiler import get_ptxas
 
 from flash_course.bench.clock import machine
+from flash_course.bench.stored import RESULTS
 from flash_tutorial.files import write_text
 from flash_tutorial.gpu import kernels
 from flash_tutorial.gpu.kernels import INTERPRETED, triton
@@ -166,29 +167,26 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("capabilities", nargs="+", choices=CARDS)
     parser.add_argument("--kernel", nargs="+", choices=KERNELS + VARIANTS, default=KERNELS)
-    parser.add_argument(
-        "--tile", type=int, nargs="+", help="M E, powers of two from 16 on; warps; stages"
-    )
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--store", action="store_true", help="among the results")
     args = parser.parse_args()
-    halves = ("fp16", "bf16") if args.out else ("fp16",)
+    halves = ("fp16", "bf16") if args.store else ("fp16",)
     wanted = [(c, name, half) for c in args.capabilities for name in args.kernel for half in halves]
     rows = []
     for capability, name, half in wanted:
         # a T4 has no bfloat16, and Triton refuses it
         if not (half == "bf16" and capability == "7.5"):
-            rows.append(compile_for(capability, name, half=half, tile=args.tile))
+            rows.append(compile_for(capability, name, half=half))
             print(json.dumps(rows[-1]), flush=True)
-    if args.out:
+    if args.store:
         about = {
-            "command": "python -m flash_course.bench.kernels 7.5 8.0 8.9 9.0 --out "
-            + args.out.as_posix(),
+            "command": f"python experiments/timings/compiled_kernels.py {' '.join(args.capabilities)} --store",
             "triton": triton.__version__,
             "kernels_sha256": text_sha256(),
             "machine": machine(),
         }
         lines = ",\n  ".join(map(json.dumps, rows))
-        write_text(args.out, f'{{\n "about": {json.dumps(about)},\n "rows": [\n  {lines}\n ]\n}}\n')
+        path = RESULTS / "compiled.json"
+        write_text(path, f'{{\n "about": {json.dumps(about)},\n "rows": [\n  {lines}\n ]\n}}\n')
 
 
 if __name__ == "__main__":
