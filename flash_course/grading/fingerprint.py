@@ -128,7 +128,10 @@ def state(thing):
 def functions_of(module):
     """The functions of a module and of its classes."""
     for thing in [*vars(module).values()]:
-        for one in [thing, *(vars(thing).values() if isinstance(thing, type) else ())]:
+        found = [thing]
+        if isinstance(thing, type):
+            found += vars(thing).values()
+        for one in found:
             if isinstance(one, FunctionType) and one.__module__ == module.__name__:
                 yield one
 
