@@ -14,14 +14,18 @@ def writer(vocabulary, prompt):
         def write(i):
             if i is not None and i >= MASK_ID:
                 return "\N{REPLACEMENT CHARACTER}"
-            return decoder.decode(b"" if i is None else bytes([i]), final=i is None)
+            last = i is None
+            return decoder.decode(b"" if last else bytes([i]), final=last)
 
         return write
-    tokenizer, stream = (
-        vocabulary.library,
-        import_tokenizers().decoders.DecodeStream(skip_special_tokens=False),
-    )
-    write = lambda i: "" if i is None or i >= vocabulary.tokens else stream.step(tokenizer, i) or ""  # noqa: E731
+    tokenizer = vocabulary.library
+    stream = import_tokenizers().decoders.DecodeStream(skip_special_tokens=False)
+
+    def write(i):
+        if i is None or i >= vocabulary.tokens:
+            return ""
+        return stream.step(tokenizer, i) or ""
+
     for i in prompt:
         write(int(i))
     return write
