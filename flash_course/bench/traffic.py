@@ -156,9 +156,7 @@ def purpose_of(name, shapes, config):
     and keys, forward and backward, "gate" the activations of a dense layer and the products behind it.
     """
     is_flash = config.architecture == "flash"
-    S = config.dim // config.heads_in_use
-    if is_flash:
-        S = config.qk_dim
+    S = config.qk_dim if is_flash else config.dim // config.heads_in_use
     width = max((shape[-1] for shape in shapes if shape), default=0)
     if name in ("mm", "addmm"):
         return "dense layers"
