@@ -32,9 +32,13 @@ def load_progress() -> dict:
     """What is stored; empty tables where nothing is. A damaged file is a ValueError and stays as it is."""
     empty = {"format": FORMAT, "guesses": {}, "scoreboard": {}, "verdicts": {}}
     path = progress_path()
+    raw = b""
     with reading(path):
-        raw = path.read_bytes() if path.exists() else b""
-    return _read(raw, path) if raw else empty
+        if path.exists():
+            raw = path.read_bytes()
+    if not raw:
+        return empty
+    return _read(raw, path)
 
 
 def _read(text, where):
@@ -94,7 +98,8 @@ def reveal(name, value, unit=""):
     with or_a_line(f"{name}: your guess cannot be read"):
         guess = load_progress()["guesses"].get(name)
     said = "" if guess is None else f"you guessed {guess:g}; "
-    print(f"{name}: {said}it is {value:.4g}{' ' + unit if unit else ''}.")
+    number = f"{value:.4g} {unit}" if unit else f"{value:.4g}"
+    print(f"{name}: {said}it is {number}.")
 
 
 def your_line(name, function, *cases):
@@ -138,9 +143,8 @@ def your_line(name, function, *cases):
             )
             return
         worst = max(worst, float(off.max(initial=0)))
-    print(
-        f"{name}: right in {len(cases)} case{'s' if len(cases) > 1 else ''}, off by at most {worst:.1g}."
-    )
+    count = "1 case" if len(cases) == 1 else f"{len(cases)} cases"
+    print(f"{name}: right in {count}, off by at most {worst:.1g}.")
 
 
 def score(lecture, mixer, *, bits_per_byte, step_ms=None, state_numbers=None):

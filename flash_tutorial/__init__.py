@@ -8,17 +8,18 @@ __version__ = "0.3.0"
 # Where each public name lives. It is imported at its first use, so that `flash-tutorial --help` need not wait for
 # torch, and `flash-tutorial doctor` can say that torch is missing.
 _HOMES = {
-    name: home
-    for home, names in {
-        "config": ("ModelConfig",),
-        "corpora": ("load_corpus", "load_tokens"),
-        "check": ("check_unit",),
-        "model": ("LanguageModel", "Stack", "count_parameters", "pool"),
-        "gau": ("GAU",),
-        "flash": ("FLASH",),
-        "transformer": ("MCTransformerBlock", "TransformerBlock"),
-    }.items()
-    for name in names
+    "ModelConfig": "config",
+    "load_corpus": "corpora",
+    "load_tokens": "corpora",
+    "check_unit": "check",
+    "LanguageModel": "model",
+    "Stack": "model",
+    "count_parameters": "model",
+    "pool": "model",
+    "GAU": "gau",
+    "FLASH": "flash",
+    "MCTransformerBlock": "transformer",
+    "TransformerBlock": "transformer",
 }
 __all__ = sorted(_HOMES)
 

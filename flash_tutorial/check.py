@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from . import states
-from .errors import check_call
+from .errors import MASK_BY_NAME, check_call
 from .layers import LayerNorm, RotaryBias, ScaleNorm
 
 EXACT = 0.0
@@ -31,7 +31,7 @@ _NORMS = (
     LayerNorm,
     nn.LayerNorm,
     nn.GroupNorm,
-    *([nn.RMSNorm] if hasattr(nn, "RMSNorm") else []),
+    nn.RMSNorm,
 )
 
 
@@ -178,10 +178,11 @@ def step_error(unit, x, prompts):
     A row with a longer prompt comes to its end first, and then reads up to ``max(prompts) - min(prompts)`` tokens more.
     """
     T = x.shape[1]
-    mask = (
-        None if bool((prompts == prompts[0]).all()) else _first(x, prompts)[:, : int(prompts.max())]
-    )
-    y, state = states.prefill(unit, x[:, : int(prompts.max())], mask)
+    longest = int(prompts.max())
+    mask = None
+    if bool((prompts < longest).any()):
+        mask = _first(x, prompts)[:, :longest]
+    y, state = states.prefill(unit, x[:, :longest], mask)
     outputs = [[y[b, t] for t in range(n)] for b, n in enumerate(prompts.tolist())]
     # a row that has come to its end reads its last token again
     for t in range(T - int(prompts.min())):
@@ -203,12 +204,14 @@ class Report:
 
     def __str__(self):
         left = [name for name, value, *_ in self.rows if value is None]
-        held = (
-            f"NOT tested are {', '.join(left)}; the others hold" if left else "all properties hold"
-        )
+        held = "all properties hold"
+        if left:
+            held = f"NOT tested are {', '.join(left)}; the others hold"
         lines = [f"{self.unit}: {held}", f"{'property':<18} {'measured':>9}  {'limit':>7}  note"]
         for name, value, limit, note in self.rows:
-            numbers = f"{'-':>9}  {'-':>7}" if value is None else f"{value:>9.1e}  {limit:>7.0e}"
+            numbers = f"{'-':>9}  {'-':>7}"
+            if value is not None:
+                numbers = f"{value:>9.1e}  {limit:>7.0e}"
             lines.append(f"{name:<18} {numbers}  {note}".rstrip())
         return "\n".join(lines)
 
@@ -228,7 +231,8 @@ def check_unit(unit, *, dim=None, seed=0):
         raise ValueError(
             f"the unit is {unit!r:.80}: expected an object of an nn.Module, as MyUnit(16)"
         )
-    check_call(unit, unit.forward, "unit(x, mask=None)", None, mask=None)
+    said = f"{type(unit).__name__} cannot be called as unit(x, mask=None)"
+    check_call(unit.forward, said, MASK_BY_NAME, None, mask=None)
     dim = _width(unit) if dim is None else dim
     generator = torch.Generator().manual_seed(seed)
     device = next((p.device for p in unit.parameters()), torch.device("cpu"))
@@ -348,4 +352,6 @@ def _sizes(unit):
     C = getattr(unit, "chunk_size", 4)
     T = max(3, -(-12 // C)) * C + C // 2
     reach = getattr(getattr(unit, "bias", None), "length", None)  # of a GAU's Toeplitz bias
-    return C, T if reach is None or hasattr(unit, "chunk_size") else min(T, reach)
+    if reach is not None and not hasattr(unit, "chunk_size"):
+        T = min(T, reach)
+    return C, T

@@ -14,7 +14,9 @@ from .formats import without_autocast
 def to_chunks(x, C):
     """``(..., T, width) -> (..., G, C, width)`` with G = ceil(T / C); the last chunk is filled up with zeros."""
     missing = -x.shape[-2] % C
-    return (F.pad(x, (0, 0, 0, missing)) if missing else x).unflatten(-2, (-1, C))
+    if missing:
+        x = F.pad(x, (0, 0, 0, missing))
+    return x.unflatten(-2, (-1, C))
 
 
 def from_chunks(x, T):
@@ -31,8 +33,9 @@ def chunk_documents(segment_ids, C):
 
 def chunk_counts(T, C, mask, device):
     """Valid tokens in each chunk: ``(B, G)``, or ``(1, G)`` without a mask."""
-    valid = torch.ones(1, T, device=device, dtype=torch.long) if mask is None else mask.long()
-    return to_chunks(valid[..., None], C).sum((-1, -2))
+    if mask is None:
+        mask = torch.ones(1, T, device=device, dtype=torch.bool)
+    return to_chunks(mask.long()[..., None], C).sum((-1, -2))
 
 
 def chunk_means(k, v, *, at_least=torch.float32):
@@ -44,11 +47,9 @@ def chunk_means(k, v, *, at_least=torch.float32):
 def factor_of(count, C, combine, like):
     """What turns sums of k^T v / C into the bare sum of k^T v, or into the mean over ``count`` tokens; 0 / 0 is 0."""
     dtype = torch.promote_types(like.dtype, torch.float32)
-    return (
-        C / count.clamp(min=1).to(dtype)
-        if combine == "mean"
-        else torch.full_like(count, C, dtype=dtype)
-    )
+    if combine == "mean":
+        return C / count.clamp(min=1).to(dtype)
+    return torch.full_like(count, C, dtype=dtype)
 
 
 def goes_chunk_by_chunk(x):
@@ -65,7 +66,8 @@ def read_chunks(k, v, reads, factor, at_least=None):
     """
     means = chunk_means(k, v, at_least=at_least or v.dtype)  # a product sums in float32 by itself
     weights = (reads * factor[..., None]).to(means.dtype)
-    with nullcontext() if at_least is None else without_autocast(means):
+    products = nullcontext() if at_least is None else without_autocast(means)
+    with products:
         return (weights @ means.flatten(2)).unflatten(2, means.shape[2:])
 
 

@@ -44,11 +44,13 @@ def rounds_in_turn(functions, rounds, *, warmup=1, prepare=None, device="cpu", l
         raise ValueError(f"rounds={rounds!r}: expected an integer of at least 1")
     seconds = {name: [] for name in functions}
     for turn in range(-warmup, rounds):
-        for name in list(seconds)[:: -1 if turn % 2 else 1]:
+        names = list(seconds)
+        if turn % 2:
+            names.reverse()
+        for name in names:
             try:
-                taken = _seconds(
-                    functions[name], () if prepare is None else (prepare(name),), device
-                )
+                given = () if prepare is None else (prepare(name),)
+                taken = _seconds(functions[name], given, device)
             except Exception as error:
                 leave_out(name, error)
                 del seconds[name]

@@ -37,13 +37,18 @@ def check_options(**options):
             "local=False and global_=False leave nothing to mix: switch one of them on"
         )
 
+    if "heads" in options:
+        dim = options["dim"]
+        heads = options["heads"] or default_heads(dim)
+        if dim % (2 * heads):
+            raise ValueError(
+                f"dim={dim} and heads={heads}: expected heads to divide dim into even widths"
+            )
 
-def check_heads(dim, heads):
-    """Refuse H heads that do not share D, or whose channels are not in pairs."""
-    if dim % (2 * heads):
-        raise ValueError(
-            f"dim={dim} and heads={heads}: expected heads to divide dim into even widths"
-        )
+
+def default_heads(dim):
+    """H unless it is given: heads of 64 channels."""
+    return max(1, dim // 64)
 
 
 # ---------------------------------------------------------------- the model
@@ -155,9 +160,9 @@ class ModelConfig:
             if name in own and value is ABSENT:
                 setattr(self, name, copy.copy(rule.default))
             elif rule.of and name not in own and value is not ABSENT:
-                there = ", ".join(own) + (
-                    ", a dictionary of what the class takes" if self.kind == OWN else ""
-                )
+                there = ", ".join(own)
+                if self.kind == OWN:
+                    there += ", a dictionary of what the class takes"
                 raise ValueError(
                     f"{name}={value!r}: {self.kind} has no such option, it has {there}"
                 )
@@ -177,7 +182,9 @@ class ModelConfig:
 
     @property
     def positions_in_use(self):
-        return self.positions or ("learnt" if self.architecture == "transformer" else "scaled_sin")
+        if self.positions:
+            return self.positions
+        return "learnt" if self.architecture == "transformer" else "scaled_sin"
 
     @property
     def bias_in_use(self):
@@ -188,7 +195,7 @@ class ModelConfig:
 
     @property
     def heads_in_use(self):
-        return self.heads or max(1, self.dim // 64)
+        return self.heads or default_heads(self.dim)
 
     @property
     def ff_dim_in_use(self):
@@ -241,15 +248,14 @@ class ModelConfig:
             from .corpora.vocabulary import Vocabulary
 
             Vocabulary(self.tokens).check(self.vocab_size, self.causal)
+        options = {} if self.unit_options is ABSENT else self.unit_options
         try:
-            json.dumps({} if self.unit_options is ABSENT else self.unit_options)
+            json.dumps(options)
         except TypeError as error:
             said = f"expected plain values, which config.json can hold, such as a name ({error})"
             raise ValueError(f"unit_options={self.unit_options!r}: {said}") from None
         if self.positions_in_use == "scaled_sin" and self.dim % 2:
             raise ValueError(f"dim={self.dim}: the sine table has two halves, so dim must be even")
-        if self.kind in BLOCKS:
-            check_heads(self.dim, self.heads_in_use)
 
     def __repr__(self):
         shown = [
@@ -283,23 +289,28 @@ class ModelConfig:
                 f"the paper did not run {architecture} on PG-19: take 'c4' or 'wiki40b'"
             )
         dim, blocks = (1024, 36) if large else (768, 12)
-        options = {"position_scale": None} if architecture != "transformer" else {}
+        options = {}
+        if architecture != "transformer":
+            options["position_scale"] = None
         if architecture in rules(cls)["chunk_size"].of:
             options["chunk_size"] = 512 if large else 256
         if architecture in GATED:
             options |= dict(depth=2 * blocks, qk_dim=128)
-        else:  # a gate has 8 D / 3 hidden channels, rounded up to a multiple of 8: the parameters of 4 D without one
-            gate = architecture.endswith("++")
-            options |= dict(
-                depth=blocks, heads=dim // 64, ff_dim=-(-8 * dim // 24) * 8 if gate else 4 * dim
-            )
+        else:
+            options |= dict(depth=blocks, heads=dim // 64, ff_dim=4 * dim)
+        # a gate has 8 D / 3 hidden channels, rounded up to a multiple of 8: the parameters of 4 D without one
+        if architecture.endswith("++"):
+            options["ff_dim"] = -(-8 * dim // 24) * 8
+        norm = "layer"
+        if task == "c4" and architecture != "transformer":
+            norm = "scale"
         return cls(
             architecture,
             vocab_size=32_000,
             dim=dim,
             causal=task != "c4",
             max_length=context,
-            norm="scale" if task == "c4" and architecture != "transformer" else "layer",
+            norm=norm,
             **options,
         )
 
@@ -308,11 +319,9 @@ class ModelConfig:
         imported back. An option that was added later is left out at the value in force before it."""
         values = {"format": FORMAT} | asdict(self)
         if self.kind == OWN:
-            named = (
-                self.architecture
-                if hasattr(self.architecture, "__qualname__")
-                else type(self.architecture)
-            )
+            named = self.architecture
+            if not hasattr(named, "__qualname__"):
+                named = type(named)
             values["architecture"] = f"{named.__module__}.{named.__qualname__}"
         values = {
             name: value

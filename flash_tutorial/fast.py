@@ -44,7 +44,8 @@ def _row_blocks(n, causal, device):
     step = max(least, n // 8) if causal else n
     for first in range(0, n, step):
         last = min(first + step, n)
-        yield first, last, (last if causal else n)
+        keys = last if causal else n
+        yield first, last, keys
 
 
 class _Relu2Attention(torch.autograd.Function):

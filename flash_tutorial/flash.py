@@ -60,7 +60,9 @@ class FLASH(GatedUnit):
 
     def forward(self, x, mask=None, segment_ids=None, *, checked=False):
         """As of every gated unit, by Triton's kernels or by torch (``backend``)."""
-        fused, why = self.fused_on(x) if isinstance(x, torch.Tensor) else (False, "x is no tensor")
+        fused, why = False, "x is no tensor"
+        if isinstance(x, torch.Tensor):
+            fused, why = self.fused_on(x)
         if not fused:
             if self.backend == "triton":
                 raise ValueError(
@@ -95,7 +97,9 @@ class FLASH(GatedUnit):
             return "torch.compile and torch.func want plain operations"
         if torch.cuda.get_device_capability(x.device) < (8, 0):
             return "cards before 8.0 gain nothing"
-        return "float32 gains nothing" if product_dtype(x) == torch.float32 else None
+        if product_dtype(x) == torch.float32:
+            return "float32 gains nothing"
+        return None
 
     def cannot_be_fused(self, x):
         """Why the kernels cannot compute the unit on ``x``, or None."""

@@ -20,11 +20,9 @@ def product_dtype(x):
 def without_autocast(x):
     """A context in which products of ``x`` keep its type; ``meta`` has no autocast to switch off."""
     kind = x.device.type
-    return (
-        torch.autocast(kind, enabled=False)
-        if torch.amp.is_autocast_available(kind)
-        else nullcontext()
-    )
+    if torch.amp.is_autocast_available(kind):
+        return torch.autocast(kind, enabled=False)
+    return nullcontext()
 
 
 def is_rewritten():

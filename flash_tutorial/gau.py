@@ -58,8 +58,9 @@ class GatedUnit(nn.Module):
             nn.init.zeros_(linear.bias)
         nn.init.normal_(self.scale_offset.gamma, std=std)
         nn.init.zeros_(self.scale_offset.beta)
-        for weights in () if self.bias is None else self.bias.parameters():
-            nn.init.normal_(weights, std=std)
+        if self.bias is not None:
+            for weights in self.bias.parameters():
+                nn.init.normal_(weights, std=std)
 
     def forward(self, x, mask=None, segment_ids=None, *, checked=False):
         """x + (u * mixed) W_out (equation 3): ``(B, T, D) -> (B, T, D)``; ``checked``: the model has validated it."""
@@ -89,7 +90,9 @@ class GatedUnit(nn.Module):
         def back(u, mixed):
             return self.out_proj(u * mixed)
 
-        return checkpoint(back, u, mixed, use_reentrant=False) if gates_again(u) else back(u, mixed)
+        if gates_again(u):
+            return checkpoint(back, u, mixed, use_reentrant=False)
+        return back(u, mixed)
 
     # ------------------------------------------------------------ token by token
     def prefill(self, x, mask=None, *, checked=False):
@@ -115,11 +118,9 @@ class GatedUnit(nn.Module):
         ``in_bias``, ``gamma`` and ``beta`` (H, S), ``bias_weights`` (2n-1) or ``bias_a`` and ``bias_b`` (S) or
         neither, ``out_weight`` (E, D), ``out_bias``.
         """
-        bias = (
-            {}
-            if self.bias is None
-            else {f"bias_{name}": p for name, p in self.bias.named_parameters()}
-        )
+        bias = {}
+        if self.bias is not None:
+            bias = {f"bias_{name}": p for name, p in self.bias.named_parameters()}
         heads = {"gamma": self.scale_offset.gamma, "beta": self.scale_offset.beta}
         return arrays_of(
             norms={"norm": self.norm},
@@ -159,9 +160,9 @@ class GAU(GatedUnit):
     ):
         super().__init__(dim, expansion=expansion, qk_dim=qk_dim, causal=causal, norm=norm)
         check_options(attention=attention)
-        check_counts(
-            bias_length=bias_length, length_scale=1 if length_scale is None else length_scale
-        )
+        check_counts(bias_length=bias_length)
+        if length_scale is not None:
+            check_counts(length_scale=length_scale)
         self.length_scale, self.attention = length_scale, attention
         self.bias = make_bias(bias, bias_length, qk_dim)
         self.reset_parameters()
@@ -173,8 +174,9 @@ class GAU(GatedUnit):
         bias = None if self.bias is None else self.bias(T)  # (T, T)
         if self.attention == "softmax":
             visible = visible_pairs(mask, segment_ids)
-            visible = None if visible is None else visible[:, None]
             # one head: (B, 1, T, S or E)
+            if visible is not None:
+                visible = visible[:, None]
             q = q[:, None]
             k = k[:, None]
             v = v[:, None]
@@ -206,11 +208,10 @@ class GAU(GatedUnit):
         visible = state.visible()
         n = state.rows.used
         scores = (keys @ q.to(keys.dtype)[:, :, None])[..., 0]  # (B, n)
-        scores = (
-            scores * self.qk_dim**-0.5
-            if self.attention == "softmax"
-            else scores / self.length_scale
-        )
+        if self.attention == "softmax":
+            scores = scores * self.qk_dim**-0.5
+        else:
+            scores = scores / self.length_scale
         if self.bias is not None:
             scores = scores + self.bias.row(place, n)
         if visible is not None:  # relu makes of -inf an exact zero, as softmax does

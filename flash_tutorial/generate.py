@@ -89,15 +89,15 @@ class RecordedStep:
         self.model, self.state, device = model, state, state.units[0].v.device
         self.rest = room - state.rows.used
         batch = state.rows.batch
-        self.lengths = (
-            [state.rows.used] * batch if state.rows.behind is None else state.rows.lengths.tolist()
-        )
+        self.lengths = state.rows.lengths.tolist()
         state.rows = states.FixedRows.of(state.rows, room, device)
         for unit in state.units:
             unit.rows = states.FixedRows.of(unit.rows, room, device)
             unit.count_chunks()
         self.ids = torch.zeros(batch, dtype=torch.long, device=device)
-        self.graph = self._record() if device.type == "cuda" and self.rest else None
+        self.graph = None
+        if device.type == "cuda" and self.rest:
+            self.graph = self._record()
 
     @torch.no_grad()
     def __call__(self, ids):
@@ -125,10 +125,9 @@ class RecordedStep:
 
     def _record(self):
         """Capture one step. What a trial changes is put back each time, since there may be room for one token alone."""
-        units = self.state.units
-        changed = [t for u in units for t in (u.quad_k, u.lin_k, u.v, u.rows.behind)] + [
-            self.state.rows.behind
-        ]
+        changed = [self.state.rows.behind]
+        for unit in self.state.units:
+            changed += [unit.quad_k, unit.lin_k, unit.v, unit.rows.behind]
         before = [t.clone() for t in changed]
 
         def step():

@@ -162,7 +162,9 @@ class LearntPositions(nn.Module):
 
     def at(self, positions, like, most=None):
         """Rows of the table at ``positions``: ``(D,)`` or ``(B, D)``; arguments as in ``cos_sin_at``."""
-        return self._reaching((int(positions.max()) if most is None else most) + 1)[positions]
+        if most is None:
+            most = int(positions.max())
+        return self._reaching(most + 1)[positions]
 
     def _reaching(self, n):
         if n > self.max_length:
@@ -199,9 +201,9 @@ class ToeplitzBias(nn.Module):
     def row(self, i, n: int):
         """Row i of the bias among n positions, ``(n,)``; rows ``i (B,)``: ``(B, n)``."""
         self._check_reach(n)
-        distance = torch.arange(n, device=self.weights.device) - (
-            i if isinstance(i, int) else i[:, None]
-        )
+        if not isinstance(i, int):
+            i = i[:, None]
+        distance = torch.arange(n, device=self.weights.device) - i
         return self.weights[(distance + self.length - 1).clamp(0, 2 * self.length - 2)]
 
     def _check_reach(self, n):
@@ -241,13 +243,11 @@ def make_bias(kind: str | None, length: int, dim: int) -> nn.Module | None:
     check_options(bias=kind)
     if kind == "auto":
         kind = "toeplitz" if length < TOEPLITZ_BELOW else "rotary"
-    return (
-        ToeplitzBias(length)
-        if kind == "toeplitz"
-        else RotaryBias(dim)
-        if kind == "rotary"
-        else None
-    )
+    if kind == "toeplitz":
+        return ToeplitzBias(length)
+    if kind == "rotary":
+        return RotaryBias(dim)
+    return None
 
 
 # ---------------------------------------------------------------- heads that cost almost nothing
@@ -328,7 +328,8 @@ def check_reading(mask, segment_ids, shape, *, every_row=False):
         wrong[
             "segment_ids fall along a row: expected sorted ids (0, 0, 1, 1, ...); number documents in order"
         ] = falls
-    if not wrong or is_followed(mask if segment_ids is None else segment_ids):
+    looked_at = mask if segment_ids is None else segment_ids
+    if not wrong or is_followed(looked_at):
         return segment_ids
     if bool(torch.stack([w.any() for w in wrong.values()]).any()):
         raise ValueError(next(said for said, w in wrong.items() if w.any()))

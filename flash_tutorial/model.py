@@ -17,7 +17,7 @@ from torch.utils.checkpoint import checkpoint
 from . import files, states
 from .config import FORMAT, GATED, ModelConfig
 from .corpora.vocabulary import Vocabulary, text_of
-from .errors import check_call, check_constructor, described
+from .errors import MASK_BY_NAME, check_call, described
 from .flash import FLASH
 from .formats import is_integers
 from .gau import GAU
@@ -41,21 +41,7 @@ def make_unit(config: ModelConfig) -> nn.Module:
     """One unit of the stack."""
     c = config
     if not isinstance(c.architecture, str):
-        check_constructor(c.architecture, c.dim, causal=c.causal, **c.unit_options)
-        unit = c.architecture(c.dim, causal=c.causal, **c.unit_options)
-        check_call(
-            unit,
-            unit.forward,
-            "unit(x, mask=None, segment_ids=None)",
-            None,
-            mask=None,
-            segment_ids=None,
-        )
-        if c.causal and not getattr(unit, "causal", False):
-            raise ValueError(
-                f"{type(unit).__name__} does not say that it is causal: set self.causal = causal in it"
-            )
-        return unit
+        return make_own_unit(c.architecture, c.dim, causal=c.causal, **c.unit_options)
     unit = dict(dim=c.dim, causal=c.causal, norm=c.norm)
     if c.architecture in GATED:
         unit |= dict(expansion=c.expansion, qk_dim=c.qk_dim, bias=c.bias_in_use)
@@ -65,18 +51,38 @@ def make_unit(config: ModelConfig) -> nn.Module:
         parts = dict(combine=c.combine, local=c.local, global_=c.global_, backend=c.backend)
         return FLASH(chunk_size=c.chunk_size, **parts, **unit)
     if c.architecture == "flash_quad":
-        scale = (
-            c.length_scale
-            if c.length_scale is not None
-            else (c.max_length if c.causal else "current")
-        )
-        scale = None if scale == "current" else scale
+        scale = c.length_scale
+        if scale is None and c.causal:
+            scale = c.max_length  # a fixed one, so that the model can generate
+        elif scale == "current":
+            scale = None
         return GAU(bias_length=c.max_length, length_scale=scale, attention=c.attention, **unit)
     if c.architecture == "mc_transformer++":
         return MCTransformerBlock(chunk_size=c.chunk_size, **unit)
     return TransformerBlock(
         rope=c.architecture != "transformer", glu=c.architecture == "transformer++", **unit
     )
+
+
+def make_own_unit(architecture, dim, /, *, causal, **options):
+    """A unit of a class of the user's, which is built and called as a stack does."""
+    options = {"causal": causal} | options
+    name = getattr(architecture, "__name__", type(architecture).__name__)
+    given = ", ".join(["dim", *(f"{key}={value!r:.30}" for key, value in options.items())])
+    built = f"{name}({given})"
+    if not inspect.isclass(architecture) and hasattr(architecture, "parameters"):
+        raise ValueError(
+            f"the architecture is an object of {name}: give the class, which is built as {built}"
+        )
+    advice = "options besides causal come from unit_options"
+    check_call(architecture, f"{name} cannot be built as {built}", advice, dim, **options)
+    unit = architecture(dim, **options)
+    name = type(unit).__name__
+    said = f"{name} cannot be called as unit(x, mask=None, segment_ids=None)"
+    check_call(unit.forward, said, MASK_BY_NAME, None, mask=None, segment_ids=None)
+    if causal and not getattr(unit, "causal", False):
+        raise ValueError(f"{name} does not say that it is causal: set self.causal = causal in it")
+    return unit
 
 
 @dataclass
@@ -136,8 +142,10 @@ class Stack(nn.Module):
             how = {"mask": mask, "segment_ids": segment_ids}
             if type(unit) in self.checked_here:
                 how["checked"] = True
-            again = self.config.checkpoint and torch.is_grad_enabled()
-            y = checkpoint(unit, x, use_reentrant=False, **how) if again else unit(x, **how)
+            if self.config.checkpoint and torch.is_grad_enabled():
+                y = checkpoint(unit, x, use_reentrant=False, **how)
+            else:
+                y = unit(x, **how)
             x = x + self.drop(y - x) if dropping else y
         return self.norm(x)
 
@@ -334,10 +342,10 @@ def weights_of(model):
     """The tensors of a model by name, each once: of two names for one, as with a tied head, the first."""
     found = {}
     for name, value in sorted(model.state_dict().items()):
-        found.setdefault(
-            (value.data_ptr(), value.shape, value.stride()) if value.numel() else name,
-            (name, value),
-        )
+        place = name  # a tensor of no numbers has none in memory
+        if value.numel():
+            place = (value.data_ptr(), value.shape, value.stride())
+        found.setdefault(place, (name, value))
     return {name: value.contiguous() for name, value in found.values()}
 
 
@@ -361,7 +369,9 @@ def _write_model(folder, values, weights, tokenizer=None):
     """The files of a model: ``values`` for config.json, weights, and the text of a tokenizer, if there is one."""
     folder = Path(folder)
     files.make_folder(folder)
-    names = ["model.safetensors", *(["tokenizer.json"] if tokenizer else []), "config.json"]
+    names = ["model.safetensors", "config.json"]
+    if tokenizer:
+        names.insert(1, "tokenizer.json")
     with files.whole_files(*(folder / name for name in names)) as parts:
         files.save_tensors(weights, parts[0])
         if tokenizer:
@@ -395,11 +405,9 @@ def _find_model(folder_or_name):
     models = resources.files("flash_tutorial") / "models"
     if "/" not in str(folder_or_name) and (models / str(folder_or_name)).is_dir():
         return models / str(folder_or_name)
-    known = (
-        ", ".join(sorted(p.name for p in models.iterdir() if p.is_dir()))
-        if models.is_dir()
-        else "none"
-    )
+    known = "none"
+    if models.is_dir():
+        known = ", ".join(sorted(p.name for p in models.iterdir() if p.is_dir()))
     raise ValueError(
         f"{str(folder_or_name)!r} is neither a folder nor a model of the package (which has: {known})"
     )
@@ -413,7 +421,10 @@ def find_config(folder_or_name):
 def find_vocabulary(folder_or_name, tokens):
     """What the ids of a model in a folder mean, which reads so many ``tokens``; bytes (None) need no file."""
     path = _find_model(folder_or_name) / "tokenizer.json"
-    return Vocabulary(tokens, text_of(path) if tokens and path.exists() else None)
+    tokenizer = None
+    if tokens and path.exists():
+        tokenizer = text_of(path)
+    return Vocabulary(tokens, tokenizer)
 
 
 def load_config(path, architecture=None):

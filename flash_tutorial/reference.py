@@ -240,7 +240,8 @@ def relu2_attention(q, k, v, n, sees, bias):
 def linear_attention_loops(q_TS, k_TS, v_TE, *, causal):
     out_TE = np.zeros_like(v_TE)
     for i in range(len(q_TS)):
-        for j in range(i + 1 if causal else len(q_TS)):
+        end = i + 1 if causal else len(q_TS)
+        for j in range(end):
             out_TE[i] += (q_TS[i] @ k_TS[j]) * v_TE[j]
     return out_TE
 
@@ -300,7 +301,8 @@ def global_part_loops(q_TS, k_TS, v_TE, valid_T, document_T, causal, C, combine)
     out_TE = np.zeros_like(v_TE)
     for i in range(T):
         sum_SE, tokens = np.zeros((k_TS.shape[1], v_TE.shape[1])), 0
-        for start in range(0, i // C * C if causal else T, C):
+        end = i // C * C if causal else T
+        for start in range(0, end, C):
             chunk = range(start, min(start + C, T))
             own = [j for j in chunk if valid_T[j] and document_T[i] == document_T[j]]
             for j in own:
@@ -330,9 +332,12 @@ def global_part(q_TS, k_TS, v_TE, valid_T, document_T, causal, C, combine):
         keys_GC = own_GC & valid_GC
         kv_GSE = np.einsum("gcs,gce->gse", k_GCS * keys_GC[..., None], v_GCE)
         tokens_G = valid_GC.sum(1) * keys_GC.any(1)
-        kv_GSE, tokens_G = (
-            earlier_chunks(y) if causal else y.sum(0, keepdims=True) for y in (kv_GSE, tokens_G)
-        )
+        if causal:
+            kv_GSE = earlier_chunks(kv_GSE)
+            tokens_G = earlier_chunks(tokens_G)
+        else:
+            kv_GSE = kv_GSE.sum(0, keepdims=True)
+            tokens_G = tokens_G.sum(0, keepdims=True)
         if combine == "mean":
             kv_GSE = kv_GSE / np.maximum(tokens_G, 1)[:, None, None]
         out_GCE += own_GC[..., None] * (q_GCS @ kv_GSE)
@@ -493,11 +498,11 @@ def segment_mask_by_overlap_loops(segment_ids_GC, causal):
     G = len(segment_ids_GC)
     mask_GG = np.zeros((G, G))
     for g in range(G):
-        for h in range(g if causal else G):
-            low_g, high_g, low_h, high_h = (
-                f(segment_ids_GC[c]) for c in (g, h) for f in (min, max)
-            )
-            mask_GG[g, h] = low_g <= high_h and high_g >= low_h
+        end = g if causal else G
+        for h in range(end):
+            own_C = segment_ids_GC[g]
+            other_C = segment_ids_GC[h]
+            mask_GG[g, h] = min(own_C) <= max(other_C) and max(own_C) >= min(other_C)
         mask_GG[g] /= max(sum(mask_GG[g]), 1)
     return mask_GG
 
@@ -528,7 +533,9 @@ def flash_code8(x, params, *, causal, chunk_size, segment_ids):
     quad_q_GCS, quad_k_GCS, lin_q_GCS, lin_k_GCS = heads_HTS.reshape(4, T // C, C, -1)
     v_GCE = to_chunks(v_TE, C)
     scores_GCC = relu2(quad_q_GCS @ quad_k_GCS.swapaxes(1, 2) / C + position_bias(p, C))
-    quadratic_GCE = (np.tril(scores_GCC) if causal else scores_GCC) @ v_GCE
+    if causal:
+        scores_GCC = np.tril(scores_GCC)
+    quadratic_GCE = scores_GCC @ v_GCE
     kv_GSE = np.einsum("gcs,gce->gse", lin_k_GCS, v_GCE) / C
     mask_GG = segment_mask_by_overlap(np.reshape(segment_ids, (T // C, C)), causal)
     linear_GCE = lin_q_GCS @ np.einsum("gh,hse->gse", mask_GG, kv_GSE)
@@ -590,9 +597,10 @@ def transformer_block_loops(
     out_TD = np.zeros_like(x_TD)
     for head in range(heads):
         own = slice(head * d, (head + 1) * d)
-        q_Td, k_Td, *lin_Td = (
-            rope_loops(y[:, own]) if rope else y[:, own] for y in (q_TD, k_TD, *lin_TD)
-        )
+        heads_Td = [y_TD[:, own] for y_TD in (q_TD, k_TD, *lin_TD)]
+        if rope:
+            heads_Td = [rope_loops(y_Td) for y_Td in heads_Td]
+        q_Td, k_Td, *lin_Td = heads_Td
         for start in range(0, len(x_TD), C):
             c = slice(start, start + C)
             sees = visible_pairs_loops(valid_T[c], document_T[c], causal)
@@ -674,7 +682,8 @@ def flash_step(x_D, params, state, *, chunk_size, combine="mean", local=True, gl
             np.array(state["quad_k"]) @ quad_q_S / C + position_bias(p, i + 1)[i]
         ) @ np.array(state["v"])
     if global_ and g:
-        mixed_E += lin_q_S @ state["kv_SE"] / (g * C if combine == "mean" else 1)
+        n = g * C if combine == "mean" else 1
+        mixed_E += lin_q_S @ state["kv_SE"] / n
     if i == C - 1:  # only a finished chunk is seen from afar
         state["kv_SE"] = state["kv_SE"] + np.array(state["lin_k"]).T @ np.array(state["v"])
         state.update(chunks=g + 1, quad_k=[], lin_k=[], v=[])

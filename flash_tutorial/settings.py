@@ -48,11 +48,17 @@ class Rule:
         if isinstance(value, bool) or self.kind is bool:
             return isinstance(value, bool) and self.kind is bool
         if self.kind in (int, float):
-            number = (
-                isinstance(value, int if self.kind is int else int | float) and value < math.inf
-            )
-            return number and (value >= self.least if self.above is None else value > self.above)
+            return self.allows_number(value)
         return isinstance(value, self.kind)
+
+    def allows_number(self, value):
+        """Whether it is a number of the kind asked for, finite and within the bound."""
+        kinds = int if self.kind is int else int | float
+        if not isinstance(value, kinds) or not value < math.inf:
+            return False
+        if self.above is not None:
+            return value > self.above
+        return value >= self.least
 
     def expected(self):
         """What it may be, in words."""
@@ -67,7 +73,9 @@ class Rule:
         these += map(repr, self.words.values())
         if self.default is None and "None" not in these:
             these.append("None")
-        return " or ".join([", ".join(these[:-1]), these[-1]] if these[1:] else these)
+        if len(these) == 1:
+            return these[0]
+        return f"{', '.join(these[:-1])} or {these[-1]}"
 
 
 def setting(default, text, *, kind=None, **rule):
@@ -75,7 +83,8 @@ def setting(default, text, *, kind=None, **rule):
     kind = kind or type(default)
     least = {"least": 0} if kind is float else {}
     rule = Rule(default, kind, text, **{"flag": "", **least, **rule})
-    return field(default=ABSENT if rule.of else default, metadata={"rule": rule})
+    at_first = ABSENT if rule.of else default
+    return field(default=at_first, metadata={"rule": rule})
 
 
 def rules(config):

@@ -13,10 +13,17 @@ INVISIBLE |= {chr(number) for number in range(0xE0000, 0xE0080)}
 
 def clean(text, most=LINE, keep=""):
     """A text in one line, without control characters, halves of a letter and signs that nobody sees."""
-    shown = "".join(
-        c if c in keep else " " if c in BLANK else "\ufffd" if hidden(c) else c for c in text[:most]
-    )
-    return shown + (" ..." if len(text) > most else "")
+    shown = "".join(c if c in keep else shown_as(c) for c in text[:most])
+    if len(text) > most:
+        shown += " ..."
+    return shown
+
+
+def shown_as(c):
+    """The character itself, or what stands in its place."""
+    if c in BLANK:
+        return " "
+    return "\ufffd" if hidden(c) else c
 
 
 def hidden(c):

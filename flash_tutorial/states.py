@@ -35,7 +35,8 @@ class Rows:
     @classmethod
     def after(cls, x, mask):
         """Behind a prompt ``x (B, T, ...)`` whose valid tokens ``mask (B, T)`` says; no number is looked at."""
-        return cls(*x.shape[:2], None if mask is None else x.shape[1] - mask.sum(1))
+        behind = None if mask is None else x.shape[1] - mask.sum(1)
+        return cls(*x.shape[:2], behind)
 
     @property
     def place(self):
@@ -45,19 +46,21 @@ class Rows:
     @property
     def lengths(self):
         """``(B,)`` tokens of each row."""
-        return (
-            torch.full((self.batch,), self.used) if self.behind is None else self.used - self.behind
-        )
+        if self.behind is None:
+            return torch.full((self.batch,), self.used)
+        return self.used - self.behind
 
     def at(self, place):
         """The index of a token at ``place`` of each row."""
-        return (
-            slice(None) if self.behind is None else torch.arange(self.batch, device=place.device)
-        ), place
+        if self.behind is None:
+            return slice(None), place
+        return torch.arange(self.batch, device=place.device), place
 
     def ahead(self, C):
         """Tokens in the fullest of the rows' chunks of C."""
-        return self.used % C if self.behind is None else int((self.place % C).max())
+        if self.behind is None:
+            return self.used % C
+        return int((self.place % C).max())
 
     def advance(self):
         """One more token in every row."""
@@ -107,11 +110,9 @@ class Cache:
     def visible(self):
         """``(B, used)`` bool: a row's own tokens, the newest included; None if that is all."""
         behind = self.rows.behind
-        return (
-            None
-            if behind is None
-            else torch.arange(self.rows.used, device=behind.device) < self.rows.place[:, None]
-        )
+        if behind is None:
+            return None
+        return torch.arange(self.rows.used, device=behind.device) < self.rows.place[:, None]
 
     def numel(self):
         """Numbers in use."""
@@ -150,11 +151,10 @@ class ChunkState:
         def open_chunk(t):
             return t.gather(2, places.expand(-1, t.shape[1], -1, t.shape[3])) * is_token
 
-        bias = (
-            torch.zeros(C, C, dtype=v.dtype, device=v.device) if bias is None else bias.to(v.dtype)
-        )
+        if bias is None:
+            bias = torch.zeros(C, C, device=v.device)
         future = torch.ones(C, C, dtype=torch.bool, device=v.device).triu(1)
-        bias = bias.masked_fill(future, float("-inf"))
+        bias = bias.to(v.dtype).masked_fill(future, float("-inf"))
         return cls(sums, open_chunk(quad_k), open_chunk(lin_k), open_chunk(v), rows, bias)
 
     def count_chunks(self):
@@ -179,7 +179,10 @@ class ChunkState:
         """``near (B, H, E)`` plus what ``q (B, H, S)`` reads in the sums of the finished chunks, by one product."""
         q = q.to(self.sums.dtype)
         sums = self.sums.flatten(0, 1)
-        q = q / self.chunks if combine == "mean" else q * self.v.shape[2]
+        if combine == "mean":
+            q = q / self.chunks
+        else:
+            q = q * self.v.shape[2]
         rows = (t.to(sums.dtype).reshape(len(sums), 1, -1) for t in (near, q))
         return torch.baddbmm(*rows, sums).view(near.shape).to(near.dtype)
 

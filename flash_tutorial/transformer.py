@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from .chunks import chunk_counts, chunk_documents, from_chunks, to_chunks
-from .config import check_heads, check_options
+from .config import check_options, default_heads
 from .fast import read_earlier_chunks
 from .layers import arrays_of, check_input, cos_sin, cos_sin_at, make_norm, rope
 from .mixing import global_part, softmax_attention, visible_pairs
@@ -32,9 +32,10 @@ class TransformerBlock(nn.Module):
     ):
         super().__init__()
         check_options(dim=dim, heads=heads, ff_dim=ff_dim)
-        heads = max(1, dim // 64) if heads is None else heads
-        ff_dim = ff_dim if ff_dim is not None else gated_width(dim) if glu else 4 * dim
-        check_heads(dim, heads)
+        if heads is None:
+            heads = default_heads(dim)
+        if ff_dim is None:
+            ff_dim = gated_width(dim) if glu else 4 * dim
         self.dim, self.heads, self.ff_dim, self.causal, self.glu, self.rope = (
             dim,
             heads,
@@ -46,7 +47,8 @@ class TransformerBlock(nn.Module):
         self.norm1, self.norm2 = make_norm(norm, dim), make_norm(norm, dim)
         self.qkv_proj = nn.Linear(dim, 3 * dim)
         self.attn_out = nn.Linear(dim, dim)
-        self.ff_in = nn.Linear(dim, 2 * ff_dim if glu else ff_dim)
+        inner = 2 * ff_dim if glu else ff_dim  # gate and value, or the hidden channels alone
+        self.ff_in = nn.Linear(dim, inner)
         self.ff_out = nn.Linear(ff_dim, dim)
         # a subclass starts what it adds when it has added it
         TransformerBlock.reset_parameters(self)
@@ -79,9 +81,9 @@ class TransformerBlock(nn.Module):
         if self.causal:
             mask = None
         visible = visible_pairs(mask, segment_ids)
-        return softmax_attention(
-            q, k, v, causal=self.causal, visible=None if visible is None else visible[:, None]
-        )
+        if visible is not None:
+            visible = visible[:, None]  # for all heads
+        return softmax_attention(q, k, v, causal=self.causal, visible=visible)
 
     def join(self, x, mixed):
         """The heads ``(B, H, T, D / H)`` back into one width, projected, with the residual."""
@@ -124,7 +126,8 @@ class TransformerBlock(nn.Module):
         state.append(k[:, :, 0], v[:, :, 0])
         keys, values = state.held()
         visible = state.visible()
-        visible = None if visible is None else visible[:, None, None]
+        if visible is not None:
+            visible = visible[:, None, None]
         return F.scaled_dot_product_attention(q.to(keys.dtype), keys, values, attn_mask=visible)
 
     def to_numpy(self):
@@ -197,25 +200,34 @@ class MCTransformerBlock(TransformerBlock):
         # (B, H, G, C, d)
         q, k, lin_q, lin_k, v = (to_chunks(t.to(v.dtype), C) for t in (*heads, v))
         near = self.local_part(q, k, v, valid, documents)
+        # the global part knows no heads: each is a row of the batch
         counts = chunk_counts(T, C, mask, v.device)
+        if counts.shape[0] > 1:
+            counts = counts.repeat_interleave(H, 0)
+        if documents is not None:
+            documents = documents.repeat_interleave(H, 0)
         far = global_part(
             *(t.flatten(0, 1) for t in (lin_q, lin_k, v)),
             causal=self.causal,
             read=read_earlier_chunks,
-            counts=counts.repeat_interleave(H, 0) if counts.shape[0] > 1 else counts,
-            documents=None if documents is None else documents.repeat_interleave(H, 0),
+            counts=counts,
+            documents=documents,
         )
         return from_chunks(near + far.unflatten(0, (B, H)), T)
 
     def local_part(self, q, k, v, valid, documents):
         """Softmax attention inside each chunk: ``(B, H, G, C, d)``; ``valid`` and ``documents (B, G, C)``."""
         B, _, G = q.shape[:3]
-        valid = None if self.causal else valid
         q, k, v = (t.transpose(1, 2).flatten(0, 1) for t in (q, k, v))  # (B G, H, C, d)
-        visible = visible_pairs(
-            *(None if t is None else t.flatten(0, 1) for t in (valid, documents))
-        )
-        visible = None if visible is None else visible[:, None]
+        if self.causal:
+            valid = None  # padding comes later
+        if valid is not None:
+            valid = valid.flatten(0, 1)
+        if documents is not None:
+            documents = documents.flatten(0, 1)
+        visible = visible_pairs(valid, documents)
+        if visible is not None:
+            visible = visible[:, None]  # for all heads
         return (
             softmax_attention(q, k, v, causal=self.causal, visible=visible)
             .unflatten(0, (B, G))

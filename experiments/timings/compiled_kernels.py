@@ -7,6 +7,7 @@ python experiments/timings/compiled_kernels.py 7.5 8.0 8.9 9.0 --store      and 
 
 import argparse
 import hashlib
+import itertools
 import json
 import re
 import subprocess
@@ -33,11 +34,9 @@ def tile_on(capability, S=128, itemsize=2):
     """The tile that ``tiles.tile_for`` takes in half precision on a card on which nothing was measured."""
     card = tuple(map(int, capability.split(".")))
     has = KIB * SHARED[card]
-    return (
-        SMALL
-        if card < (8, 0)
-        else next(t for t in LARGE if not does_not_fit(t, S, itemsize, card, has))
-    )
+    if card < (8, 0):
+        return SMALL
+    return next(t for t in LARGE if not does_not_fit(t, S, itemsize, card, has))
 
 
 def signature(kernel, half, S, tile, variant=""):
@@ -83,9 +82,8 @@ def signature(kernel, half, S, tile, variant=""):
             kinds[name] = WHOLE[name]
         elif name in ("T", "C", "S", "E", "G", "N", "rows_end", "h_stride", "factor_stride"):
             kinds[name] = "i32"
-            aligned |= (
-                {(i,): [["tt.divisibility", 16]]} if name in ("S", "E", "N", "h_stride") else {}
-            )
+            if name in ("S", "E", "N", "h_stride"):
+                aligned[(i,)] = [["tt.divisibility", 16]]
         else:
             kinds[name] = "*fp32" if name in FLOATS else f"*{half}"
             aligned[(i,)] = [["tt.divisibility", 16]]
@@ -170,7 +168,7 @@ def main():
     parser.add_argument("--store", action="store_true", help="among the results")
     args = parser.parse_args()
     halves = ("fp16", "bf16") if args.store else ("fp16",)
-    wanted = [(c, name, half) for c in args.capabilities for name in args.kernel for half in halves]
+    wanted = itertools.product(args.capabilities, args.kernel, halves)
     rows = []
     for capability, name, half in wanted:
         # a T4 has no bfloat16, and Triton refuses it

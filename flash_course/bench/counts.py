@@ -54,7 +54,8 @@ def flash_multiply_adds(T, D, E, S, C, causal, local=True, global_=True):
 
 def transformer_dense(T, D, F, glu):
     """The dense layers of a Transformer block: q, k, v, out, and a feed-forward layer with or without a gate."""
-    return T * 4 * D * D + T * (3 if glu else 2) * D * F
+    matrices = 3 if glu else 2
+    return T * 4 * D * D + T * matrices * D * F
 
 
 def transformer_multiply_adds(T, D, F, causal, glu):
@@ -158,11 +159,9 @@ def count_state_numbers(model, T):
     own answers by a method ``state_numbers(T)``, and is otherwise taken to keep all its inputs (T D), as decoding then
     does.
     """
-    return (
-        model.state_numbers(_length(T))
-        if hasattr(model, "state_numbers")
-        else _length(T) * model.dim
-    )
+    if hasattr(model, "state_numbers"):
+        return model.state_numbers(_length(T))
+    return _length(T) * model.dim
 
 
 @count_state_numbers.register

@@ -82,11 +82,11 @@ def with_best_rates(runs):
 
 def by_name(runs):
     """Of recall: {name: run}, the other seeds under names of their own."""
-    return {
-        "runs": {
-            run["model"] + (f" seed {run['seed']}" if run["seed"] else ""): run for run in runs
-        }
-    }
+    named = {}
+    for run in runs:
+        name = f"{run['model']} seed {run['seed']}" if run["seed"] else run["model"]
+        named[name] = run
+    return {"runs": named}
 
 
 def by_mixer(runs):
@@ -287,6 +287,7 @@ def compare_with_stored(lecture: str, runs: dict, updates: int = 30):
                 f"{name}: the first {updates} losses differ from those of the stored run by up to {off:.1%}"
             )
     if same:
-        print(
-            f"{same} run{'s begin as their stored runs do' if same > 1 else ' begins as its stored run does'}"
-        )
+        said = "1 run begins as its stored run does"
+        if same > 1:
+            said = f"{same} runs begin as their stored runs do"
+        print(said)

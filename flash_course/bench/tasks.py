@@ -34,7 +34,8 @@ def mqar(batch, length, rng, *, chunk_size, pairs=16, keys=128, values=128, ques
     check_counts(
         batch=batch, length=length, chunk_size=chunk_size, pairs=pairs, keys=keys, values=values
     )
-    questions = pairs if questions is None else questions
+    if questions is None:
+        questions = pairs
     check_counts(questions=questions)
     if 2 * pairs > chunk_size:
         raise ValueError(

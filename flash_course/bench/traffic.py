@@ -95,9 +95,8 @@ class Traffic:
         """Bytes by what they are for, the keys being ``PURPOSES``."""
         found = Counter(dict.fromkeys(PURPOSES, 0))
         for (name, n, _), pieces in zip(self.operations, self.tensors, strict=True):
-            found[
-                purpose_of(name, [shape for these in pieces for _, _, shape in these], config)
-            ] += n
+            shapes = [shape for _, _, shape in itertools.chain.from_iterable(pieces)]
+            found[purpose_of(name, shapes, config)] += n
         return dict(found)
 
     def seconds(self, card, slow=1):
@@ -120,7 +119,9 @@ class Traffic:
         """
         if self.plain:  # a compiler decides by itself what it keeps
             return self.plain.merged()
-        last_read = {piece[0]: i for i, (read, _) in enumerate(self.tensors) for piece in read}
+        last_read = {}
+        for i, (read, _) in enumerate(self.tensors):
+            last_read |= {storage: i for storage, *_ in read}
         found = Traffic(kept=self.kept)
         end = 0
         for is_run, group in itertools.groupby(
@@ -132,10 +133,10 @@ class Traffic:
             if not is_run:
                 found.operations += [operation for _, operation in group]
                 continue
-            read, written = (
-                {k: n for both in self.tensors[start:end] for k, n in both[i].items()}
-                for i in (0, 1)
-            )
+            read, written = {}, {}
+            for of_one_read, of_one_written in self.tensors[start:end]:
+                read |= of_one_read
+                written |= of_one_written
             inside = {storage for storage, *_ in written}
             moved = sum(n for (storage, *_), n in read.items() if storage not in inside)
             moved += sum(
@@ -218,9 +219,11 @@ def size_of(tensor):
 def own_flops(name, args):
     """FLOPs of attention kernels, ours and torch's; of causal maps the half that is computed."""
     if name.startswith("_scaled_dot_product"):
-        q = args[1] if name.endswith("backward") else args[0]
         # q (B, H, T, d); the backward pass makes five products where the forward pass makes two
-        return (5 if name.endswith("backward") else 2) * q.numel() * q.shape[2]
+        q, products = args[0], 2
+        if name.endswith("backward"):
+            q, products = args[1], 5
+        return products * q.numel() * q.shape[2]
     if name == "mix":
         quad_q, v, C = args[0], args[3], args[10]
         return (
@@ -260,7 +263,10 @@ class _Counting(TorchDispatchMode):
         )
         name = name.rstrip("_")  # what is done in place costs as much
         counter = flop_registry.get(getattr(torch.ops.aten, name, None))
-        flops = counter(*args, **kwargs, out_val=out) if counter else own_flops(name, args)
+        if counter:
+            flops = counter(*args, **kwargs, out_val=out)
+        else:
+            flops = own_flops(name, args)
         self.found.operations.append((name, sum(map(size_of, read + written)), flops))
         self.found.tensors.append(
             tuple({self.piece(t): size_of(t) for t in tensors} for tensors in (read, written))

@@ -12,7 +12,10 @@ def words_of(text):
 
 def beginnings_of(words):
     """What words begin with: each of them whole, and all that is shorter."""
-    return {word[:n] for word in words for n in range(1, len(word) + 1)}
+    beginnings = set()
+    for word in words:
+        beginnings.update(word[:n] for n in range(1, len(word) + 1))
+    return beginnings
 
 
 def words_across(model, pages, border, *, before=8, behind=16, temperature=0.8, seed=0):

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import inspect
+import itertools
 import os
 import sys
 import threading
@@ -74,7 +75,9 @@ def codes_of(thing):
     """The code of what can be called, under partials, methods and wrappers; of all methods of a class."""
     if isinstance(thing, functools.partial):
         return codes_of(thing.func)
-    own = [thing.__code__] if hasattr(thing, "__code__") else []
+    own = []
+    if hasattr(thing, "__code__"):
+        own.append(thing.__code__)
     if (
         inspect.ismethod(thing)
         or inspect.isroutine(thing)
@@ -83,8 +86,9 @@ def codes_of(thing):
         return own + codes_of(getattr(thing, "__wrapped__", None))
     if own or not callable(thing):
         return own
-    classes = (thing if isinstance(thing, type) else type(thing)).__mro__
-    return [f.__code__ for each in classes for f in vars(each).values() if inspect.isfunction(f)]
+    kind = thing if isinstance(thing, type) else type(thing)
+    methods = itertools.chain.from_iterable(vars(each).values() for each in kind.__mro__)
+    return [f.__code__ for f in methods if inspect.isfunction(f)]
 
 
 def is_ours(code):
@@ -108,7 +112,9 @@ def module_shut(frame):
     module = Path(
         name.partition(".py")[0]
     ).name  # an edited function's file name has more behind it
-    return f"flash_course.checks.sets.{module}" if module.startswith("set_") else None
+    if module.startswith("set_"):
+        return f"flash_course.checks.sets.{module}"
+    return None
 
 
 @contextmanager
@@ -145,17 +151,15 @@ def watched_calls(name_shut):
 
 def package_shut(shut=True, answers=()):
     """Within it, a call of closed modules or sets raises PackageShut; if not ``shut``, of ``answers`` and kernels."""
-    codes = {code for answer in answers for code in codes_of(answer)} | STARTS
+    codes = STARTS.union(*map(codes_of, answers))
 
     def name_shut(frame):  # an import is no call
         if not shut and frame.f_code not in codes:  # the exercise hands over objects of its set
             return None
         module = module_shut(frame)
-        return (
-            f"{module}.{frame.f_code.co_name}"
-            if module and frame.f_code.co_name != "<module>"
-            else None
-        )
+        if not module or frame.f_code.co_name == "<module>":
+            return None
+        return f"{module}.{frame.f_code.co_name}"
 
     return watched_calls(name_shut)
 
@@ -180,17 +184,23 @@ def also_shut(*modules):
     names = {module.__file__: module.__name__ for module in modules}
 
     def name_shut(frame):
-        name = names.get(frame.f_code.co_filename) if frame.f_code.co_name != "<module>" else None
+        if frame.f_code.co_name == "<module>":
+            return None
+        name = names.get(frame.f_code.co_filename)
         return name and f"{name}.{frame.f_code.co_name}"
 
     oracle_runs = not callable(sys.getprofile())
-    return nullcontext() if oracle_runs else watched_calls(name_shut)
+    if oracle_runs:
+        return nullcontext()
+    return watched_calls(name_shut)
 
 
 def functions_shut(*functions):
     """Within it, a call of one of these functions raises PackageShut."""
     names = {inspect.unwrap(f).__code__: f"{f.__module__}.{f.__name__}" for f in functions}
-    return watched_calls(lambda frame: names.get(frame.f_code)) if names else nullcontext()
+    if not names:
+        return nullcontext()
+    return watched_calls(lambda frame: names.get(frame.f_code))
 
 
 def without_autograd(case):
@@ -201,11 +211,9 @@ def without_autograd(case):
             with torch.inference_mode(), functions_shut(*GRADIENTS):
                 return case.run(answer)
         except (PackageShut, RuntimeError) as error:
-            signs = (
-                ("torch.",)
-                if isinstance(error, PackageShut)
-                else ("does not require grad", "nference")
-            )
+            signs = ("does not require grad", "nference")
+            if isinstance(error, PackageShut):
+                signs = ("torch.",)
             reject_if(any(sign in str(error) for sign in signs), "all", "autograd")
             raise
 

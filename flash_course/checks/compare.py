@@ -46,11 +46,9 @@ def compared(expected, got, tolerance):
     if isinstance(expected, tuple | list):
         return of_sequences(expected, got, tolerance)
     if isinstance(expected, str | bool | np.bool_ | type(None)):
-        return (
-            None
-            if is_plain(got, expected)
-            else say("all", "value", expected=repr(expected), got=repr_of(got))
-        )
+        if is_plain(got, expected):
+            return None
+        return say("all", "value", expected=repr(expected), got=repr_of(got))
     return of_numbers(expected, got, tolerance)
 
 
@@ -60,11 +58,10 @@ def is_plain(got, expected):
         return isinstance(got, str) and str(got) == expected
     if expected is None:
         return got is None
-    flag = (
-        as_array(got)
-        if isinstance(got, np.generic | np.ndarray) or is_torch(got)
-        else np.array(got, dtype=object)
-    )
+    if isinstance(got, np.generic | np.ndarray) or is_torch(got):
+        flag = as_array(got)
+    else:
+        flag = np.array(got, dtype=object)
     return flag.ndim == 0 and isinstance(flag.item(), bool) and flag.item() == bool(expected)
 
 
@@ -93,7 +90,9 @@ def repr_of(value):
 
 def of_dictionaries(expected, got, tolerance):
     if not isinstance(got, dict) or set(got) != set(expected):
-        keys = ", ".join(map(str, got)) if isinstance(got, dict) else repr_of(got)
+        keys = repr_of(got)
+        if isinstance(got, dict):
+            keys = ", ".join(map(str, got))
         return say("all", "keys", expected=", ".join(map(str, expected)), got=keys)
     for key, value in expected.items():
         if said := difference(value, got[key], tolerance):
@@ -110,7 +109,9 @@ def is_sequence(value):
 
 def held(value):
     """How many values a message says there are: an array of two axes or more is one."""
-    return len(value) if is_sequence(value) and getattr(value, "ndim", 1) == 1 else 1
+    if is_sequence(value) and getattr(value, "ndim", 1) == 1:
+        return len(value)
+    return 1
 
 
 def of_sequences(expected, got, tolerance):
@@ -125,7 +126,9 @@ def of_sequences(expected, got, tolerance):
 def as_array(value):
     if hasattr(value, "detach"):
         value = value.detach().cpu()
-        return value.double().numpy() if value.is_floating_point() else value.numpy()
+        if value.is_floating_point():
+            value = value.double()
+        return value.numpy()
     array = np.asarray(value)
     if array.dtype.kind == "O" and all(
         isinstance(each, numbers.Real | Decimal) for each in array.flat
@@ -163,7 +166,9 @@ def of_numbers(expected, got, tolerance):
     if (want.dtype.kind == "b") != (have.dtype.kind == "b"):
         return say("all", "dtype", expected=want.dtype, got=have.dtype)
     if want.dtype.kind == "b":
-        return None if (want == have).all() else first_difference(want, have, want != have)
+        if (want == have).all():
+            return None
+        return first_difference(want, have, want != have)
     if have.dtype.kind == "c" and want.dtype.kind != "c":
         if have.imag.any():
             return say("all", "dtype", expected=want.dtype, got=have.dtype)
@@ -187,7 +192,8 @@ def near(want, have, tolerance):
 def kind_of_difference(want, have, bad):
     text = first_difference(want, have, bad)
     if np.isfinite(have).all() and near(want, have, SINGLE).all():
-        return f"{text} {say('all', 'single' if are_single(have[bad]) else 'close')}"
+        key = "single" if are_single(have[bad]) else "close"
+        return f"{text} {say('all', key)}"
     if have.size > 1 and not have.any():
         return f"{text} {say('all', 'zeros')}"
     return text
@@ -206,10 +212,23 @@ def fit(values, kind):
 
 
 def first_difference(want, have, bad):
-    where = tuple(int(i) for i in np.argwhere(bad)[0]) if bad.ndim else ()
-    place = f" [{', '.join(map(str, where))}]" if where else ""
-    digits = 6 if f"{want[where]:.6g}" != f"{have[where]:.6g}" else 12
-    a, b = (
-        f"{x[where]:.{digits}g}" if x.dtype.kind in "fc" else str(x[where]) for x in (want, have)
+    where, place = (), ""
+    if bad.ndim:
+        where = tuple(int(i) for i in np.argwhere(bad)[0])
+        place = f" [{', '.join(map(str, where))}]"
+    expected, got = want[where], have[where]
+    digits = 6 if f"{expected:.6g}" != f"{got:.6g}" else 12
+    return say(
+        "all",
+        "first",
+        place=place,
+        expected=in_digits(expected, digits),
+        got=in_digits(got, digits),
+        bad=int(bad.sum()),
+        of=bad.size,
     )
-    return say("all", "first", place=place, expected=a, got=b, bad=int(bad.sum()), of=bad.size)
+
+
+def in_digits(value, digits):
+    """A number with so many digits; an integer or a flag has all of them."""
+    return f"{value:.{digits}g}" if value.dtype.kind in "fc" else str(value)

@@ -9,6 +9,7 @@ import functools
 import hashlib
 import importlib
 import importlib.util
+import itertools
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -114,14 +115,15 @@ class Exercise:
             raise ValueError(
                 f"{self.id}: kind {self.kind!r}, parts {self.parts}, {len(self.hints)} hints"
             )
-        for part in (part for pair in self.beside for part in pair):
+        for part in itertools.chain.from_iterable(self.beside):
             self.must_have(part, "beside")
 
     def assemble(self, answer, numbers, of=None):
         """An answer as cases take it: an object, a namespace, a table of predictions. ``of``: all that it replaces."""
         # a kept one is a function of the personal numbers
         if self.kind == "predict" and callable(answer):
-            return answer(numbers) if of is None else {**self.right(numbers), of: answer(numbers)}
+            given = answer(numbers)
+            return given if of is None else {**self.right(numbers), of: given}
         if len(self.names) == 1:
             return answer
         if of is not None:
@@ -188,9 +190,11 @@ def named(name, table, module):
         for key in ("cases", "right", "wrong", "draw", "given")
     }
     found = {key: module[place] for key, place in parts.items() if place in module}
-    names = [] if "right" in found or expected.is_copy() else table.get("names", [])
+    names = table.get("names", [])
+    if "right" in found or expected.is_copy() or not names:
+        return found
     right = {each: module[each] for each in names}
-    return {"right": right if len(right) > 1 else right[names[0]]} | found if right else found
+    return {"right": right if len(right) > 1 else right[names[0]]} | found
 
 
 def exercise_of(name, table, *, cases=None, right=None, wrong=(), **more):
@@ -199,7 +203,8 @@ def exercise_of(name, table, *, cases=None, right=None, wrong=(), **more):
     facts["beside"] = tuple(table.get("beside", {}).items())
     kind = facts["kind"]
     number = name.replace(".", "_")
-    names = table.get("names", [f"{'text' if kind == 'explain' else 'answer'}_{number}"])
+    what = "text" if kind == "explain" else "answer"
+    names = table.get("names", [f"{what}_{number}"])
     shown = {
         "title": fact(name, "title", ", ".join(names)),
         "model_answer": fact(name, "model_answer", ""),
@@ -233,8 +238,7 @@ def wrong_answers(name, right, rows, functions):
     """All wrong answers, row by row, edits before functions; last are functions with a general sentence and no row."""
     answers = []
     for key, row in rows.items():
-        lists = [] if isinstance(row, str) else row[1:] if isinstance(row[1], list) else [row[1:]]
-        answers += [wrong_by_edits(name, key, right, edits) for edits in lists]
+        answers += [wrong_by_edits(name, key, right, edits) for edits in edits_in(row)]
         answers += [wrong for wrong in functions if wrong.key == key]
         if not any(answer.key == key for answer in answers):
             raise ValueError(
@@ -246,9 +250,18 @@ def wrong_answers(name, right, rows, functions):
     return *answers, *rest
 
 
+def edits_in(row):
+    """The lists of edits in the row of a wrong answer: behind its sentence stand none, one or several."""
+    if isinstance(row, str):
+        return []
+    return row[1:] if isinstance(row[1], list) else [row[1:]]
+
+
 def wrong_by_edits(name, key, right, edits):
     """``old, new, ...``; or ``function, old, new, ...`` where the texts do not tell which of several is edited."""
-    of, edits = (edits[0], edits[1:]) if len(edits) % 2 else (None, edits)
+    of = None
+    if len(edits) % 2:
+        of, *edits = edits
     if not isinstance(right, dict):
         return Wrong(key, edited(right, *edits, name=f"{name} {key}"), None, tuple(edits))
     parts, place = {}, of
@@ -256,9 +269,9 @@ def wrong_by_edits(name, key, right, edits):
         place = of or holder_of(f"{name} {key!r}", right, pair[0], place)
         parts.setdefault(place, []).extend(pair)
     made = {part: edited(right[part], *own, name=f"{name} {key}") for part, own in parts.items()}
-    return Wrong(
-        key, *((made[place], place) if len(made) == 1 else ({**right, **made}, None)), tuple(edits)
-    )
+    if len(made) == 1:
+        return Wrong(key, made[place], place, tuple(edits))
+    return Wrong(key, {**right, **made}, None, tuple(edits))
 
 
 def holder_of(row, right, text, before):
@@ -308,10 +321,14 @@ def call(name, part, *args, of=None, sizes=None, say=None, then=lambda value: va
         [*map(brief, args), *(f"{name}={brief(value)}" for name, value in kwargs.items())]
     )
 
-    def run(answer):
-        return then(asked(answer if of is None else getattr(answer, of), *args, **kwargs))
+    if sizes is not None:
+        shown = sizes
 
-    return Case(name, part, run, shown if sizes is None else sizes, say)
+    def run(answer):
+        function = answer if of is None else getattr(answer, of)
+        return then(asked(function, *args, **kwargs))
+
+    return Case(name, part, run, shown, say)
 
 
 def asked(function, *args, **kwargs):
@@ -418,5 +435,6 @@ def brief(value):
     if hasattr(value, "shape"):
         return f"array{tuple(value.shape)}"
     text = getattr(value, "__name__", None) or repr(value)
-    long = f"{type(value).__name__} of {len(value)}" if hasattr(value, "__len__") else "..."
-    return text if len(text) <= 40 else long
+    if len(text) <= 40:
+        return text
+    return f"{type(value).__name__} of {len(value)}" if hasattr(value, "__len__") else "..."

@@ -63,11 +63,10 @@ class Stored:
 
     def wrong(self):
         """{(number of a wrong answer, number of a case): mark of what it gives there}"""
-        return {
-            (k, i): mark
-            for k, (_, marks) in enumerate(self.row["wrong"])
-            for i, mark in enumerate(marks)
-        }
+        marks = {}
+        for k, (_, of_cases) in enumerate(self.row["wrong"]):
+            marks |= {(k, i): mark for i, mark in enumerate(of_cases)}
+        return marks
 
 
 @functools.cache
@@ -125,7 +124,11 @@ def packed(value, arrays):
         return {"dict": [[key, packed(each, arrays)] for key, each in value.items()]}
     if isinstance(value, tuple | list):
         return {type(value).__name__: [packed(each, arrays) for each in value]}
-    kind = "tensor" if is_torch(value) else "number" if isinstance(value, np.generic) else "array"
+    kind = "array"
+    if is_torch(value):
+        kind = "tensor"
+    elif isinstance(value, np.generic):
+        kind = "number"
     row = {kind: f"array {len(arrays)}"}
     if kind == "tensor":
         row["format"] = str(value.dtype).removeprefix("torch.")
@@ -175,9 +178,9 @@ def same_mark(a, b):
     """Whether two marks are those of the same outcome, up to rounding."""
     if a is None or b is None or a[0] != b[0]:
         return False
-    return (
-        a[1] == b[1] if isinstance(a[1], str) or isinstance(b[1], str) else abs(a[1] - b[1]) <= SAME
-    )
+    if isinstance(a[1], str) or isinstance(b[1], str):
+        return a[1] == b[1]
+    return abs(a[1] - b[1]) <= SAME
 
 
 def short(text):
@@ -205,17 +208,16 @@ def form_of(value, found):
     if array.dtype.kind == "b" and not array.ndim:
         return [bool(array)]
     found.append(array)
-    return (
-        *array.shape,
-        "flags" if array.dtype.kind == "b" else "numbers",
-        is_torch(value) and array.ndim > 0,
-    )
+    kind = "flags" if array.dtype.kind == "b" else "numbers"
+    return *array.shape, kind, is_torch(value) and array.ndim > 0
 
 
 def on_one_scale(array):
     """The numbers of an array as differences count: relative ones of large numbers, plain ones of small numbers."""
     if array.dtype.kind == "c":
-        parts = [array.real, array.imag] if array.imag.any() else [array.real]
+        parts = [array.real]
+        if array.imag.any():
+            parts.append(array.imag)
         return np.concatenate([on_one_scale(part) for part in parts])
     numbers = array.astype(float).ravel()
     finite = np.isfinite(numbers)

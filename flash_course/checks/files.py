@@ -66,7 +66,9 @@ class Watch:
         """A copy of what came, or None; whether an old file was there; whether it came from the same folder."""
         copy = self.path.with_name(f"came {len(self.moves)}")
         beside = source.resolve().parent == self.path.resolve().parent
-        came = Path(shutil.copyfile(source, copy)) if source.is_file() else None
+        came = None
+        if source.is_file():
+            came = Path(shutil.copyfile(source, copy))
         self.moves.append({"came": came, "old there": self.path.exists(), "beside": beside})
 
 

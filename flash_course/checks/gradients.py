@@ -36,9 +36,10 @@ def by_differences(outputs, count, step, summed, *given, **how):
                 x[place] = before + side * step
                 moved.append(outputs(*arrays, *given[count:-1], **how))
             up, down = moved
-            change = (
-                (up * d_out).sum() - (down * d_out).sum() if summed else ((up - down) * d_out).sum()
-            )
+            if summed:
+                change = (up * d_out).sum() - (down * d_out).sum()
+            else:
+                change = ((up - down) * d_out).sum()
             slope[place] = (change / (2 * step)).real
             x[place] = before
     return slopes

@@ -40,10 +40,8 @@ def keep(verdict):
     stored = load_progress()
     table = stored.setdefault("exercises", {})
     before = table.get(verdict.exercise, {})
-    best = {
-        "points": max(0 if verdict.by_person else verdict.points, before.get("points", 0)),
-        "of": verdict.of,
-    }
+    points = 0 if verdict.by_person else verdict.points
+    best = {"points": max(points, before.get("points", 0)), "of": verdict.of}
     table[verdict.exercise] = (
         before | best | {"last": verdict.status, "checks": before.get("checks", 0) + 1}
     )
@@ -70,7 +68,9 @@ def hint(name):
 def progress(number=None):
     """Print a table of what was reached, of one set or of all that were begun."""
     table = load_progress().get("exercises", {})
-    numbers = [number] if number else sorted({name[:2] for name in table} & {*there()})
+    numbers = sorted({name[:2] for name in table} & {*there()})
+    if number:
+        numbers = [number]
     if not numbers:
         print(say("all", "no exercise yet"))
     for each in numbers:
@@ -82,9 +82,9 @@ def progress(number=None):
         for name, row in rows.items():
             exercise = exercises[name]
             last = row.get("last", "not attempted")
-            last = say(
-                "all", "recorded" if exercise.kind == "explain" and last == "right" else last
-            )
+            if exercise.kind == "explain" and last == "right":
+                last = "recorded"
+            last = say("all", last)
             if row.get("points") == exercise.points and row["last"] != "right":
                 last = say("all", "right before", last=last)
             core = f" {say('all', 'core')}" if exercise.core else ""

@@ -62,7 +62,9 @@ class Followed(np.ndarray):
             more["out"] = tuple(map(plain, out))
         result = getattr(ufunc, method)(*given, **more)
         self.saw_ufunc(ufunc, method, given, result)
-        return out[0] if out is not None else following(type(self), result, self.seen)
+        if out is not None:
+            return out[0]
+        return following(type(self), result, self.seen)
 
     def __array_function__(self, function, types, args, kwargs):
         result = super().__array_function__(function, types, args, kwargs)
@@ -175,7 +177,9 @@ def megabytes(function, *args):
         with Held() as tensors:
             value = function(*args)
         taken = (tracemalloc.get_traced_memory()[1] - before + tensors.most) / 1e6
-        return (value, taken) if len(sys.modules) == modules else megabytes(function, *args)
+        if len(sys.modules) != modules:  # an import takes memory, too
+            return megabytes(function, *args)
+        return value, taken
     finally:
         if not running:
             tracemalloc.stop()
@@ -207,10 +211,10 @@ def lines_run(function, *args):
 
 def steps(function, *args):
     """What Python does, and how often NumPy and torch are called: `sum` over rows counts, as a loop over them does."""
-    given = [
-        following(Followed, arg.copy(), {"calls": 0}) if isinstance(arg, np.ndarray) else arg
-        for arg in args
-    ]
+    given = list(args)
+    for place, arg in enumerate(args):
+        if isinstance(arg, np.ndarray):
+            given[place] = following(Followed, arg.copy(), {"calls": 0})
     try:
         with Dispatched():  # torch's operations run through Python, and count as lines
             return lines_run(function, *given)
@@ -240,7 +244,9 @@ class Watched(Followed):
 
     def saw_ufunc(self, ufunc, method, given, result):
         if method == "__call__":
-            inner = given[0].shape[-1] if ufunc is np.matmul else ufunc is np.multiply
+            inner = int(ufunc is np.multiply)
+            if ufunc is np.matmul:
+                inner = given[0].shape[-1]
             self.note(np.size(result) * inner, result, *given)
 
     def saw_function(self, function, args, result):
@@ -298,11 +304,8 @@ class Operations(Dispatched):
         out = function(*args, **(kwargs or {}))
         name = function.overloadpacket.__name__
         self.calls[name] = self.calls.get(name, 0) + 1
-        tensors = [
-            t
-            for t in (out if isinstance(out, tuple | list) else [out])
-            if isinstance(t, torch.Tensor)
-        ]
+        several = out if isinstance(out, tuple | list) else [out]
+        tensors = [t for t in several if isinstance(t, torch.Tensor)]
         self.double += any(t.dtype == torch.float64 for t in tensors)
         if name in ("mm", "bmm", "addmm", "baddbmm", "mv", "dot"):
             left = args[1] if name in ("addmm", "baddbmm") else args[0]

@@ -7,6 +7,7 @@ the rest of the process stay as they are, so it does not matter what was importe
 
 import dis
 import functools
+import itertools
 import os
 import sys
 from contextlib import contextmanager
@@ -32,12 +33,11 @@ watching = []  # the innermost Memory that sees what kernels touch
 def interpreted():
     """Within it, a kernel is interpreted, and so are Triton's own functions written in Triton, such as tl.zeros."""
     modules = [tl, tl.standard]
-    old = [
-        (m, name, f)
-        for m in modules
-        for name, f in vars(m).items()
-        if isinstance(f, triton.JITFunction)
-    ]
+    old = []
+    for module in modules:
+        for name, function in vars(module).items():
+            if isinstance(function, triton.JITFunction):
+                old.append((module, name, function))
     with mock.patch.dict(os.environ, TRITON_INTERPRET="1"):
         try:
             for module, name, function in old:
@@ -153,8 +153,8 @@ def is_closed(function, seen=()):
         put_in = name in PUT_IN and value is getattr(interpreter, name, None)
         return put_in or value is tl or type(value) in (int, float, bool, tl.constexpr, tl.dtype)
 
-    named = (each for code in codes_in(function.__code__) for each in dis.get_instructions(code))
-    return all(is_known(each) for each in named if each.opcode in dis.hasname)
+    steps = itertools.chain.from_iterable(map(dis.get_instructions, codes_in(function.__code__)))
+    return all(is_known(each) for each in steps if each.opcode in dis.hasname)
 
 
 def same_file(one, other):
@@ -164,15 +164,11 @@ def same_file(one, other):
 
 def codes_in(code):
     """A function's code and that of the functions inside it."""
-    return [
-        code,
-        *(
-            inner
-            for each in code.co_consts
-            if isinstance(each, CodeType)
-            for inner in codes_in(each)
-        ),
-    ]
+    codes = [code]
+    for each in code.co_consts:
+        if isinstance(each, CodeType):
+            codes += codes_in(each)
+    return codes
 
 
 def cause_of(error):
@@ -250,7 +246,9 @@ def missing():
         probe[(1,)](one, M=16)
     except Exception:
         return "interpreter broken"
-    return None if bool((one == 17).all()) else "interpreter broken"
+    if bool((one == 17).all()):
+        return None
+    return "interpreter broken"
 
 
 @functools.cache

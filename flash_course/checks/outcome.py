@@ -68,7 +68,9 @@ def in_words(error):
     )
     frames = traceback.extract_tb(error.__traceback__)
     own = [f for f in frames if f.line and not any(folder in f.filename for folder in NOT_OWN)]
-    return f"{text} ({say('all', 'at line', line=own[-1].line.strip())})" if own else text
+    if own:
+        text += f" ({say('all', 'at line', line=own[-1].line.strip())})"
+    return text
 
 
 def same_outcome(a, b, same_value):

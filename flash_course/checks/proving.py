@@ -54,7 +54,9 @@ class Version:
         if name not in names:
             raise AttributeError(f"it has {', '.join(names) or 'no attributes'}, and no {name}")
         value = getattr(BEHIND[self].thing, name)
-        return shown(value) if callable(value) else value
+        if callable(value):
+            return shown(value)
+        return value
 
     def __deepcopy__(self, memo):
         return shown(copy.deepcopy(BEHIND[self].thing, memo), BEHIND[self].names)
@@ -126,17 +128,17 @@ def version(name, part, make, *given, names=(), right=None, shut=()):
             return NEVER_RAN
         return PASSES if returned is None else RETURNS
 
-    right = part == "passes what is right" if right is None else right
+    if right is None:
+        right = part == "passes what is right"
     return Case(name, part, run, truth=right)
 
 
 def versions(pools, *given, **how):
     """The cases of {part: {name: make}}."""
-    return [
-        version(name, part, make, *given, **how)
-        for part, pool in pools.items()
-        for name, make in pool.items()
-    ]
+    cases = []
+    for part, pool in pools.items():
+        cases += [version(name, part, make, *given, **how) for name, make in pool.items()]
+    return cases
 
 
 def order_of(cases, seed):
@@ -153,21 +155,23 @@ def order_of(cases, seed):
 
 def agreed(before, now):
     """One outcome of several: the first, if a test says the same of a version each time that it is asked."""
-    if before is None or before.said is not None:
-        return now if before is None else before
+    if before is None:
+        return now
+    if before.said is not None:
+        return before
     if now.said is not None:
         return now
-    return (
-        before
-        if judgement(before) == judgement(now)
-        else Outcome(said=say("all", "fickle"), fickle=True)
-    )
+    if judgement(before) == judgement(now):
+        return before
+    return Outcome(said=say("all", "fickle"), fickle=True)
 
 
 def judgement(outcome):
     """What a test says of a version: it passes, it fails, or neither."""
+    if outcome.error is not None:
+        return "error"
     words = {RETURNS: PASSES, FAILS_NAN: FAILS}
-    return "error" if outcome.error is not None else words.get(outcome.value, outcome.value)
+    return words.get(outcome.value, outcome.value)
 
 
 def problem_of_test(exercise, case, got):
@@ -180,9 +184,8 @@ def problem_of_test(exercise, case, got):
         return None
     if case.name in sentences_of(exercise.id):
         return say(exercise.id, case.name)
-    return say(
-        "all", "fails right" if case.truth else "passes faulty", name=word(exercise.id, case.name)
-    )
+    key = "fails right" if case.truth else "passes faulty"
+    return say("all", key, name=word(exercise.id, case.name))
 
 
 def proves(found):
@@ -206,6 +209,7 @@ def remarks(found):
     elif plain and values == {FAILS}:
         yield say("all", "fails all")
     elif plain and not values & {FAILS, FAILS_NAN}:
-        yield say("all", "returns" if RETURNS in values else "passes all")
+        key = "returns" if RETURNS in values else "passes all"
+        yield say("all", key)
     if not proves(found):
         yield say("all", "proves nothing")

@@ -15,4 +15,5 @@ def chunked(rng, T, C, more=4):
     full, tail = divmod(T, C)
     if T == 1 or size == 1:
         return grown(rng, T, more=more)[0], size
-    return full * size + int(rng.integers(1 if full else 2, size)) * (tail > 0), size
+    least = 1 if full else 2
+    return full * size + int(rng.integers(least, size)) * (tail > 0), size

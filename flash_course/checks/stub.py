@@ -8,11 +8,10 @@ SAYS = "your code here"  # as every stub of a problem set raises it
 
 def is_blank(exercise, answer):
     """Whether nothing was written under any of an exercise's names."""
-    answers = {exercise.names[0]: answer} if len(exercise.names) == 1 else answer
-    given = exercise.given if len(exercise.names) > 1 else {exercise.names[0]: exercise.given}
-    return all(
-        is_blank_object(answers.get(name), (given or {}).get(name)) for name in exercise.names
-    )
+    if len(exercise.names) == 1:
+        return is_blank_object(answer, exercise.given)
+    given = exercise.given or {}
+    return all(is_blank_object(answer.get(name), given.get(name)) for name in exercise.names)
 
 
 def is_blank_object(one, given=None):

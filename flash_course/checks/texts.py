@@ -31,10 +31,12 @@ def tables(exercise):
     """The tables of an exercise in the class's language, then in English."""
     folder = os.environ.get("FLASH_COURSE_TEXTS")
     name = "general" if exercise == "all" else f"set_{exercise[:2]}"
-    found = [read(name, folder)] if folder else []
-    return [
-        all_of if exercise == "all" else all_of.get(exercise, {}) for all_of in (*found, read(name))
-    ]
+    found = [read(name)]
+    if folder:
+        found.insert(0, read(name, folder))
+    if exercise == "all":
+        return found
+    return [of_set.get(exercise, {}) for of_set in found]
 
 
 def fact(exercise, key, default=None):
@@ -51,21 +53,23 @@ def say(exercise, key, /, **fields):
     """The sentence of an exercise, or where it has none of that key, the general one; words in braces filled in."""
     places = tables("all")
     if exercise != "all":
-        places = [
-            *(table.get(part, {}) for table in tables(exercise) for part in ("wrong", "says")),
-            *places,
-        ]
+        places = [*sentence_tables(exercise), *places]
     rows = [place[key] for place in places if key in place]
-    # an empty one: the general
-    text = next(filter(None, (row if isinstance(row, str) else row[0] for row in rows)))
-    return text.format(**fields) if fields else text
+    texts = (row if isinstance(row, str) else row[0] for row in rows)
+    text = next(filter(None, texts))  # an empty one: the general
+    if fields:
+        text = text.format(**fields)
+    return text
+
+
+def sentence_tables(exercise):
+    """The tables of an exercise that hold sentences, in the order in which they are looked at."""
+    found = []
+    for table in tables(exercise):
+        found += [table.get("wrong", {}), table.get("says", {})]
+    return found
 
 
 def sentences_of(exercise):
     """The keys that an exercise has a sentence for."""
-    return {
-        key
-        for table in tables(exercise)
-        for part in ("wrong", "says")
-        for key in table.get(part, {})
-    }
+    return set().union(*sentence_tables(exercise))

@@ -1,5 +1,6 @@
 """From an answer to a verdict: ask all cases, count the points of each part, say what is wrong and what is likely."""
 
+import itertools
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -31,12 +32,11 @@ class Verdict:
     by_person: bool = False
 
     def __str__(self):
-        status = say("all", "recorded" if self.by_person and self.status == RIGHT else self.status)
-        points = (
-            ""
-            if self.by_person
-            else f", {say('all', 'points', got=f'{self.points:g}', of=self.of)}"
-        )
+        recorded = self.by_person and self.status == RIGHT
+        status = say("all", "recorded" if recorded else self.status)
+        points = ""
+        if not self.by_person:
+            points = f", {say('all', 'points', got=f'{self.points:g}', of=self.of)}"
         likely = [say("all", "likely", said=said) for said in self.likely]
         return "\n".join(
             [
@@ -76,7 +76,8 @@ def judge(exercise, answer, *, seed=0, student="me", more_cases=(), kept=False, 
             return by_instructor(exercise, answer)
         known = stored_outcomes(exercise, seed)
     numbers = exercise.numbers(student)
-    known = {} if known is None else known
+    if known is None:
+        known = {}
     cases = [*exercise.list_cases(numbers, seed), *more_cases]
     try:
         found = ask_all(exercise, cases, exercise.assemble(answer, numbers), numbers, seed, known)
@@ -99,9 +100,9 @@ def without_points(exercise, status, *lines):
 # ---------------------------------------------------------------- in a copy without answers
 def by_instructor(exercise, answer):
     """In a copy without answers: nothing is said of an answer but what is not written yet."""
-    open_keys = (
-        [key for key, value in answer.items() if value is None] if isinstance(answer, dict) else []
-    )
+    open_keys = []
+    if isinstance(answer, dict):
+        open_keys = [key for key, value in answer.items() if value is None]
     result = without_points(exercise, BY_INSTRUCTOR, say("all", f"why {exercise.kind}"))
     result.lines += [say("all", "unanswered", key=key) for key in open_keys]
     result.by_person = True
@@ -160,12 +161,15 @@ def guess(expected, got, tolerance):
     """The difference of a prediction without the right answer: who guessed wrong thinks again."""
     if difference(as_word(expected), as_word(got), tolerance) is None:
         return None
+    key = "guess"
     if isinstance(expected, str):
-        key = "guess" if isinstance(as_word(got), str) else "guess a word"
+        if not isinstance(as_word(got), str):
+            key = "guess a word"
     elif isinstance(expected, bool):
-        key = "guess" if any(is_plain(got, flag) for flag in (True, False)) else "guess a flag"
-    else:
-        key = "guess a number" if isinstance(got, str) else "guess"
+        if not is_plain(got, True) and not is_plain(got, False):
+            key = "guess a flag"
+    elif isinstance(got, str):
+        key = "guess a number"
     return say("all", key, got=repr_of(got))
 
 
@@ -198,7 +202,8 @@ def lines_on_parts(exercise, found):
     beside = dict(exercise.beside)
     lines = []
     for part in exercise.parts:
-        state = say("all", WRONG if part in wrong else RIGHT)
+        key = WRONG if part in wrong else RIGHT
+        state = say("all", key)
         if part not in wrong and beside.get(part) in wrong:
             state = say("all", "beside", other=word(exercise.id, beside[part]))
         lines.append(say("all", "part", part=word(exercise.id, part), state=state))
@@ -241,8 +246,9 @@ def look_at_values(result, exercise, found, kept):
     case, said = first.case, first.problem
     kind = "in case" if case.sizes else "in case plain"
     line = say("all", kind, name=word(exercise.id, case.name), sizes=case.sizes, said=said)
-    # it names its question itself
-    result.lines.append(said if said.startswith(f"{case.name}: ") else line)
+    if said.startswith(f"{case.name}: "):  # it names its question itself
+        line = said
+    result.lines.append(line)
     likely = dict.fromkeys(alike_in_all(exercise, found, failed, kept), case.part)
     if not likely:
         likely = alike_in_a_part(exercise, found, failed, kept)
@@ -263,7 +269,9 @@ class KeptAnswers:
 
     def __init__(self, exercise, found, numbers, known):
         self.found, self.known, self.stored = found, known, exercise.stored
-        self.tolerance = 1e-9 if exercise.kind == "predict" else max(1e-9, exercise.tolerance)
+        self.tolerance = max(1e-9, exercise.tolerance)
+        if exercise.kind == "predict":
+            self.tolerance = 1e-9
         self.keys = [wrong.key for wrong in exercise.wrong]
         self.answers = [
             exercise.assemble(wrong.answer, numbers, wrong.of) for wrong in exercise.wrong
@@ -302,7 +310,9 @@ def alike_in_a_part(exercise, found, failed, kept):
         places = [
             i for i, one in enumerate(found) if one.case.part == part and not one.case.held_out
         ]
-        key = next(kept.alike([*first, *places]), None) if first else None
+        key = None
+        if first:
+            key = next(kept.alike([*first, *places]), None)
         if key is not None and (said := say(exercise.id, key)):
             sentences.setdefault(said, part)
     return sentences
@@ -318,11 +328,9 @@ def tells(exercise, outcome):
 def flat(value):
     if isinstance(value, dict):
         value = [*value.values()]
-    return (
-        [each for inside in value for each in flat(inside)]
-        if isinstance(value, tuple | list)
-        else [value]
-    )
+    if not isinstance(value, tuple | list):
+        return [value]
+    return [*itertools.chain.from_iterable(map(flat, value))]
 
 
 def has_numbers(value):

@@ -3,6 +3,7 @@
 import re
 import unicodedata
 from collections import Counter
+from itertools import chain
 
 from .spreadsheet import read_rows, written_rows
 
@@ -30,19 +31,22 @@ def fill_gradebook(results, path, column=None):
     for result in results:
         name = result["name"]
         file = CANVAS_FILE.search(name)
-        found = by_key.get(plain(name)) or (by_id.get(file[1]) if file else None) or set()
+        found = by_key.get(plain(name))
+        if not found and file:
+            found = by_id.get(file[1])
         if not result["exercises"]:
             left["not read"].append(name)
         elif result["set"] != number:
             left["of another set"].append(name)
-        elif len(found) == 1:
-            places.setdefault(*found, []).append(result)
+        elif not found:
+            left["not in the gradebook"].append(name)
+        elif len(found) > 1:
+            left["fits two students"].append(name)
         else:
-            left["fits two students" if found else "not in the gradebook"].append(name)
+            places.setdefault(*found, []).append(result)
     filled = {place: same[0] for place, same in places.items() if len(same) == 1}
-    left["two files of one student"] = [
-        r["name"] for same in places.values() if len(same) > 1 for r in same
-    ]
+    several = chain.from_iterable(same for same in places.values() if len(same) > 1)
+    left["two files of one student"] = [result["name"] for result in several]
     for place, result in filled.items():
         rows[place][target] = f"{result['points']:g}"
     said = [
@@ -51,19 +55,17 @@ def fill_gradebook(results, path, column=None):
         if names or "gradebook" in kind
     ]
     for row in rows[1:]:
-        most = row[target] if row[:1] and row[0].strip() == "Points Possible" else ""
-        if (
-            filled
-            and most.strip()
-            and most.strip() != (of := f"{next(iter(filled.values()))['of']:g}")
-        ):
+        if not filled or not row or row[0].strip() != "Points Possible":
+            continue
+        most = row[target].strip()
+        of = f"{next(iter(filled.values()))['of']:g}"
+        if most not in ("", of):
             said.append(
-                f"the gradebook has {most.strip()} points for it, here are {of}: nothing was scaled"
+                f"the gradebook has {most} points for it, here are {of}: nothing was scaled"
             )
-    return written_rows(rows, (head.index("Student"),) if "Student" in head else ()), [
-        f"{len(filled)} of {len(results)} submissions filled in",
-        *said,
-    ]
+    students_own = (head.index("Student"),) if "Student" in head else ()
+    count = f"{len(filled)} of {len(results)} submissions filled in"
+    return written_rows(rows, students_own), [count, *said]
 
 
 def target_of(head, results, column, path):
@@ -79,7 +81,7 @@ def target_of(head, results, column, path):
     # the set that most submissions are of; a stray one does not make the column doubtful
     if not column:
         most = [n for n, count in sets.items() if count == max(sets.values())]
-        found = sorted({i for n in most for i in numbered[n]})
+        found = sorted(set().union(*(numbered[n] for n in most)))
     if len(found) != 1:
         raise ValueError(
             f"{path}: {len(found)} columns fit {column or 'the number of the set'!r}: name one by --column, "
@@ -90,7 +92,8 @@ def target_of(head, results, column, path):
         raise ValueError(
             f"{path}: is {head[found[0]]!r} for set {' or '.join(sorted(of_sets))}? Say it by --set"
         )
-    return found[0], of_sets[0] if of_sets else None
+    number = of_sets[0] if of_sets else None
+    return found[0], number
 
 
 def students_of(head, rows):

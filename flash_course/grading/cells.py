@@ -174,7 +174,8 @@ class WithoutJupyter(ast.NodeTransformer):
         ]
         magic, *texts = given or [""]
         of_cell = getattr(call.func, "attr", None) == "run_cell_magic"
-        if magic not in (PYTHON_CELLS if of_cell else ("time",)) or not texts:
+        of_python = PYTHON_CELLS if of_cell else ("time",)
+        if magic not in of_python or not texts:
             return []
         try:
             body = tree_of(python_of(texts[-1])).body

@@ -102,7 +102,8 @@ def guard():
 
 
 def everything_of(pid, known):
-    return processes.below(os.getpid() if own_guard() else pid, known)
+    top = os.getpid() if own_guard() else pid
+    return processes.below(top, known)
 
 
 # ---------------------------------------------------------------- the child
@@ -112,7 +113,9 @@ def be_the_child(function, limits, folder, given, key, pipe, parent):
     """In the child: never returns."""
     me = os.getpid()
     try:
-        arguments = () if given is None else (json.loads(line_of(given)),)
+        arguments = []
+        if given is not None:
+            arguments.append(json.loads(line_of(given)))
         os.closerange(3, pipe)
         os.closerange(pipe + 1, os.sysconf("SC_OPEN_MAX"))
         processes.die_with(parent)
@@ -210,7 +213,9 @@ def supervise(pid, pipe, limits, begun):
             ):
                 pass  # a message may have come in the last moment
             line, too_much = outcome_of(data)
-            return (line, too_much, False) if line or too_much else (None, *(why, stopped))
+            if line or too_much:
+                return line, too_much, False
+            return None, why, stopped
         looked = time.monotonic()
 
 
@@ -228,7 +233,9 @@ def outcome_of(data):
     line, newline, _ = data.partition(b"\n")
     if len(line) > MESSAGE_BYTES:
         return None, say("all", "too much")
-    return (bytes(line) if newline else None), None
+    if not newline:
+        return None, None
+    return bytes(line), None
 
 
 def limit_met(pid, limits, begun):

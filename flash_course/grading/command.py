@@ -152,17 +152,15 @@ def run_check(args):
 
 def run_grade(args):
     """``flash-tutorial grade``: 0 also where a submission could not be read; it is named."""
-    from flash_tutorial.files import write_text
     from flash_tutorial.shown import clean
 
     from ..checks.exercise import load_set
     from . import sandbox
-    from .canvas import fill_gradebook
     from .child import Limits
     from .due import due, read_due
     from .files import find_submissions
     from .grade import Pool, default_pool, grade, last_line
-    from .marks import CHANGES, merge_changes, merge_marks, read_changes, read_marks
+    from .marks import CHANGES, merge_changes, merge_marks, read_changes
     from .reports import isolation, summary, write_reports
 
     needs_answers()
@@ -176,8 +174,7 @@ def run_grade(args):
     limits = Limits(seconds=args.seconds)
     only = read_due(args.only, args.number)
     own = Path(args.out) / "texts.csv"
-    files = [path for path in (own if own.is_file() else None, args.marks) if path]
-    marks = {code: row for path in files for code, row in read_marks(path).items()}
+    marks = marks_of_persons(own, args.marks)
     changes_path = Path(args.out) / CHANGES
     changes = read_changes(changes_path)
     results = grade(
@@ -191,7 +188,8 @@ def run_grade(args):
         mode=args.sandbox,
     )
     results = due(results, only)
-    print(isolation(results, None if args.sandbox == "none" else sandbox.trouble()))
+    trouble = None if args.sandbox == "none" else sandbox.trouble()
+    print(isolation(results, trouble))
     marked = merge_marks(results, marks, args.marks or own)
     if marked or args.marks:
         print(f"{marked} texts were marked by a person")
@@ -199,9 +197,7 @@ def run_grade(args):
         print(line)
     write_reports(results, args.out, pool, args.seed, marks)
     if args.canvas:
-        text, said = fill_gradebook(results, args.canvas, args.column)
-        write_text(Path(args.out) / "canvas.csv", text)
-        print("\n  ".join([f"{Path(args.out) / 'canvas.csv'}: {said[0]}", *said[1:]]))
+        write_gradebook(results, args)
     for result in results:
         if result["exercises"]:
             print(f"{result['name']}: {result['points']:g} of {result['of']}")
@@ -211,6 +207,32 @@ def run_grade(args):
         print(f"left out, neither .ipynb nor .py: {', '.join(clean(str(path)) for path in others)}")
     print(last_line(results, pool, args.out))
     return 0
+
+
+def marks_of_persons(kept, handed_in):
+    """The marks that the results have from before, and over them those of ``--marks``."""
+    from .marks import read_marks
+
+    marks = {}
+    if kept.is_file():
+        marks |= read_marks(kept)
+    if handed_in:
+        marks |= read_marks(handed_in)
+    return marks
+
+
+def write_gradebook(results, args):
+    """Canvas's gradebook with the points filled in, as canvas.csv, and what was done."""
+    from flash_tutorial.files import write_text
+
+    from .canvas import fill_gradebook
+
+    text, (count, *left) = fill_gradebook(results, args.canvas, args.column)
+    path = Path(args.out) / "canvas.csv"
+    write_text(path, text)
+    print(f"{path}: {count}")
+    for line in left:
+        print(f"  {line}")
 
 
 def run_export(args):

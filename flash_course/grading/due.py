@@ -21,7 +21,11 @@ def read_due(text, number=None):
 
 
 def is_due(name, only):
-    return only is None or (load_set(name[:2])[name].core if only == CORE else name in only)
+    if only is None:
+        return True
+    if only == CORE:
+        return load_set(name[:2])[name].core
+    return name in only
 
 
 def due(results, only):

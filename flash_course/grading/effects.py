@@ -7,6 +7,7 @@ Reads and writes are what Python's compiler makes of the statement. What changes
 import ast
 import dis
 import inspect
+from itertools import chain
 
 PLAIN_CALLS = {
     "dict",
@@ -135,8 +136,10 @@ def globals_read(code):
     found = set()
     for inside in codes_in(code):
         of_class = inside is not code and not inside.co_flags & inspect.CO_OPTIMIZED
-        own = names_with(inside, "STORE") if of_class else set()
-        found |= names_with(inside, "LOAD") - own
+        read = names_with(inside, "LOAD")
+        if of_class:
+            read = read - names_with(inside, "STORE")
+        found |= read
     return found
 
 
@@ -161,14 +164,15 @@ class Effects:
     """Which global names each of some statements gives a value, or may change."""
 
     def __init__(self, trees, codes):
-        nodes = [node for tree in trees for node in ast.walk(tree)]
+        nodes = [*chain.from_iterable(map(ast.walk, trees))]
         functions = [node for node in nodes if isinstance(node, FUNCTION)]
-        imported = [alias for node in nodes if isinstance(node, IMPORT) for alias in node.names]
+        imports = [node.names for node in nodes if isinstance(node, IMPORT)]
         self.fixed = {
             node.name for node in nodes if isinstance(node, FUNCTION | ast.ClassDef)
         } | SHOWS
-        self.fixed |= {(alias.asname or alias.name).partition(".")[0] for alias in imported}
-        inside = [code for outer in codes for code in codes_in(outer)]
+        for alias in chain.from_iterable(imports):
+            self.fixed.add((alias.asname or alias.name).partition(".")[0])
+        inside = [*chain.from_iterable(map(codes_in, codes))]
         declared = by_name(inside, lambda code: names_with(code, "STORE_GLOBAL"))
         known = by_name(inside, globals_read)
         self.effects = {}  # {function: global names that a call of it changes}

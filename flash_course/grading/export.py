@@ -53,7 +53,9 @@ def export_gradescope(number, path, pool=None, seed=1, only=None):
     """Write the zip, for sizes and values drawn from ``seed`` and what ``--only`` says; returns its size in bytes."""
     load_set(number)
     pool = default_pool() if pool is None else pool
-    what = " ".join(map(str, [seed, *([only.replace(" ", "")] if only else [])]))
+    what = str(seed)
+    if only:
+        what += " " + only.replace(" ", "")
     files = {
         "setup.sh": SETUP,
         "run_autograder": RUN.replace("NUMBER", number).replace("SEED", what),
@@ -78,7 +80,8 @@ def zipped(files):
     with zipfile.ZipFile(data, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, text in files.items():
             entry = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
-            entry.external_attr = (0o755 if name in ("setup.sh", "run_autograder") else 0o644) << 16
+            mode = 0o755 if name in ("setup.sh", "run_autograder") else 0o644
+            entry.external_attr = mode << 16
             entry.compress_type = zipfile.ZIP_DEFLATED
             archive.writestr(entry, text)
     return data.getvalue()
@@ -112,7 +115,9 @@ def gradescope_form(result, seconds):
 
 
 def pool_of(folder):
-    return Pool(folder) if list(Path(folder).glob("right_*.py")) else Pool(None)
+    if list(Path(folder).glob("right_*.py")):
+        return Pool(folder)
+    return Pool(None)
 
 
 def write_json(path, value):

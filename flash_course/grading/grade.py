@@ -81,7 +81,9 @@ class Pool:
 def default_pool():
     """``solutions/`` of the checkout that the package runs in, or no pool."""
     folder = COURSE.parent / "solutions"
-    return Pool(folder if list(folder.glob("right_[0-9][0-9].py")) else None)
+    if list(folder.glob("right_[0-9][0-9].py")):
+        return Pool(folder)
+    return Pool()
 
 
 class Stopped(KeyboardInterrupt):
@@ -106,7 +108,8 @@ def grade(
     """
     if not hasattr(os, "fork"):
         raise ValueError("grading needs Linux or macOS: use WSL, Colab or the container on Windows")
-    pool = default_pool() if pool is None else pool
+    if pool is None:
+        pool = default_pool()
     handed = find_submissions(paths)
     in_sandbox = sandbox.chosen(mode)
     kept = Results(out)
@@ -129,11 +132,9 @@ def grade(
 
 
 def read(file, number):
-    return (
-        Submission(file.name, notes=[file.refused])
-        if file.refused
-        else read_submission(file.path, file.name, number)
-    )
+    if file.refused:
+        return Submission(file.name, notes=[file.refused])
+    return read_submission(file.path, file.name, number)
 
 
 def state_of(number, seed, held_out, limits):
@@ -200,8 +201,8 @@ def graded(desks, workers, quiet, others=()):
     waiting = desks[::-1]
     running = []
     count = sum(len(desk.tasks) for desk in desks)
-    # None: not into a file
-    bar = tqdm(total=count, unit="exercise", disable=True if quiet else None)
+    hidden = True if quiet else None  # None: not into a file
+    bar = tqdm(total=count, unit="exercise", disable=hidden)
     try:
         while waiting or running:
             while waiting and may_begin(waiting[-1], running, workers):
@@ -268,11 +269,9 @@ def stopped_by_signals():
     def stop(*_):
         raise Stopped
 
-    ours = (
-        [signal.SIGTERM, signal.SIGHUP]
-        if threading.current_thread() is threading.main_thread()
-        else []
-    )
+    ours = []
+    if threading.current_thread() is threading.main_thread():
+        ours = [signal.SIGTERM, signal.SIGHUP]
     before = {number: signal.signal(number, stop) for number in ours}
     try:
         yield
@@ -301,6 +300,8 @@ def own_processes():
 def last_line(results, pool, out):
     """What happened, in one sentence."""
     unread = [r["name"] for r in results if not r["exercises"]]
-    with_pool = say("all", "with pool") if pool else say("all", "without pool")
-    bad = f" {say('all', 'unread', names=', '.join(unread))}" if unread else ""
-    return say("all", "graded", count=len(results), out=out, pool=with_pool) + bad
+    with_pool = say("all", "with pool" if pool else "without pool")
+    line = say("all", "graded", count=len(results), out=out, pool=with_pool)
+    if unread:
+        line += " " + say("all", "unread", names=", ".join(unread))
+    return line

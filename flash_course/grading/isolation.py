@@ -83,7 +83,9 @@ class Judge:
     @property
     def patience(self):
         """Seconds without a line after which nothing is expected any more."""
-        return self.limits.on_the_clock + GRACE + LAG if self.ready else START
+        if not self.ready:
+            return START
+        return self.limits.on_the_clock + GRACE + LAG
 
     def stopped(self):
         """Whether the process was stopped, as by SIGSTOP; asked once, it is said once."""
@@ -128,9 +130,10 @@ class Judge:
         return True
 
     def keep(self, row, seconds, stopped=False):
-        self.rows[self.todo.pop(0)] = (
-            row | {"seconds": round(seconds, 2)} | ({"stopped": True} if stopped else {})
-        )
+        row = row | {"seconds": round(seconds, 2)}
+        if stopped:
+            row["stopped"] = True
+        self.rows[self.todo.pop(0)] = row
         self.tries = 0
 
     def give_up(self, why):
@@ -171,7 +174,9 @@ def ended_in(message):
         numbers = ended.seconds >= 0 and ended.used >= 0
     except TypeError:
         return None
-    return ended if numbers and isinstance(ended.why, str | None) else None
+    if numbers and isinstance(ended.why, str | None):
+        return ended
+    return None
 
 
 def busy():

@@ -92,7 +92,9 @@ def judge(exercises, seconds, task):
     statements = Statements(task["cells"], task["name"])  # read only: nothing of it runs yet
     try:
         with closed_book.oracle_shut():
-            wanted = [*exercise.names, *(["STUDENT"] if exercise.draw else [])]
+            wanted = [*exercise.names]
+            if exercise.draw:
+                wanted.append("STUDENT")
             names, notes = statements.run(wanted, seconds / 2)
             student = student_in(names)
     except closed_book.PackageShut as error:
@@ -104,7 +106,9 @@ def judge(exercises, seconds, task):
             *(say("all", "missing", name=name) for name in exercise.names if name not in names),
             *notes,
         ]
-    text = answer[: TEXT + 1] if exercise.kind == "explain" and isinstance(answer, str) else None
+    text = None
+    if exercise.kind == "explain" and isinstance(answer, str):
+        text = answer[: TEXT + 1]
     return {
         "status": found.status,
         "parts": {part: found.by_part[part] == of for part, of in exercise.parts.items()},

@@ -88,7 +88,9 @@ class Journal:
             entry = json.loads((self.folder / "at.json").read_text(encoding="utf-8"))
             ended = {str(at): int(times) for at, times in entry["ended"].items()}
             same = entry["digest"] == self.digest
-            return ended | {entry["at"]: ended.get(entry["at"], 0) + 1} if same else {}
+            if not same:
+                return {}
+            return ended | {entry["at"]: ended.get(entry["at"], 0) + 1}
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return {}
 

@@ -50,7 +50,8 @@ def sentences(tables):
         yield (name,), ""
         for part in ("wrong", "says"):
             for key, row in table.get(part, {}).items():
-                yield (name, part, key), row if isinstance(row, str) else "".join(row[:1])
+                text = row if isinstance(row, str) else "".join(row[:1])
+                yield (name, part, key), text
 
 
 def in_braces(text):

@@ -35,9 +35,9 @@ def escaped(found):
 def course_text(said):
     """A sentence of the course's own: what stands between backticks is code, the rest is text."""
     pieces = CODE.split(" ".join(said.split()))
-    return "".join(
-        f"`{piece}`" if place % 2 else text_within(piece) for place, piece in enumerate(pieces)
-    )
+    shown = list(map(text_within, pieces))
+    shown[1::2] = [f"`{code}`" for code in pieces[1::2]]
+    return "".join(shown)
 
 
 def text_within(piece):

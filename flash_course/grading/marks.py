@@ -142,5 +142,9 @@ def merge_changes(results, changes, path):
         )
         row["said"] = [*row["said"], *filter(None, [change.get("reason", "").strip()])]
         add_up(result)
-    said = [f"points changed by a person: {', '.join(done)}"] if done else []
-    return said + ([f"{path} names what is not here: {', '.join(left)}"] if left else [])
+    said = []
+    if done:
+        said.append(f"points changed by a person: {', '.join(done)}")
+    if left:
+        said.append(f"{path} names what is not here: {', '.join(left)}")
+    return said

@@ -9,7 +9,9 @@ from ..checks.expected import is_copy
 from ..checks.texts import say
 from ..checks.verdict import BY_INSTRUCTOR, NOT_ATTEMPTED, RAISES, RIGHT, WRONG
 
-STATES = (NOT_ATTEMPTED, RAISES, WRONG, RIGHT, *([BY_INSTRUCTOR] if is_copy() else []))
+STATES = (NOT_ATTEMPTED, RAISES, WRONG, RIGHT)
+if is_copy():
+    STATES += (BY_INSTRUCTOR,)
 LINES, LETTERS = 30, 700  # lines, characters of all lines of an exercise
 TEXT = 20_000  # characters of an answer in prose
 LISTS = ("said", "notes")  # on the answer, on the file
@@ -63,7 +65,9 @@ def student_of(exercises, rows):
 def by_person(exercise, text):
     if exercise.kind != "explain":
         return {}
-    return {"by_person": True, "text": None if text is None else clean(text, TEXT, keep="\n\t")}
+    if text is not None:
+        text = clean(text, TEXT, keep="\n\t")
+    return {"by_person": True, "text": text}
 
 
 def well_formed(exercise, message):

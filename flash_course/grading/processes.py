@@ -63,7 +63,8 @@ def confine():
     if version < 1:
         return
     # it must forbid some files, too
-    facts = (ctypes.c_uint64 * 3)(BLOCK_DEVICES, 0, SIGNALS if version >= 6 else 0)
+    signals = SIGNALS if version >= 6 else 0
+    facts = (ctypes.c_uint64 * 3)(BLOCK_DEVICES, 0, signals)
     rules = call(NEW_RULES, facts, ctypes.c_size_t(ctypes.sizeof(facts)), 0)
     control(NO_NEW_PRIVILEGES, 1)
     call(APPLY_RULES, rules, 0)
@@ -106,7 +107,8 @@ def table():
     """{process: (its parent, seconds that it and its ended children have computed)}; empty where nobody tells."""
     found = {}
     tick = os.sysconf("SC_CLK_TCK")
-    for name in filter(str.isdigit, os.listdir("/proc") if LINUX else ()):
+    entries = os.listdir("/proc") if LINUX else ()
+    for name in filter(str.isdigit, entries):
         with contextlib.suppress(OSError, ValueError, IndexError):  # it has just ended
             with open(f"/proc/{name}/stat") as file:
                 facts = file.read().rpartition(")")[2].split()

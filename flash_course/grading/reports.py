@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from itertools import chain
 from pathlib import Path
 
 from flash_tutorial.files import write_text
@@ -39,17 +40,12 @@ def isolation(results, why=None):
     outside = [r["name"] for r in results if r["exercises"] and not r["sandbox"]]
     if not outside:
         return say("all", "in the sandbox")
-    return say(
-        "all",
-        "without the sandbox",
-        count=len(outside),
-        of=len(results),
-        why=f" ({why})" if why else "",
-    )
+    reason = f" ({why})" if why else ""
+    return say("all", "without the sandbox", count=len(outside), of=len(results), why=reason)
 
 
 def exercises_of(results):
-    return list(dict.fromkeys(name for result in results for name in result["exercises"]))
+    return list(dict.fromkeys(chain.from_iterable(result["exercises"] for result in results)))
 
 
 def table(results):
@@ -72,7 +68,9 @@ def table(results):
 
 
 def cell(row):
-    return "" if row is None or waits(row) else number(row["points"])
+    if row is None or waits(row):
+        return ""
+    return number(row["points"])
 
 
 def number(points):
@@ -111,7 +109,8 @@ def listed(lines, more=()):
 
 def student_in(row, result):
     """The STUDENT that an exercise was judged with."""
-    return row.get("student", "me" if result["student"] is None else result["student"])
+    of_file = "me" if result["student"] is None else result["student"]
+    return row.get("student", of_file)
 
 
 def help_with(exercise, row, student):
@@ -139,8 +138,10 @@ def heading(result):
     if not result["exercises"]:
         return f"{result['name']}: not read"
     waiting = sum(row["of"] for row in result["exercises"].values() if waits(row))
-    more = f"; {say('all', 'waiting', points=waiting)}" if waiting else ""
-    return f"{result['name']}: set {result['set']}, {result['points']:g} of {result['of']} points{more}"
+    line = f"{result['name']}: set {result['set']}, {result['points']:g} of {result['of']} points"
+    if waiting:
+        line += f"; {say('all', 'waiting', points=waiting)}"
+    return line
 
 
 def state(row):
@@ -149,7 +150,8 @@ def state(row):
         return say("all", "recorded")
     if row["status"] == BY_INSTRUCTOR:  # of `check`, in a copy without answers
         return say("all", BY_INSTRUCTOR)
-    status = say("all", "recorded" if row.get("marked") or row.get("changed") else row["status"])
+    by_person = row.get("marked") or row.get("changed")
+    status = say("all", "recorded" if by_person else row["status"])
     return f"{status}, {say('all', 'points', got=format(row['points'], 'g'), of=row['of'])}"
 
 
@@ -177,8 +179,11 @@ def summary(results, limits):
     for number, _ in sets[1:]:
         names = ", ".join(r["name"] for r in results if r["set"] == number)
         found.append(f"most submissions are of set {sets[0][0]}, but of set {number}: {names}")
-    found += [f"{r['name']}: {note}" for r in results if r["exercises"] for note in r["notes"]]
-    rows = [(f"{r['name']} {name}", row) for r in results for name, row in r["exercises"].items()]
+    rows = []
+    for r in results:
+        rows += [(f"{r['name']} {name}", row) for name, row in r["exercises"].items()]
+        if r["exercises"]:
+            found += [f"{r['name']}: {note}" for note in r["notes"]]
     lacking = [
         " ".join([r["name"], *names])
         for r in results
@@ -209,6 +214,6 @@ def summary(results, limits):
         if len(names) > 1:
             same = f"the same STUDENT = {clean(student, 100)!r}, and so the same numbers"
             found.append(f"{same} in set {number}: {', '.join(names)}")
-    if count := sum(waits(row) for r in results for row in r["exercises"].values()):
+    if count := sum(waits(row) for _, row in rows):
         found.append(f"{count} texts wait for a person's points, in texts.csv")
     return found

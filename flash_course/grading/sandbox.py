@@ -50,11 +50,10 @@ def command(*arguments):
         "--clearenv",
     ]
     for path in system:
-        line += (
-            ["--symlink", os.readlink(path), path]
-            if os.path.islink(path)
-            else ["--ro-bind", path, path]
-        )
+        if os.path.islink(path):
+            line += ["--symlink", os.readlink(path), path]
+        else:
+            line += ["--ro-bind", path, path]
     for path in ("/etc/ld.so.cache", "/etc/alternatives"):  # where the system's libraries are
         line += ["--ro-bind-try", path, path]
     line += ["--proc", "/proc", "--dev", "/dev"]
@@ -101,13 +100,17 @@ def python_folders():
 def texts():
     """The folder of a translation, if there is one."""
     folder = os.environ.get("FLASH_COURSE_TEXTS")
-    return [os.path.abspath(folder)] if folder and os.path.isdir(folder) else []
+    if folder and os.path.isdir(folder):
+        return [os.path.abspath(folder)]
+    return []
 
 
 def environment():
     """All variables that there are within."""
     found = {"PATH": "/usr/bin:/bin", "HOME": "/tmp", "LANG": "C.UTF-8", **imports()}
-    return found | ({"FLASH_COURSE_TEXTS": texts()[0]} if texts() else {})
+    if texts():
+        found["FLASH_COURSE_TEXTS"] = texts()[0]
+    return found
 
 
 def imports():
@@ -126,11 +129,10 @@ def trouble():
         done = subprocess.run(command("-c", WORKS), capture_output=True, text=True, timeout=60)
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"bubblewrap does not run: {error}"
-    return (
-        None
-        if done.returncode == 0
-        else f"bubblewrap is refused: {(done.stderr.strip() or 'no reason given').splitlines()[-1][:200]}"
-    )
+    if done.returncode == 0:
+        return None
+    why = done.stderr.strip() or "no reason given"
+    return f"bubblewrap is refused: {why.splitlines()[-1][:200]}"
 
 
 def chosen(mode):

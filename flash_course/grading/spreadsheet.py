@@ -19,8 +19,8 @@ def read_rows(path):
     try:
         text = raw.decode("utf-8-sig")
         first = text.partition("\n")[0]
-        semicolons = first.count(";") > first.count(",")
-        return list(csv.reader(io.StringIO(text, newline=""), delimiter=";" if semicolons else ","))
+        delimiter = ";" if first.count(";") > first.count(",") else ","
+        return list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter))
     except UnicodeDecodeError as error:
         raise ValueError(
             f"{path} is no table in UTF-8 (byte {error.start} is none of its letters): {advice}"
@@ -33,10 +33,12 @@ def written_rows(rows, students_own=None):
     """The text of a table. What students wrote, in all columns or in those numbered, is no formula."""
     lines = []
     for row in rows:
-        free = [students_own is not None and place not in students_own for place in range(len(row))]
-        lines.append(
-            ",".join(quoted(cell if own else shown(cell)) for cell, own in zip(row, free)) + "\n"
-        )
+        cells = []
+        for place, cell in enumerate(row):
+            if students_own is None or place in students_own:
+                cell = shown(cell)
+            cells.append(quoted(cell))
+        lines.append(",".join(cells) + "\n")
     return "".join(lines)
 
 
@@ -54,4 +56,6 @@ def shown(cell):
 def quoted(cell):
     """A cell between quotes, if a spreadsheet of any country could take something in it for the end of the cell."""
     text = "" if cell is None else str(cell)
-    return f'"{text.replace(QUOTE, 2 * QUOTE)}"' if ENDS.search(text) else text
+    if not ENDS.search(text):
+        return text
+    return f'"{text.replace(QUOTE, 2 * QUOTE)}"'

@@ -15,6 +15,7 @@ import linecache
 import sys
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from itertools import chain
 from types import CodeType, ModuleType
 from unittest import mock
 
@@ -67,9 +68,8 @@ class Statements:
         except UNREADABLE as error:
             text = getattr(error, "text", None)
             where = f" in its line {error.lineno}: `{text.strip()[:80]}`" if text else ""
-            said = getattr(error, "msg", None) or (
-                str(error) if type(error) is ValueError else type(error).__name__
-            )
+            in_words = str(error) if type(error) is ValueError else type(error).__name__
+            said = getattr(error, "msg", None) or in_words
             self.notes.append(f"{filename.rpartition(', ')[2]} is left out: {said}{where}")
             return ""
         lines = [f"{line}\n" for line in source.split("\n")]
@@ -153,9 +153,8 @@ def future_flags(trees):
     imports = [
         tree for tree in trees if isinstance(tree, ast.ImportFrom) and tree.module == "__future__"
     ]
-    features = {getattr(__future__, alias.name, None) for one in imports for alias in one.names} - {
-        None
-    }
+    aliases = chain.from_iterable(one.names for one in imports)
+    features = {getattr(__future__, alias.name, None) for alias in aliases} - {None}
     return sum(feature.compiler_flag for feature in features)
 
 

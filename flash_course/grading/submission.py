@@ -107,11 +107,9 @@ def read_cells(path, raw):
     try:
         cells = cells_in(raw.decode("utf-8-sig"), notebook)
     except (ValueError, KeyError, TypeError, RecursionError):
-        saved = (
-            "notebook. Open it in Jupyter, save it as .ipynb"
-            if notebook
-            else "text in UTF-8. Save it as that"
-        )
+        saved = "text in UTF-8. Save it as that"
+        if notebook:
+            saved = "notebook. Open it in Jupyter, save it as .ipynb"
         raise ValueError(f"it is no {saved}, and hand it in again") from None
     if (size := len(json.dumps(cells))) > CODE_BYTES:
         raise ValueError(
@@ -132,4 +130,6 @@ def number_of(text):
     """The set whose exercises are checked most often."""
     found = re.findall(r"""check\(\s*["'](\d\d)\.\d""", text)
     known = [number for number in found if number in SETS]
-    return max(set(known), key=known.count) if known else None
+    if not known:
+        return None
+    return max(set(known), key=known.count)

@@ -49,7 +49,9 @@ class Measured:
             for kind, said in words.items()
             if (kinds == kind).any()
         )
-        return [*names, f"In all: {counts}."] if counts else names
+        if counts:
+            names = [*names, f"In all: {counts}."]
+        return names
 
     @property
     def figure(self):
@@ -77,9 +79,8 @@ class Measured:
         if np.array_equal(seen, own & ~later):
             return ""
         if np.array_equal(seen, own):
-            return mixing.CHOICES["mask"][
-                "before" if np.array_equal(self.keyless, later) else "none"
-            ][2]
+            choice = "before" if np.array_equal(self.keyless, later) else "none"
+            return mixing.CHOICES["mask"][choice][2]
         return "One by one, other tokens are read than those of the chunk up to the token itself."
 
 

@@ -129,9 +129,10 @@ def edited(*edits):
 
 def chosen(choices):
     """The lines for ``{question: choice}``; what is left out is right."""
-    return edited(
-        *(f"{name} = {line}" for q, c in choices.items() for name, line in CHOICES[q][c][1].items())
-    )
+    lines = []
+    for question, choice in choices.items():
+        lines += [f"{name} = {line}" for name, line in CHOICES[question][choice][1].items()]
+    return edited(*lines)
 
 
 def run(lines, heads, v, C, bias):

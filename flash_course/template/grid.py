@@ -47,6 +47,7 @@ def settings_of(steps, budget=None):
 def declaration():
     """What is asked: the first model is the one that the others are compared with."""
     first, *others = MODELS
+    score = "bits_per_byte" if corpus().validation.n_bytes else "bits_per_token"
     return Experiment(
         "project",
         "What does the layer change?",
@@ -59,7 +60,7 @@ def declaration():
         search=Search(
             steps=TUNING_STEPS, seeds=(0,), score=score_of, most=max(map(len, RATES.values()))
         ),
-        score="bits_per_byte" if corpus().validation.n_bytes else "bits_per_token",
+        score=score,
         compare=tuple(Compare(name, first) for name in others),
         anew=True,
     )
@@ -150,20 +151,19 @@ def table(experiment, rows):
         lines.append([arm.name, *counts, f"{rate:g}", *scores, difference(experiment, rows, arm)])
     if missing:
         raise ValueError(f"missing: runs of {', '.join(missing)}: `python grid.py` makes them")
-    seeds = (
-        "1 seed, no interval"
-        if len(SEEDS) == 1
-        else f"{len(SEEDS)} seeds; ± is half of a 95% interval (Welch)"
-    )
+    seeds = f"{len(SEEDS)} seeds; ± is half of a 95% interval (Welch)"
+    if len(SEEDS) == 1:
+        seeds = "1 seed, no interval"
     return markdown(head, lines) + f"\n{TRAIN.steps} updates, {seeds}."
 
 
 def difference(experiment, rows, arm):
     """Of an arm from the first, with its interval."""
     for compare in experiment.compare:
-        found = compared(experiment, rows, compare) if compare.arm == arm.label else None
-        if found:
-            return str(found.welch) + ("" if found.welch.is_settled else " (not settled)")
+        if compare.arm != arm.label:
+            continue
+        if found := compared(experiment, rows, compare):
+            return f"{found.welch}" if found.welch.is_settled else f"{found.welch} (not settled)"
     return "-"
 
 

@@ -25,8 +25,10 @@ class MyUnit(nn.Module):
 
     def mix(self, v, mask):
         """What each token reads of the others, ``(B, T, E)``. This is the place for an idea."""
-        valid = v.new_ones(v.shape[:2]) if mask is None else mask.to(v.dtype)
-        v = v if mask is None else v.masked_fill(~mask[..., None], 0)
+        valid = v.new_ones(v.shape[:2])
+        if mask is not None:
+            valid = mask.to(v.dtype)
+            v = v.masked_fill(~mask[..., None], 0)
         if self.causal:
             total = v.cumsum(1)
             count = valid.cumsum(1)

@@ -28,6 +28,13 @@ SAVE_AGAIN = "save it again with the encoding UTF-8"
 CONTROLS = bytes({*range(1, 32)} - {*b"\t\n\r\f\v"})  # characters that no text is made of
 
 
+def ids_of(document):
+    """The ids of a document, which is bytes or an array of ids already."""
+    if isinstance(document, bytes):
+        return np.frombuffer(document, np.uint8)
+    return document
+
+
 @dataclass(frozen=True, eq=False)
 class Split:
     """Documents laid end to end.
@@ -56,12 +63,8 @@ class Split:
             raise ValueError("a split needs at least one document with text, got none")
         documents, titles = zip(*kept)
         offsets = np.cumsum([0, *map(len, documents)], dtype=np.int64)
-        arrays = [
-            np.frombuffer(ids, np.uint8) if isinstance(ids, bytes) else ids for ids in documents
-        ]
-        return cls(
-            np.concatenate(arrays).astype(vocabulary.dtype, copy=False), offsets, titles, vocabulary
-        )
+        tokens = np.concatenate([ids_of(document) for document in documents])
+        return cls(tokens.astype(vocabulary.dtype, copy=False), offsets, titles, vocabulary)
 
     @property
     def n_documents(self):
@@ -128,8 +131,10 @@ class Corpus:
 
 def first_bytes(split, n):
     """The first ``n`` bytes (or tokens) of a split, all for None: whole documents in their order, the last one cut."""
-    check_counts(n=1 if n is None else n)
-    if n is None or n >= len(split.tokens):
+    if n is None:
+        return split
+    check_counts(n=n)
+    if n >= len(split.tokens):
         return split
     offsets = np.append(split.offsets[split.offsets < n], n)
     return Split(split.tokens[:n], offsets, split.titles[: len(offsets) - 1], split.vocabulary)
@@ -180,9 +185,10 @@ def load_file(path, *, max_bytes=None):
     path = Path(path)
     try:
         with open(path, "rb") as file:
-            raw = (
-                file.read() if max_bytes is None else cut_text(file.read(max_bytes + 1), max_bytes)
-            )
+            if max_bytes is None:
+                raw = file.read()
+            else:
+                raw = cut_text(file.read(max_bytes + 1), max_bytes)
     except OSError as error:
         raise ValueError(
             f"cannot read {str(path)!r} ({error.strerror}); give the path of a UTF-8 text file"
@@ -241,7 +247,8 @@ def load_tokens(array, vocab_size, tokenizer=None, *, offsets=None, name="tokens
 
     What is no such array, or holds an id that is none, is a ValueError.
     """
-    vocab_size = int(vocab_size) if isinstance(vocab_size, np.integer) else vocab_size
+    if isinstance(vocab_size, np.integer):
+        vocab_size = int(vocab_size)
     check_counts(vocab_size=vocab_size)
     vocabulary = vocabulary_of(tokenizer, vocab_size)
     if not isinstance(array, dict):
@@ -268,11 +275,12 @@ def split_of(array, offsets, vocabulary, what):
     high = int(tokens.max())
     N = vocabulary.tokens
     if low < 0 or high >= N:
-        raise ValueError(
-            f"{what} holds the id {low if low < 0 else high}: expected 0 to {N - 1} (vocab_size={N})"
-        )
+        wrong = low if low < 0 else high
+        raise ValueError(f"{what} holds the id {wrong}: expected 0 to {N - 1} (vocab_size={N})")
     tokens = tokens.astype(vocabulary.dtype, copy=False)
-    offsets = integers([0, len(tokens)] if offsets is None else offsets, "offsets")
+    if offsets is None:
+        offsets = [0, len(tokens)]
+    offsets = integers(offsets, "offsets")
     if (
         offsets[0] != 0
         or offsets[-1] != len(tokens)

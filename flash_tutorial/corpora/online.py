@@ -70,8 +70,10 @@ def load_online(name, *, max_bytes=None, cache_dir=None):
     MAX_BYTES.check("max_bytes", max_bytes)
     source = SOURCES[name]
     max_bytes = source.default_bytes if max_bytes is None else max_bytes
-    home = os.environ.get("FLASH_TUTORIAL_CACHE") or Path.home() / ".cache" / "flash-tutorial"
-    folder = Path(home if cache_dir is None else cache_dir).expanduser()
+    if cache_dir is None:
+        home = Path.home() / ".cache" / "flash-tutorial"
+        cache_dir = os.environ.get("FLASH_TUTORIAL_CACHE") or home
+    folder = Path(cache_dir).expanduser()
     text_path, record_path = (folder / f"{name}-{max_bytes}.{end}" for end in ("txt", "json"))
     if text_path.exists() and record_path.exists():
         return _read_cache(name, text_path, record_path)
@@ -125,10 +127,9 @@ def _take(documents, limit, bar):
     """Documents from the beginning, at most `limit` bytes; NUL bytes are dropped."""
     kept, titles = [], []
     for title, text in documents:
-        text = (text.encode("utf-8", "replace") if isinstance(text, str) else text).replace(
-            b"\0", b""
-        )
-        piece = cut_text(text, limit)
+        if isinstance(text, str):
+            text = text.encode("utf-8", "replace")
+        piece = cut_text(text.replace(b"\0", b""), limit)
         kept.append(piece)
         titles.append(title)
         limit -= len(piece)
@@ -183,8 +184,11 @@ def parquet_rows(url, columns):
         what = "this corpus is stored as parquet, which needs pyarrow"
         raise ValueError(f"{what}: {how}; the corpus 'austen' needs nothing") from error
     # a parquet file's table of contents stands at its end, so the reader has to seek
-    local = url.startswith("file:")
-    with open_url(url) if local else io.BufferedReader(RangeFile(url), PIECE) as file:
+    if url.startswith("file:"):
+        seekable = open_url(url)
+    else:
+        seekable = io.BufferedReader(RangeFile(url), PIECE)
+    with seekable as file:
         try:
             table = pyarrow.parquet.ParquetFile(file, buffer_size=PIECE, pre_buffer=False)
             for missing in (column for column in columns if column not in table.schema_arrow.names):
@@ -281,7 +285,8 @@ def wiki40b_documents(urls, limit):
     """One row is one article; its markers become an empty line, _NEWLINE_ a line end."""
     for url in listed_urls(urls):
         for (text,) in parquet_rows(url, ("text",)):
-            text = text.decode("utf-8", "replace") if isinstance(text, bytes) else text
+            if isinstance(text, bytes):
+                text = text.decode("utf-8", "replace")
             text = WIKI40B_BREAK.sub("\n\n", text).replace("_NEWLINE_", "\n").strip()
             yield text.partition("\n")[0], text
 
@@ -351,9 +356,10 @@ def _read_cache(name, text_path, record_path):
 def _write_cache(corpus, source, max_bytes, text_path, record_path):
     """Write text and record whole or not at all."""
     splits = {name: getattr(corpus, name) for name in SPLITS}
-    text = b"\0".join(
-        split.document(i).tobytes() for split in splits.values() for i in range(split.n_documents)
-    )
+    documents = []
+    for split in splits.values():
+        documents += [split.document(i).tobytes() for i in range(split.n_documents)]
+    text = b"\0".join(documents)
     record = {
         "name": corpus.name,
         "max_bytes": max_bytes,

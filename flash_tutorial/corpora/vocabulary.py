@@ -23,6 +23,7 @@ import numpy as np
 START_ID = 0  # of bytes: NUL
 MASK_ID = 256  # of bytes: the first id that is none
 IGNORE = -100  # the target of a position that the loss leaves out
+TEXT_OF_ID = [*(bytes((i,)) for i in range(256)), "\u2423".encode()]  # of a masked one: an open box
 
 
 @dataclass(frozen=True)
@@ -52,16 +53,14 @@ class Vocabulary:
     def check(self, vocab_size, causal):
         """Refuse a model that has too few ids."""
         if vocab_size < self.ids(causal):
-            what = (
-                "bytes"
-                if self.tokens is None
-                else f"{self.tokens} tokens and the start of a document"
-            )
-            what += (
-                ""
-                if causal
-                else f"{',' * (self.tokens is not None)} and the mask of the masked objective"
-            )
+            if self.tokens is None:
+                what = "bytes"
+                mask = " and the mask of the masked objective"
+            else:
+                what = f"{self.tokens} tokens and the start of a document"
+                mask = ", and the mask of the masked objective"
+            if not causal:
+                what += mask
             raise ValueError(
                 f"vocab_size={vocab_size}: expected at least {self.ids(causal)}, for {what}"
             )
@@ -69,7 +68,8 @@ class Vocabulary:
     @property
     def dtype(self):
         """The smallest type that holds its ids."""
-        return np.min_scalar_type(255 if self.tokens is None else self.tokens - 1)
+        highest = 255 if self.tokens is None else self.tokens - 1
+        return np.min_scalar_type(highest)
 
     @property
     def readable(self):
@@ -106,11 +106,9 @@ class Vocabulary:
 
     def decode(self, ids):
         """(T,) integers -> str. Tokens that stand for no text (`<|endoftext|>`) give none."""
-        return (
-            ByteTokenizer(masked=True).decode(ids)
-            if self.tokens is None
-            else self.library.decode(list(ids))
-        )
+        if self.tokens is None:
+            return ByteTokenizer(masked=True).decode(ids)
+        return self.library.decode(list(ids))
 
 
 BYTES = Vocabulary()
@@ -144,7 +142,7 @@ class ByteTokenizer:
             raise ValueError(
                 f"ids must lie in 0..{self.vocab_size - 1}, got {ids.min()}..{ids.max()}; {asked}"
             )
-        raw = b"".join(b"\xe2\x90\xa3" if i == MASK_ID else bytes((i,)) for i in ids.tolist())
+        raw = b"".join(TEXT_OF_ID[i] for i in ids.tolist())
         return raw.decode("utf-8", errors="replace")
 
 

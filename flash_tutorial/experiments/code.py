@@ -41,7 +41,10 @@ def digest(experiment, arm):
     """Eight letters for the library and for the declaration's own code: the arm's model, its text
     and the measures.
     """
-    found = made_of(experiment, arm) if experiment.anew else {"library": library()}
+    if experiment.anew:
+        found = made_of(experiment, arm)
+    else:
+        found = {"library": library()}
     architecture = getattr(arm.model, "architecture", None)
     for thing in (
         arm.model,

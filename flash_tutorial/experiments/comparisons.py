@@ -53,5 +53,7 @@ def scores_of(experiment, rows, compare, label, rate, in_equal_time=False):
             is_length = steps not in experiment.steps
         if (of, at) == (label, rate) and is_length:
             scores = {seed: row["measures"].get(measure) for seed, row in by_seed.items()}
-            return {} if None in scores.values() else scores  # one of them diverged
+            if None not in scores.values():  # else one of them diverged
+                return scores
+            return {}
     return {}

@@ -34,7 +34,9 @@ class Search:
         """The score of one of its runs; infinite where it diverged."""
         if "diverged_at_step" in row["measures"]:
             return math.inf
-        return self.score(row) if callable(self.score) else row["measures"][self.score]
+        if callable(self.score):
+            return self.score(row)
+        return row["measures"][self.score]
 
 
 @dataclass(frozen=True)
@@ -150,8 +152,11 @@ class Experiment:
             raise ValueError(
                 f"{self.name} has two arms {twice[0]!r}: tell them apart by name or settings"
             )
-        named = {other for arm in self.arms for other in arm.rates_of}
-        named |= {label for compare in self.compare for label in (compare.arm, compare.other)}
+        named = set()
+        for arm in self.arms:
+            named |= {*arm.rates_of}
+        for compare in self.compare:
+            named |= {compare.arm, compare.other}
         if unknown := sorted(named - {*labels}):
             raise ValueError(f"{self.name} has no arm {unknown[0]!r}: it has {', '.join(labels)}")
 
@@ -161,7 +166,9 @@ class Experiment:
 
     def search_of(self, arm):
         """How the arm's rate is chosen; None where it has one rate."""
-        return (arm.search or self.search) if len(arm.rates) > 1 else None
+        if len(arm.rates) <= 1:
+            return None
+        return arm.search or self.search
 
     def settings_of(self, arm, rate, seed, steps, budget=None):
         """The ``TrainConfig`` of a run."""

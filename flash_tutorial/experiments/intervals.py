@@ -33,7 +33,9 @@ class Interval:
         return self.half is not None and abs(self.mean) > self.half
 
     def __str__(self):
-        return f"{self.mean:+.3f}" + ("" if self.half is None else f" ± {self.half:.3f}")
+        if self.half is None:
+            return f"{self.mean:+.3f}"
+        return f"{self.mean:+.3f} ± {self.half:.3f}"
 
 
 def welch(scores, others, share=0.95):

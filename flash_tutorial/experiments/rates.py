@@ -5,7 +5,9 @@ import statistics
 
 def rates_of(experiment, arm, stored):
     """The chosen rate of an arm, and of those whose rates it shares."""
-    arms = ([arm] if arm.rates else []) + [experiment.arm(label) for label in arm.rates_of]
+    arms = [experiment.arm(label) for label in arm.rates_of]
+    if arm.rates:
+        arms.insert(0, arm)
     chosen = [best_rate(experiment, each, stored) for each in arms]
     return list(dict.fromkeys([*chosen, *arm.also])) or [None]
 

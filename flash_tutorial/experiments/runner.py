@@ -7,6 +7,7 @@ another one makes.
 """
 
 import argparse
+import re
 import shutil
 import statistics
 import sys
@@ -77,8 +78,10 @@ def reported_runs(experiment, rows):
 
 def all_seeds(experiment):
     """The seeds of all arms, each once: all arms have the first before any has the second."""
-    own = [seed for arm in experiment.arms for seed in arm.seeds or ()]
-    return list(dict.fromkeys([*experiment.seeds, *own]))
+    seeds = [*experiment.seeds]
+    for arm in experiment.arms:
+        seeds += arm.seeds or ()
+    return list(dict.fromkeys(seeds))
 
 
 def lengths(experiment, arm, rows, budget):
@@ -127,7 +130,9 @@ def one_run(experiment, arm, rate, seed, steps, rows, say=print, budget=None, wa
     """A run's row; it is made unless it is stored, or another process makes it and this one is not
     to wait.
     """
-    settings = arm.settings | ({} if budget is None else {"budget": budget})
+    settings = dict(arm.settings)
+    if budget is not None:
+        settings["budget"] = budget
     key = dict(arm=arm.name, settings=settings, rate=rate, seed=seed, steps=steps)
     if found := rows.find(**key):
         return found
@@ -154,7 +159,7 @@ def one_run(experiment, arm, rate, seed, steps, rows, say=print, budget=None, wa
 def name_of(arm, rate, seed, steps):
     """The folder of a run that is not finished."""
     said = f"{arm.label}-{rate}-{seed}-{steps}"
-    return "".join(letter if letter.isalnum() or letter in "-.+" else "_" for letter in said)
+    return re.sub(r"[^\w.+-]", "_", said)
 
 
 def trained(arm, rate, seed, steps, experiment, folder=None, budget=None):
@@ -196,7 +201,9 @@ def measure_of(experiment, arm, key):
 def built(arm, seed):
     """The arm's model at its start."""
     torch.manual_seed(seed)
-    return arm.model(seed) if callable(arm.model) else LanguageModel(arm.model)
+    if callable(arm.model):
+        return arm.model(seed)
+    return LanguageModel(arm.model)
 
 
 def scores_of(evaluation):
@@ -266,7 +273,7 @@ def time_updates(experiment, rows):
     """Store the median of an update of every arm, timed in turn, unless all of them have one."""
     stored = [row["measures"]["seconds"] for row in rows.load() if row["settings"] == TIMED]
     labels = {arm.timed_as or arm.label for arm in experiment.arms}
-    if labels <= {label for seconds in stored for label in seconds}:
+    if labels <= set().union(*stored):
         return
     updates = {
         arm.label: update_of(experiment, arm) for arm in experiment.arms if arm.timed_as is None

@@ -3,6 +3,7 @@ never made again.
 """
 
 import json
+import re
 from functools import cached_property
 from pathlib import Path
 
@@ -51,7 +52,9 @@ class StoredRows:
     def load(self):
         """The rows in the order in which they were finished; of a project those of today's code and settings."""
         rows = self.whole()["runs"]
-        return [row for row in rows if self.is_todays(row)] if self.experiment.anew else rows
+        if self.experiment.anew:
+            rows = [row for row in rows if self.is_todays(row)]
+        return rows
 
     def is_todays(self, row):
         """Whether a row was made by the code that its arm has now, or by code that is named as the same."""
@@ -73,9 +76,10 @@ class StoredRows:
             return found
         make_folder(self.locks)
         said = "_".join(str(key[name]) for name in KEY if key[name] not in ({}, None))
-        name = "".join(letter if letter.isalnum() or letter in "-._" else "-" for letter in said)
+        name = re.sub(r"[^\w.-]", "-", said)
+        seconds = -1 if wait else 0  # -1: as long as it takes
         try:
-            with FileLock(self.locks / f"{name}.lock", timeout=-1 if wait else 0):
+            with FileLock(self.locks / f"{name}.lock", timeout=seconds):
                 return self.find(**key) or self.add(key, make())
         except Timeout:
             return None
@@ -83,11 +87,8 @@ class StoredRows:
     def add(self, key, measures):
         """Store a finished run."""
         arm = self.arm_of(key)
-        row = key | {
-            "measures": measures,
-            "machine": machine(pick_device()),
-            "code": self.codes[arm.label] if arm else None,
-        }
+        code = self.codes[arm.label] if arm else None
+        row = key | {"measures": measures, "machine": machine(pick_device()), "code": code}
         row = json.loads(json.dumps(row))
         make_folder(self.path.parent)
         with FileLock(self.path.with_suffix(".lock")):
@@ -139,11 +140,9 @@ class StoredRows:
 def settings_of(experiment, arm):
     """All settings that an arm's rows share, as plain values: of the model, and of its training."""
     steps = max(arm.steps or experiment.steps or (1000,))
-    train = (
-        experiment.settings_of(arm, 1.0, 0, max(steps, 1)).to_dict()
-        if experiment.make is None
-        else {}
-    )
+    train = {}
+    if experiment.make is None:
+        train = experiment.settings_of(arm, 1.0, 0, max(steps, 1)).to_dict()
     # of the single run
     for name in (
         "learning_rate",
@@ -154,14 +153,17 @@ def settings_of(experiment, arm):
         "checkpoint_every",
     ):
         train.pop(name, None)
-    model = arm.model.to_dict() if isinstance(arm.model, ModelConfig) else {}
-    model = {name: named(value, experiment) for name, value in model.items()}
+    model = {}
+    if isinstance(arm.model, ModelConfig):
+        model = {name: named(value, experiment) for name, value in arm.model.to_dict().items()}
     return json.loads(json.dumps({"model": model, "train": train}))
 
 
 def named(value, experiment):
     """A class of the script that runs has the name that it has where it is imported."""
-    return value.replace("__main__.", f"{experiment.name}.", 1) if isinstance(value, str) else value
+    if isinstance(value, str):
+        return value.replace("__main__.", f"{experiment.name}.", 1)
+    return value
 
 
 def refuse_settings(file, arm, stored, asked):

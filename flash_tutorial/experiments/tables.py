@@ -11,7 +11,9 @@ MANY = 5  # seeds that are shown one by one
 
 
 def markdown(head, rows):
-    """A table; all cells become texts."""
+    """A table, all cells as texts; nothing where there are no rows."""
+    if not rows:
+        return ""
     lines = [head, ["---"] * len(head), *rows]
     return "".join(f"| {' | '.join(map(str, line))} |\n" for line in lines)
 
@@ -22,7 +24,10 @@ def report(experiment, rows):
     """
     if not rows:
         return "Nothing is stored yet.\n"
-    shown = experiment.tables(rows) if experiment.tables else runs_table(experiment, rows)
+    if experiment.tables:
+        shown = experiment.tables(rows)
+    else:
+        shown = runs_table(experiment, rows)
     parts = [
         shown,
         rates_table(experiment, rows),
@@ -39,14 +44,10 @@ def runs_table(experiment, rows):
         measures = [by_seed[seed]["measures"] for seed in sorted(by_seed, key=str)]
         if all(experiment.score in found or "diverged_at_step" in found for found in measures):
             length = f"{steps:,}" if budget is None else f"{steps:,} ({budget:g} s)"
-            lines.append(
-                [label, "" if rate is None else f"{rate:g}", length, *cells(experiment, measures)]
-            )
-    return (
-        markdown(["arm", "rate", "updates", f"{words(experiment.score)} by seed", "mean"], lines)
-        if lines
-        else ""
-    )
+            said = "" if rate is None else f"{rate:g}"
+            lines.append([label, said, length, *cells(experiment, measures)])
+    head = ["arm", "rate", "updates", f"{words(experiment.score)} by seed", "mean"]
+    return markdown(head, lines)
 
 
 def cells(experiment, measures):
@@ -80,10 +81,9 @@ def rates_table(experiment, rows):
         if experiment.search_of(arm) and (found := trials(experiment, arm, rows)):
             best = min(found, key=found.get)
             shown = ", ".join(f"{rate:g}: {score:.3f}" for rate, score in found.items())
-            lines.append(
-                [arm.label, shown, f"{best:g}" + (" (at the edge)" if best in edges(found) else "")]
-            )
-    return markdown(["arm", "rates tried: score", "taken"], lines) if lines else ""
+            taken = f"{best:g} (at the edge)" if best in edges(found) else f"{best:g}"
+            lines.append([arm.label, shown, taken])
+    return markdown(["arm", "rates tried: score", "taken"], lines)
 
 
 def edges(found):
@@ -109,7 +109,7 @@ def comparisons_table(experiment, rows):
             settled = "yes" if found.welch.is_settled else "no"
             lines.append([in_words(compare), found.welch, settled, beside(found.by_seed)])
     head = ["difference", "95%, Welch", "settled", "seed by seed, and correlation"]
-    return markdown(head, lines) if lines else ""
+    return markdown(head, lines)
 
 
 def beside(by_seed):
@@ -134,15 +134,17 @@ def in_words(compare):
         said.append(f"{compare.budget:g} s")
     if compare.measure:
         said.append(words(compare.measure))
-    return f"{compare.arm} minus {compare.other}" + (f" ({', '.join(said)})" if said else "")
+    difference = f"{compare.arm} minus {compare.other}"
+    if said:
+        difference += f" ({', '.join(said)})"
+    return difference
 
 
 def numbers(experiment, rows):
     """Texts by name, for pages: the named comparisons, and what the declaration adds."""
     found = {}
     for compare in experiment.compare:
-        both = compared(experiment, rows, compare) if compare.name else None
-        if both:
+        if compare.name and (both := compared(experiment, rows, compare)):
             found[compare.name] = str(both.welch)
             found[f"{compare.name}.size"] = f"{abs(both.welch.mean):.3f}"
             if both.by_seed:

@@ -159,12 +159,14 @@ def ungate(h: Tensor, y: Tensor, dout: Tensor, dh: Tensor) -> tuple[Tensor, Tens
 
 # What a fake tensor gets: shape and type of the results.
 scan.register_fake(lambda x, *_: torch.empty(x.shape, dtype=x.dtype, device=x.device))
-mix.register_fake(
-    lambda quad_q, quad_k, lin_q, v, state, table, documents, u, silu, keep, *_: (
-        v.new_empty(v.shape),
-        v.new_empty(v.shape if keep else 0),
-    )
-)
+
+
+@mix.register_fake
+def _(quad_q, quad_k, lin_q, v, state, table, documents, u, silu, keep, *_):
+    kept = v.shape if keep else 0
+    return v.new_empty(v.shape), v.new_empty(kept)
+
+
 maps.register_fake(
     lambda quad_q, quad_k, dy, v, table, documents, C, *_: tuple(
         v.new_empty(v.shape[0], -(-v.shape[1] // C), C, C) for _ in range(2)
@@ -241,7 +243,9 @@ def unread(dy, heads, v, state, table, how, dv, h=None):
         scaled_product(how.scale, ds, quad_k),
         scaled_product(how.scale, ds.mT, quad_q),
     )
-    dtable = None if table is None else ds.sum((0, 1), dtype=torch.float32).to(table.dtype)
+    dtable = None
+    if table is not None:
+        dtable = ds.sum((0, 1), dtype=torch.float32).to(table.dtype)
     dheads = [from_chunks(t, T) for t in (dquad_q, dquad_k, dlin_q, dlin_k)]
     if how.documents is not None:
         dheads[2:] = [dheads[2] * how.entered, dheads[3] * how.leaves]
@@ -263,7 +267,11 @@ class _MixedChunk(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, grad):
         *heads, v, gate, table, state, y = ctx.saved_tensors
-        dy, dgate = (grad, None) if gate is None else (grad * gate, grad * y)
+        dy = grad
+        dgate = None
+        if gate is not None:
+            dy = grad * gate
+            dgate = grad * y
         dv = torch.empty_like(v)
         dheads, dtable = unread(dy, heads, v, state, table, ctx.how, dv)
         return *dheads, dv, dgate, dtable, None
@@ -315,7 +323,8 @@ def _check(tensors, gate, table, C, tile):
         raise ValueError(
             f"bias({C}) has shape {tuple(table.shape)}: expected {(C, C)}, a number for each pair"
         )
-    tensors = tensors if gate is None else [*tensors, gate]
+    if gate is not None:
+        tensors = [*tensors, gate]
     if v.dtype not in kernels.DTYPES or any(t.dtype != v.dtype for t in tensors):
         raise ValueError(
             f"dtypes {[t.dtype for t in tensors]}: expected one of {kernels.DTYPES} for all"

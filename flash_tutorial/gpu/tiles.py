@@ -51,7 +51,9 @@ def shared_bytes(tile, S, itemsize, capability):
     one_stage = itemsize * M * (S + E) + 4 * M * M
     if capability >= (9, 0):
         return stages * one_stage + itemsize * S * (M + E)
-    weights = 0 if M == E and warps == 4 else itemsize * M * M
+    weights = itemsize * M * M
+    if M == E and warps == 4:
+        weights = 0
     return max(1, stages - 1) * one_stage + itemsize * M * S + weights
 
 
@@ -64,7 +66,8 @@ def shared_memory(device):
         from triton.runtime import driver
 
         index = torch.device(device).index
-        index = torch.cuda.current_device() if index is None else index
+        if index is None:
+            index = torch.cuda.current_device()
         return driver.active.utils.get_device_properties(index)["max_shared_mem"]
     except (ImportError, AttributeError, KeyError, RuntimeError):
         return KIB * SHARED.get((properties.major, properties.minor), min(SHARED.values()))
@@ -73,11 +76,9 @@ def shared_memory(device):
 def does_not_fit(tile, S, itemsize, capability, has):
     """Why a tile cannot be tried where a program ``has`` so many bytes of shared memory; None if it can."""
     takes = shared_bytes(tile, S, itemsize, capability)
-    return (
-        f"it takes {takes / KIB:.0f} KiB of shared memory, and there are {has / KIB:.0f}"
-        if takes > has
-        else None
-    )
+    if takes > has:
+        return f"it takes {takes / KIB:.0f} KiB of shared memory, and there are {has / KIB:.0f}"
+    return None
 
 
 def tile_for(device, dtype, S):

@@ -16,7 +16,9 @@ def draw_batch(split, config, step, causal):
     stopped goes on with the same batches and nothing of their order need be saved."""
     rng = np.random.default_rng((config.seed, step))
     ids, targets = random_windows(split, config.batch, config.length, rng)
-    return (ids, targets) if causal else hide_spans(targets, rng, split.vocabulary)
+    if causal:
+        return ids, targets
+    return hide_spans(targets, rng, split.vocabulary)
 
 
 def parts(split, config, step, causal, device, group=Group()):  # noqa: B008 (it never changes)

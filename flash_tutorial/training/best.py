@@ -57,10 +57,12 @@ class Scores:
     def values(self, score):
         """What result.json says of them; ``score`` is that of the end."""
         unit = "byte" if self.split is None else self.split.vocabulary.unit
-        values = {
-            f"validation_bits_per_{unit}": score and score.bits_per_token,
-            f"validation_{unit}s": 0 if score is None else score.n_tokens,
-        }
+        values = {f"validation_bits_per_{unit}": None, f"validation_{unit}s": 0}
+        if score is not None:
+            values = {
+                f"validation_bits_per_{unit}": score.bits_per_token,
+                f"validation_{unit}s": score.n_tokens,
+            }
         if unit == "token" and score is not None:
             values |= {
                 "validation_bits_per_byte": score.bits_per_byte,

@@ -80,12 +80,11 @@ def whole_folder(target, what, record):
 def optimizer_tensors(model, optimizer):
     """AdamW's numbers by parameter name: ``embedding.weight.exp_avg`` and so on."""
     names = [name for name, _ in model.named_parameters()]
-    entries = optimizer.state_dict()["state"].items()
-    return {
-        f"{names[i]}.{key}": t.detach().cpu().contiguous()
-        for i, entry in entries
-        for key, t in entry.items()
-    }
+    tensors = {}
+    for i, entry in optimizer.state_dict()["state"].items():
+        for key, t in entry.items():
+            tensors[f"{names[i]}.{key}"] = t.detach().cpu().contiguous()
+    return tensors
 
 
 def _keep_last(folder, step):
@@ -127,10 +126,11 @@ def remove(path):
 
 def refuse_foreign(path, whole=False):
     """A folder of a checkpoint's name may be somebody else's, and then it is not touched; a ``whole`` one says so."""
-    foreign = None if path.is_dir() and not path.is_symlink() else path
-    foreign = foreign or next(
-        (p for p in path.iterdir() if not OURS.fullmatch(p.name) or p.is_dir()), None
-    )
+    if path.is_dir() and not path.is_symlink():
+        inside = (p for p in path.iterdir() if not OURS.fullmatch(p.name) or p.is_dir())
+        foreign = next(inside, None)
+    else:
+        foreign = path
     if foreign or (whole and not is_ours(path)):
         raise ValueError(
             f"{foreign or path} is in the way and not of this program: move it, or choose another folder"

@@ -36,7 +36,9 @@ def pick_device(name="auto") -> torch.device:
     """ "auto" takes a CUDA card, then Apple's MPS, then the CPU; any other name must be there."""
     has_mps = torch.backends.mps.is_available()
     if name in (None, "auto"):
-        return torch.device("cuda" if torch.cuda.is_available() else "mps" if has_mps else "cpu")
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if has_mps else "cpu")
     try:
         device = torch.device(name)
     except RuntimeError:
@@ -45,7 +47,8 @@ def pick_device(name="auto") -> torch.device:
         ) from None
     cards = torch.cuda.device_count()
     if not {"cpu": True, "cuda": (device.index or 0) < cards, "mps": has_mps}.get(device.type):
-        seen = f"torch {torch.__version__} sees {cards} CUDA cards and {'an' if has_mps else 'no'} MPS device"
+        mps = "an MPS device" if has_mps else "no MPS device"
+        seen = f"torch {torch.__version__} sees {cards} CUDA cards and {mps}"
         raise ValueError(f"device={name!r} is not there: {seen}; choose 'auto' or 'cpu'")
     return device
 
@@ -125,7 +128,8 @@ def describe_device(device="auto", dtype="auto", parameters=0) -> str:
 def to_device(ids, targets, valid, device):
     """Tensors for a model, from arrays; the mask is None where nothing is masked, which is the fast way."""
     ids, targets = torch.from_numpy(ids).to(device), torch.from_numpy(targets).to(device)
-    return ids, targets, None if valid.all() else torch.from_numpy(valid).to(device)
+    mask = None if valid.all() else torch.from_numpy(valid).to(device)
+    return ids, targets, mask
 
 
 # ---------------------------------------------------------------- memory
@@ -191,7 +195,8 @@ class Group:
         """The largest of the ranks' integers, everywhere."""
         if self.size == 1:
             return number
-        tensor = torch.tensor(number, device="cuda" if dist.get_backend() == "nccl" else "cpu")
+        device = "cuda" if dist.get_backend() == "nccl" else "cpu"
+        tensor = torch.tensor(number, device=device)
         dist.all_reduce(tensor, dist.ReduceOp.MAX)
         return int(tensor)
 
@@ -208,9 +213,9 @@ class Engine:
     def __init__(self, model, dtype="auto", group=Group(), compile=False):
         self.group, self.device = group, next(model.parameters()).device
         dtype, _ = pick_dtype(self.device, dtype, sum(p.numel() for p in model.parameters()))
-        self.half = (
-            torch.autocast(self.device.type, dtype) if dtype != torch.float32 else nullcontext()
-        )
+        self.half = nullcontext()
+        if dtype != torch.float32:
+            self.half = torch.autocast(self.device.type, dtype)
         # float16 gradients underflow
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=dtype == torch.float16)
         self.model_loss = model.loss
@@ -225,11 +230,10 @@ class Engine:
         """The parts of a batch; processes exchange gradients in the last one only."""
         parts = list(parts)
         for i, part in enumerate(parts, 1):
-            with (
-                nullcontext()
-                if i == len(parts) or self.group.size == 1
-                else self.model_loss.no_sync()
-            ):
+            exchange = nullcontext()
+            if i < len(parts) and self.group.size > 1:
+                exchange = self.model_loss.no_sync()
+            with exchange:
                 yield part
 
     def loss(self, ids, targets, mask):
@@ -294,7 +298,8 @@ def training_group(device="auto"):
         torch.cuda.set_device(device)
     own = not dist.is_initialized()  # a caller may have set one up already
     if own:
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        backend = "nccl" if device.type == "cuda" else "gloo"
+        dist.init_process_group(backend)
     try:
         yield Group(dist.get_rank(), dist.get_world_size()), device
         if own and device.type != "cuda":

@@ -68,11 +68,14 @@ class Job:
         From now on the run belongs to its folder; the ranks behind the first write nothing.
         """
         self.found = found
-        self.out = Path(out) if out is not None and self.session.group.speaks else None
+        self.out = None
+        if out is not None and self.session.group.speaks:
+            self.out = Path(out)
         if found and not found.finished:
             self.keep_steps_and_format()
-        if found or self.config.start_from:
-            self.model = start.restored(self.given, found.path if found else self.config.start_from)
+        beginning = found.path if found else self.config.start_from
+        if beginning:
+            self.model = start.restored(self.given, beginning)
         start.share_tokenizer(self.model, self.corpus)
         split = None
         if self.config.eval_bytes != 0:
@@ -170,7 +173,8 @@ class Job:
         """The score after the last update; None without a text for it, and in the ranks behind the first."""
         if self.scores.split is None or not self.session.group.speaks:
             return None
-        score = self.scores.take(self.model, rows[-1]["step"] if rows else None)
+        done = rows[-1]["step"] if rows else None
+        score = self.scores.take(self.model, done)
         unit = self.scores.split.vocabulary.unit
         self.session.say(f"validation: {in_words(score, unit)} over {score.n_tokens:,} {unit}s")
         if self.scores.best:

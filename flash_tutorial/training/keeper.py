@@ -15,10 +15,15 @@ class Keeper:
 
     def __init__(self, out, found, facts, save_model, unit, scored):
         self.out, self.facts, self.save_model = out, facts, save_model
-        self.path = found.path if found else None
-        self.saved = found.values if found else {"step": 0, "seconds": 0.0}
+        self.path = None
+        self.saved = {"step": 0, "seconds": 0.0}
+        rows = []
+        if found:
+            self.path = found.path
+            self.saved = found.values
+            rows = read_log(found.path / "log.csv")
         self.done, self.seconds = self.saved["step"], self.saved["seconds"]
-        self.log = Log(read_log(self.path / "log.csv") if found else (), unit, scored)
+        self.log = Log(rows, unit, scored)
 
     def begin(self, model, optimizer, scaler):
         """Give the optimizer and the loss scaling the numbers they had, or keep those of the start."""

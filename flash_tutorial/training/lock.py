@@ -87,7 +87,9 @@ def _owner(folder):
     """Who holds the folder, or held it and died; None if nobody says so."""
     with suppress(OSError, ValueError):
         owner = json.loads((folder / OWNER).read_text(encoding="utf-8"))
-        return owner if isinstance(owner, dict) else None
+        if isinstance(owner, dict):
+            return owner
+    return None
 
 
 def _named(owner):

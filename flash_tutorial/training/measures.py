@@ -56,12 +56,10 @@ def by_mention(bits, valid, targets, distances, kind="austen"):
             start = found.start()
             end = found.end()
             word = found.group()
-            away = start - last[word] if word in last else None
-            key = (
-                "first"
-                if away is None
-                else next(said for (a, b), said in bins.items() if a < away <= b)
-            )
+            key = "first"
+            if word in last:
+                away = start - last[word]
+                key = next(said for (a, b), said in bins.items() if a < away <= b)
             names[key].append(row[start:end].sum())
             last[word] = start
     return {
@@ -81,11 +79,9 @@ def worth_of_mentions(model, split, T, distances, kind, each=100):
     """
     ids, targets, valid = evaluation_windows(split, T)
     texts = [np.where(ok, text, 0).astype(np.uint8).tobytes() for ok, text in zip(valid, targets)]
-    others = {}
     found = {}
     rng = np.random.default_rng(0)
-    for name in sorted({name for text in texts for name in NAMES[kind].findall(text)}):
-        others.setdefault(len(name), []).append(name)
+    others = names_by_length(texts, kind)
     for distance, names in mentioned_names(texts, distances, kind).items():
         saved = []
         for i in rng.permutation(len(names))[:each]:
@@ -101,6 +97,17 @@ def worth_of_mentions(model, split, T, distances, kind, each=100):
             error = float(np.std(saved) / len(saved) ** 0.5)
             found[distance] = [round(float(np.mean(saved)), 3), round(error, 3), len(saved)]
     return found
+
+
+def names_by_length(texts, kind):
+    """{bytes: the names of that length}, in alphabetical order."""
+    names = set()
+    for text in texts:
+        names.update(NAMES[kind].findall(text))
+    by_length = {}
+    for name in sorted(names):
+        by_length.setdefault(len(name), []).append(name)
+    return by_length
 
 
 def mentioned_names(texts, distances, kind):
@@ -189,7 +196,9 @@ def gradient_norms(model, ids, targets):
     model.loss(ids, targets).backward()
     squares = {}
     for name, parameter in model.named_parameters():
-        kind = name.split("units.")[-1].split(".", 1)[-1] if "units." in name else name
+        kind = name
+        if "units." in name:
+            kind = name.split("units.")[-1].split(".", 1)[-1]
         squares[kind] = squares.get(kind, 0.0) + float(parameter.grad.square().sum())
     model.zero_grad(set_to_none=True)
     return {kind: float(f"{total**0.5:.3g}") for kind, total in squares.items()}

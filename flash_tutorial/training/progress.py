@@ -20,12 +20,13 @@ def progress_of(config, first, unit, on):
     """A function that shows the log's last row: in a bar on a terminal, in a line now and then elsewhere."""
     from tqdm import tqdm  # nothing else needs it
 
+    hidden = None if on else True  # None: where there is no terminal
     began, tokens = time.perf_counter(), config.batch * config.length
     with tqdm(
         total=config.steps,
         initial=first,
         unit="step",
-        disable=None if on else True,
+        disable=hidden,
         dynamic_ncols=True,
         bar_format="{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}, {remaining} left]{postfix}",
     ) as bar:

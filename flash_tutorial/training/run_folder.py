@@ -172,9 +172,10 @@ def refuse_another_run(path, saved, facts, earlier):
 
 def refuse_altered(out, found, result):
     """Files of a run that are not as it wrote them, or that somebody else put there, are neither used nor replaced."""
-    records = [found.values] if found else []
-    records += [result] if result else []
-    ours = {values["sha256"]["model.safetensors"] for values in records}
+    ours = set()
+    for values in (found and found.values, result):
+        if values:
+            ours.add(values["sha256"]["model.safetensors"])
     anew = "no checkpoint is left to mend it"
     if found:
         anew = f"move it away, and --resume writes it anew from {found.path}"
@@ -261,7 +262,8 @@ class Log:
             "tokens",
             "seconds",
         ]
-        self.columns += [f"validation_bits_per_{unit}"] if scored else []
+        if scored:
+            self.columns.append(f"validation_bits_per_{unit}")
 
     def text(self):
         """The file."""
@@ -269,7 +271,8 @@ class Log:
 
     def line(self, row):
         """A row of the file; repr gives a float back bit by bit."""
-        return ",".join(repr(row[name]) if name in row else "" for name in self.columns)
+        cells = {name: repr(value) for name, value in row.items()}
+        return ",".join(cells.get(name, "") for name in self.columns)
 
     def write_to(self, path):
         """Write the rows there are, and from now on each new one."""
@@ -291,17 +294,19 @@ class Log:
 
 def read_log(path):
     """The rows of a log as numbers, none of a log that is not there; without empty cells and a line that is cut off."""
-    text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+    if not path.exists():
+        return []
+    text = path.read_text(encoding="utf-8", errors="replace")
     rows = []
     for values in csv.DictReader(text[: text.rfind("\n") + 1].splitlines()):
         try:
-            rows.append(
-                {
-                    key: (int if key in WHOLE else float)(cell)
-                    for key, cell in values.items()
-                    if cell != ""
-                }
-            )
+            cells = {key: cell for key, cell in values.items() if cell != ""}
+            rows.append({key: number(key, cell) for key, cell in cells.items()})
         except (TypeError, ValueError):
             break
     return rows
+
+
+def number(column, cell):
+    """The number in a cell of a column."""
+    return int(cell) if column in WHOLE else float(cell)

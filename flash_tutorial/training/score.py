@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from ..corpora import Split, evaluation_windows
 from ..corpora import first_bytes as first_bytes  # training and the commands import it from here
 from ..corpora.spans import hide_spans
-from ..corpora.vocabulary import IGNORE, Vocabulary
+from ..corpora.vocabulary import IGNORE
 from ..errors import described
 from ..settings import check_counts
 from .devices import to_device
@@ -29,7 +29,9 @@ class Evaluation:
     @property
     def bits_per_byte(self):
         """All bits over all bytes, so that models with different tokens compare; None where the bytes are unknown."""
-        return self.bits_per_token * (self.n_tokens / self.n_bytes) if self.n_bytes else None
+        if not self.n_bytes:
+            return None
+        return self.bits_per_token * (self.n_tokens / self.n_bytes)
 
 
 @torch.no_grad()
@@ -94,21 +96,21 @@ def check_vocabulary(model, vocabulary):
     """Refuse a text whose ids mean something else than the model's, or are too many for it."""
     config = getattr(model, "config", None)
     if hasattr(config, "tokens") and config.tokens != vocabulary.tokens:
-        ours, theirs = (
-            f"{v.tokens} tokens" if v.tokens else "bytes"
-            for v in (Vocabulary(config.tokens), vocabulary)
-        )
+        ours = what_is_read(config.tokens)
+        theirs = what_is_read(vocabulary.tokens)
         fit = f"give it a text of {ours}, or build it with ModelConfig(tokens={vocabulary.tokens})"
         raise ValueError(f"the model reads {ours}, the text holds {theirs}: {fit}")
     if isinstance(getattr(config, "vocab_size", None), int):
         vocabulary.check(config.vocab_size, is_causal(model))
 
 
+def what_is_read(tokens):
+    return f"{tokens} tokens" if tokens else "bytes"
+
+
 def in_words(score, unit):
     """Bits per token, and per byte where that is another number; ``unit`` is what is counted, a byte or a token."""
     text = f"{score.bits_per_token:.4f} bits per {unit}"
-    return (
-        text
-        if score.n_bytes in (None, score.n_tokens)
-        else f"{text}, {score.bits_per_byte:.4f} bits per byte"
-    )
+    if score.n_bytes in (None, score.n_tokens):
+        return text
+    return f"{text}, {score.bits_per_byte:.4f} bits per byte"

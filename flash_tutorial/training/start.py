@@ -11,7 +11,7 @@ from torch import nn
 from ..config import ARCHITECTURES, FORMAT, ModelConfig, TrainConfig
 from ..corpora import Corpus, load_corpus
 from ..corpora.vocabulary import Vocabulary
-from ..errors import check_call, short
+from ..errors import MASK_BY_NAME, check_call, short
 from ..model import LanguageModel, count_parameters, find_vocabulary, load_weights
 from ..settings import before_they_existed
 from .devices import Group, describe_device, pick_dtype
@@ -27,9 +27,11 @@ def check_arguments(given, config, out, callback):
             f"the model is the class {name}: give an object of it, or ModelConfig({name}) if it is a unit"
         )
     if not isinstance(given, ModelConfig | nn.Module):
-        example = repr(given) if isinstance(given, str) and given in ARCHITECTURES else "'flash'"
+        example = "flash"
+        if isinstance(given, str) and given in ARCHITECTURES:
+            example = given
         raise ValueError(
-            f"the model is {short(given)}: expected a ModelConfig, as ModelConfig({example}), or a model"
+            f"the model is {short(given)}: expected a ModelConfig, as ModelConfig({example!r}), or a model"
         )
     if not isinstance(config, TrainConfig):
         raise ValueError(
@@ -53,8 +55,10 @@ def check_model(model, config):
         raise ValueError(
             f"{name} has no method loss: expected a LanguageModel, or a model of your own with {asked}"
         )
-    check_call(model, model.loss, "loss(ids, targets, mask=None)", None, None, mask=None)
-    check_call(model, model.forward, "a call (ids, mask=None)", None, mask=None)
+    said = f"{name} cannot be called as loss(ids, targets, mask=None)"
+    check_call(model.loss, said, MASK_BY_NAME, None, None, mask=None)
+    said = f"{name} cannot be called as a call (ids, mask=None)"
+    check_call(model.forward, said, MASK_BY_NAME, None, mask=None)
     if not any(p.requires_grad for p in model.parameters()):
         raise ValueError(
             f"{name} has no parameter that requires a gradient: there is nothing to train"
@@ -92,7 +96,9 @@ def find_corpus(corpus, config):
         raise ValueError(
             f"corpus is a {type(corpus).__name__}: expected a Corpus, or the name or path of one; {made}"
         )
-    return load_corpus(config.corpus if corpus is None else corpus)
+    if corpus is None:
+        corpus = config.corpus
+    return load_corpus(corpus)
 
 
 def agree(given, corpus, start_from):
@@ -103,18 +109,17 @@ def agree(given, corpus, start_from):
         return given, corpus
     if corpus.vocabulary.tokens is None:
         vocabulary = getattr(given, "vocabulary", None)
-        if vocabulary is None:
-            vocabulary = (
-                find_vocabulary(start_from, config.tokens)
-                if start_from
-                else Vocabulary(config.tokens)
-            )
+        if vocabulary is None and start_from:
+            vocabulary = find_vocabulary(start_from, config.tokens)
+        elif vocabulary is None:
+            vocabulary = Vocabulary(config.tokens)
         return given, corpus.encoded(vocabulary)
     if config.tokens is None:
         config = replace(config, tokens=corpus.vocabulary.tokens)
-        if isinstance(given, nn.Module):
-            given.config = config
-    return given if isinstance(given, nn.Module) else config, corpus
+    if isinstance(given, nn.Module):
+        given.config = config
+        return given, corpus
+    return config, corpus
 
 
 def share_tokenizer(model, corpus):
@@ -142,6 +147,9 @@ def describe_run(model, config, corpus, device, group=Group()):  # noqa: B008 (i
     parameters = count_parameters(model)
     # each would measure for itself
     dtype = group.share(str(pick_dtype(device, config.dtype, parameters)[0]))
+    machine = describe_device(device, config.dtype, parameters)
+    if group.size > 1:
+        machine += f", {group.size} processes"
     return {
         "model_config": describe_config(model),
         "train_config": config.to_dict(),
@@ -151,8 +159,7 @@ def describe_run(model, config, corpus, device, group=Group()):  # noqa: B008 (i
             "validation_sha256": corpus.validation.sha256,
         },
         "number_format": dtype.removeprefix("torch."),
-        "machine": describe_device(device, config.dtype, parameters)
-        + (f", {group.size} processes" if group.size > 1 else ""),
+        "machine": machine,
     }
 
 

@@ -260,7 +260,8 @@ def cases_5(rng, numbers):
 
         def run(answers):
             said = as_word(written(answers.shown_01_5, key))
-            reject_if(said != right, "01.5", f"{key}: {said}" if said in PROPERTIES else "unnamed")
+            sentence = f"{key}: {said}" if said in PROPERTIES else "unnamed"
+            reject_if(said != right, "01.5", sentence)
             return said
 
         return Case(f"what shows the fault of {key}", shown, run)

@@ -52,7 +52,9 @@ def cases_1(rng, numbers):
     def first_of(n, first):
         """n, a first row that stands where it stood (none given, inside, or the last one), and how both are shown."""
         (size,) = grown(rng, n, more=12)
-        how = {} if first is None else {"first": size - 1 if first == n - 1 else first}
+        how = {}
+        if first is not None:
+            how["first"] = size - 1 if first == n - 1 else first
         return size, how, f"n = {size}, first = {how.get('first', 0)}"
 
     def table(name, part, n, first=None):
@@ -146,8 +148,11 @@ def branch(unit, x):
     with torch.no_grad():
         y = asked(unit, x)
         if isinstance(y, torch.Tensor) and (torch.equal(y, x) or not y.any()):
-            raise Said("all", "input" if y.any() else "zeros")
-        return y - x if isinstance(y, torch.Tensor) and y.shape == x.shape else y
+            key = "input" if y.any() else "zeros"
+            raise Said("all", key)
+        if isinstance(y, torch.Tensor) and y.shape == x.shape:
+            return y - x
+        return y
 
 
 def shapes_with(widths, how):
@@ -181,56 +186,55 @@ def shape_on_meta(unit, text):
             y = unit.to("meta")(text.to("meta"))
         except (RuntimeError, NotImplementedError, TypeError, ValueError) as error:
             reads = any(word in str(error) for word in (".item()", "Cannot copy out", "numpy"))
-            raise Said("03.2", "reads numbers" if reads else "device") from None
+            key = "reads numbers" if reads else "device"
+            raise Said("03.2", key) from None
     reject_if(y.device.type != "meta", "03.2", "device")
     return tuple(y.shape)
 
 
-def cases_2(rng, numbers):
-    def draw(*shape):
-        return torch.as_tensor(rng.normal(size=shape))
+def drawn_tensor(rng, *shape):
+    return torch.as_tensor(rng.normal(size=shape))
 
+
+def order_one(rng, widths, **how):
+    """Parameters of a unit, drawn of order one; no draw closes the whole map."""
+    drawn = {}
+    for name, shape in by_right("03.2", f"shapes of {how}", "shapes_with", widths, how).items():
+        fan_in = shape[1] if name.endswith("weight") else 1
+        drawn[name] = drawn_tensor(rng, *shape) / fan_in**0.5
+    return drawn | {"gain": torch.tensor(1.3), "table": drawn["table"] + 1}
+
+
+def values_of_unit(rng, widths, name, B, T, *, reach=4, n=5, causal=True):
+    """A case of what a unit adds to its input; a change of its table must show in the next call."""
+    D, E, S = widths
+    B, n = grown(rng, B, n)
+    more = int(rng.integers(5)) * (T > 1)
+    T, reach = T + more, reach + more  # the longer one stays the longer one
+    how = dict(reach=reach, n=n, causal=causal)
+    drawn = order_one(rng, widths, **how)
+    x = drawn_tensor(rng, B, T, D)
+
+    def run(answer):
+        unit = filled(build(answer, widths, **how), drawn)
+        result = branch(unit, x)
+        with torch.no_grad():
+            unit.table += 10
+            stale = isinstance(result, torch.Tensor) and not (unit(x) - x - result).any()
+            reject_if(stale, "03.2", "stale")
+        return result
+
+    sizes = f"{B = }, {T = }, {D = }, {E = }, {S = }, {reach = }, {n = }, {causal = }"
+    return Case(name, "numbers", run, sizes)
+
+
+def cases_2(rng, numbers):
     D, E, S = widths = grown(rng, 10, 14, 6)
     shown = f"{D = }, {E = }, {S = }"
-
-    def order_one(**how):
-        shapes = by_right("03.2", f"shapes of {how}", "shapes_with", widths, how).items()
-        drawn = {
-            name: draw(*shape) / (shape[1] if name.endswith("weight") else 1) ** 0.5
-            for name, shape in shapes
-        }
-        # no draw closes the whole map
-        return drawn | {
-            "gain": torch.tensor(1.3),
-            "table": drawn["table"] + 1,
-        }
-
-    def values(name, B, T, *, reach=4, n=5, causal=True):
-        B, n = grown(rng, B, n)
-        more = int(rng.integers(5)) * (T > 1)
-        T, reach = T + more, reach + more  # the longer one stays the longer one
-        how = dict(reach=reach, n=n, causal=causal)
-        drawn, x = order_one(**how), draw(B, T, D)
-
-        def run(answer):
-            unit = filled(build(answer, widths, **how), drawn)
-            result = branch(unit, x)
-            with torch.no_grad():
-                unit.table += 10
-                reject_if(
-                    isinstance(result, torch.Tensor) and not (unit(x) - x - result).any(),
-                    "03.2",
-                    "stale",
-                )
-            return result
-
-        return Case(
-            name, "numbers", run, f"{B = }, {T = }, {shown}, {reach = }, {n = }, {causal = }"
-        )
-
+    values = partial(values_of_unit, rng, widths)
     B, T = grown(rng, 2, 7)
-    drawn = order_one()
-    x = draw(B, T, D)
+    drawn = order_one(rng, widths)
+    x = drawn_tensor(rng, B, T, D)
     wide = grown(rng, 128, 256, 400, 200)  # D, E, S and reach of a unit whose start can be measured
     sizes = f"{B = }, {T = }, {shown}"
 
@@ -313,7 +317,8 @@ def likely_step(points, x, got, right):
         return None
     if not (any((o > 0).any() for o in offsets) and any((o < 0).any() for o in offsets)):
         return "one-sided"
-    return "too small" if size < 5e-8 else "too large" if size > 2e-4 else None
+    small = "too small" if size < 5e-8 else None
+    return "too large" if size > 2e-4 else small
 
 
 def cases_3(rng, numbers):

@@ -3,6 +3,7 @@
 import copy
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 
 import numpy as np
 
@@ -99,10 +100,10 @@ def cases_1(rng, numbers):
         if count > 3 * 2 * T * 2 * 3:
             # what takes all pairs takes long
             _, taken = megabytes(f, *(array[:, :1] for array in draw(long)))
-            raise Said("04.1", "map" if taken > MEGABYTES * long else "pairs")
-        return within_limits(
-            "04.1", "states" if count else "map", f, draw, lengths=(long, *lengths)
-        )[-3:]
+            key = "map" if taken > MEGABYTES * long else "pairs"
+            raise Said("04.1", key)
+        key = "states" if count else "map"
+        return within_limits("04.1", key, f, draw, lengths=(long, *lengths))[-3:]
 
     yield case("one sequence", "values", 11, 3, 5)
     yield case("wide keys", "values", 9, 7, 4)
@@ -135,7 +136,8 @@ def cases_2(rng, numbers):
         B, S, E = grown(rng, B, S, E)
         T = T and grown(rng, T)[0]
         arrays = texts(rng, B, T, S=S, E=E)
-        arrays += [rng.normal(size=(B, S, E))] if given else []
+        if given:
+            arrays.append(rng.normal(size=(B, S, E)))
         return call(name, part, *arrays, sizes=f"{B = }, {T = }, {S = }, {E = }")
 
     B, S, E = grown(rng, 2, 3, 5)
@@ -247,7 +249,8 @@ def cases_4(rng, numbers):
         return np.round(e) if isinstance(e, float) else e
 
     looks = {"a": updates, "b": steps, "e": rounded}
-    return [predicted(key, then=looks[key]) if key in looks else predicted(key) for key in "abcdfe"]
+    own = {key: {"then": look} for key, look in looks.items()}
+    return [predicted(key, **own.get(key, {})) for key in "abcdfe"]
 
 
 # ---------------------------------------------------------------- 04.5 linear_backward
@@ -270,9 +273,10 @@ def cases_5(rng, numbers):
         given = texts(rng, T, S=S, E=E, reads=2)
         sizes = f"{T = }, {S = }, {E = }"
         for i, d in enumerate(("dq", "dk", "dv")):
+            part = "dk and dv" if i else "dq"
             yield call(
                 f"{d} of {name}",
-                "dk and dv" if i else "dq",
+                part,
                 *given,
                 sizes=sizes,
                 then=values_at(i, 3),
@@ -349,7 +353,8 @@ def apart(case):
     """The case, which leaves nothing in the notebook's arrays for another one to find."""
 
     def run(answers):
-        held = [(x, x.copy()) for name in given_6 for x in arrays_of(getattr(answers, name))]
+        functions = (getattr(answers, name) for name in given_6)
+        held = [(x, x.copy()) for x in chain.from_iterable(map(arrays_of, functions))]
         try:
             return case.run(answers)
         finally:
@@ -363,6 +368,14 @@ def cases_6(rng, numbers):
     return map(apart, list_6(rng))
 
 
+def by_one(answers, arrays, *state):
+    return given_back(answers.answer_one(*copy.deepcopy(arrays), *state))
+
+
+def by_batch(answers, arrays):
+    return given_back(answers.answer_batch(*copy.deepcopy(arrays)))
+
+
 def list_6(rng):
     def draw(*sizes):
         return texts(rng, *sizes, S=4, E=3)
@@ -372,45 +385,36 @@ def list_6(rng):
     request, prompt, later, rows = draw(T), draw(T_prompt), draw(T_later), draw(B, T_rows)
     state, shown = rng.normal(size=(4, 3)), f"{B = }, T = {T_rows}"
 
-    def one(answers, arrays, *state):
-        return given_back(answers.answer_one(*copy.deepcopy(arrays), *state))
-
-    def batch(answers, arrays):
-        return given_back(answers.answer_batch(*copy.deepcopy(arrays)))
-
     def twice(answers):
-        out, last = one(answers, request)
+        out, last = by_one(answers, request)
         first = copy.deepcopy((out, last))
-        if not equal(first, one(answers, request)):
-            raise Said("04.6", "copied out" if equal(first[1], last) else "default argument")
+        if not equal(first, by_one(answers, request)):
+            key = "copied out" if equal(first[1], last) else "default argument"
+            raise Said("04.6", key)
 
     def keeps_its_state(answers):
-        _, last = one(answers, request)
+        _, last = by_one(answers, request)
         before = copy.deepcopy(last)
-        one(answers, later)
+        by_one(answers, later)
         reject_if(not equal(before, last), "04.6", "handed out twice")
 
     def two_ways_on(answers):
         kept = state.copy()
-        first = copy.deepcopy(one(answers, request, kept))
-        reject_if(
-            not equal(kept, state) or not equal(first, one(answers, request, kept)),
-            "04.6",
-            "given state moved",
-        )
+        first = copy.deepcopy(by_one(answers, request, kept))
+        moved = not equal(kept, state) or not equal(first, by_one(answers, request, kept))
+        reject_if(moved, "04.6", "given state moved")
 
     def batch_twice(answers):
-        first = copy.deepcopy(batch(answers, rows))
-        reject_if(not equal(first, batch(answers, rows)), "04.6", "kept by size")
+        first = copy.deepcopy(by_batch(answers, rows))
+        reject_if(not equal(first, by_batch(answers, rows)), "04.6", "kept by size")
 
     def quiet_rows(answers):
-        before = copy.deepcopy(batch(answers, rows))
+        before = copy.deepcopy(by_batch(answers, rows))
         for row in range(B):
             others = np.arange(B) != row
             louder = [np.where(others[:, None, None], array, 3 * array) for array in rows]
-            reject_if(
-                not equal(before[others], batch(answers, louder)[others]), "04.6", "shared rows"
-            )
+            same = equal(before[others], by_batch(answers, louder)[others])
+            reject_if(not same, "04.6", "shared rows")
 
     yield Case("the same request twice", "answer_one", twice, f"{T = }")
     yield Case("one state, two ways to go on", "answer_one", two_ways_on, f"{T = }")

@@ -1,6 +1,7 @@
 """Problem set 05, mixed chunk attention: cases and right answers that wrong ones are edits of."""
 
 import math
+from itertools import chain
 
 import numpy as np
 import torch
@@ -56,14 +57,13 @@ def cases_2(rng, numbers):
     def case(name, part, G, S, E, lag=1, **how):
         (S, E), more = grown(rng, S, E), int(rng.integers(3))
         # a lag beyond the text stays beyond it
-        G, lag = (
-            G + more if G > 1 else G,
-            lag + more if lag > G else lag,
-        )
-        kv, how = (
-            torch.from_numpy(rng.normal(size=(G, S, E))),
-            how | ({"lag": lag} if lag > 1 else {}),
-        )
+        if lag > G:
+            lag += more
+        if G > 1:
+            G += more
+        if lag > 1:
+            how["lag"] = lag
+        kv = torch.from_numpy(rng.normal(size=(G, S, E)))
         return call(name, part, kv, **how, sizes=f"{G = }, {S = }, {E = }, {lag = }")
 
     G, S, E = grown(rng, 6, 4, 3)
@@ -295,6 +295,25 @@ def finds(suspect):
     return FOUND[suspect]
 
 
+def finding(key):
+    """The case of what finds a suspect."""
+    right = by_right("05.5", key, "finds", key)
+
+    def run(answers):
+        said = as_word(written(answers.found_05_5, key))
+        sentence = f"{key}: {said}" if said in LOOKS else "unnamed"
+        reject_if(said != right, "05.5", sentence)
+        return said
+
+    return Case(f"what finds suspect {key}", "what finds them", run)
+
+
+def other_looks(key):
+    """The wrong answers that name another look for a suspect."""
+    looks = sorted({*FOUND.values()} - {FOUND[key]})
+    return [Wrong(f"{key}: {look}", FOUND | {key: look}, "found_05_5") for look in looks]
+
+
 def cases_5(rng, numbers):
     def heads(G, C):
         S, E = grown(rng, 3, 4)
@@ -334,17 +353,7 @@ def cases_5(rng, numbers):
             return False
         return value.grad is not None and bool(value.grad[2, 1:].any() or value.grad[3].any())
 
-    def look(key):
-        right = by_right("05.5", key, "finds", key)
-
-        def run(answers):
-            said = as_word(written(answers.found_05_5, key))
-            reject_if(said != right, "05.5", f"{key}: {said}" if said in LOOKS else "unnamed")
-            return said
-
-        return Case(f"what finds suspect {key}", "what finds them", run)
-
-    cases = [look("one"), look("two"), look("three")]
+    cases = [finding(key) for key in ("one", "two", "three")]
     for of in SUSPECTS:
         cases += [case("values", of, 5, 4), case("a longer sequence", of, 7, 3)]
         cases += [case("one chunk", of, 1, 5), case("C = 1", of, 6, 1)]
@@ -370,11 +379,7 @@ wrong_5 += [
         right_5 | dict.fromkeys(["suspect_one", "suspect_two"], SUSPECTS["suspect_two"]),
     )
 ]
-wrong_5 += [
-    Wrong(f"{key}: {look}", FOUND | {key: look}, "found_05_5")
-    for key in FOUND
-    for look in sorted({*FOUND.values()} - {FOUND[key]})
-]
+wrong_5 += chain.from_iterable(map(other_looks, FOUND))
 wrong_5 += [Wrong("unnamed", FOUND | {"two": "bfloat16"}, "found_05_5")]
 
 

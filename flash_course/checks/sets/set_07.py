@@ -169,16 +169,13 @@ def session_case(
     """
     n_steps += int(rng.integers(2)) * (n_steps > 1)
     weights = [rng.normal(size=shape) for shape in (grown(rng, 3), grown(rng, 2, 4))]
-    batches = [  # of each update its parts: targets of each weight, and a factor
-        [
-            (
-                *(torch.from_numpy(rng.normal(size=w.shape)) for w in weights),
-                1e6 if (step, i) in wild else 1.0,
-            )
-            for i in range(n_parts)
-        ]
-        for step in range(n_steps)
-    ]
+
+    def drawn_part(step, i):
+        """Targets of each weight, and a factor."""
+        factor = 1e6 if (step, i) in wild else 1.0
+        return *(torch.from_numpy(rng.normal(size=w.shape)) for w in weights), factor
+
+    batches = [[drawn_part(step, i) for i in range(n_parts)] for step in range(n_steps)]
     factor = 2.0 ** int(rng.integers(6, 10))
 
     def run(training_step):
@@ -276,9 +273,9 @@ KINDS = ("weights", "m", "v")
 
 
 def save(path, run):
-    arrays = {
-        f"{kind} {name}": array for kind in KINDS for name, array in getattr(run, kind).items()
-    }
+    arrays = {}
+    for kind in KINDS:
+        arrays |= {f"{kind} {name}": array for name, array in getattr(run, kind).items()}
     plain = [run.step, run.position, run.rng.bit_generator.state]
     part = path.with_name(path.name + ".part")
     with open(part, "wb") as file:
@@ -316,8 +313,9 @@ def goes_on(seed, updates, look, answers, path):
     """What a look sees of the run that is loaded from the file alone, after the process that saved it has ended."""
     run = advanced(seed, updates)
     answers.save(path, run)
-    for array in (array for kind in KINDS for array in getattr(run, kind).values()):
-        array[...] = np.nan  # the process ends: nothing in memory is what it was
+    for kind in KINDS:
+        for array in getattr(run, kind).values():
+            array[...] = np.nan  # the process ends: nothing in memory is what it was
     run.step = run.position = -1
     run.rng.bit_generator.state = np.random.default_rng(99).bit_generator.state
     np.random.seed(99)
@@ -413,7 +411,9 @@ def cases_5(rng, numbers):
             choice = as_word(choice)
             reject_if(choice not in CHOICES, "07.5", "no such cause", causes=", ".join(CHOICES))
             key = f"{cause}: {choice}"
-            reject_if(choice != cause, "07.5", key if key in sentences_of("07.5") else choice)
+            if key not in sentences_of("07.5"):
+                key = choice
+            reject_if(choice != cause, "07.5", key)
             return choice
 
         return predicted(letter, name=f"run {letter}", then=look)

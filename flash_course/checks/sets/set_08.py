@@ -2,7 +2,7 @@
 
 import math
 import statistics
-from itertools import groupby
+from itertools import groupby, product
 from operator import truediv
 
 import numpy as np
@@ -102,7 +102,9 @@ class Machine:
         self.calls, self.reads = [], 0
 
     def ask(self, name):
-        self.now += ASKING + (COMPILING if name not in self.calls else 0)
+        self.now += ASKING
+        if name not in self.calls:
+            self.now += COMPILING
         n = len(self.calls)
         self.calls.append(name)
         work = self.facts[name] * (1 + self.facts["slower"] * n) * self.facts["noise"][n % 1000]
@@ -157,9 +159,8 @@ def readings_of(answer, facts, repeats):
         raise Said("08.3", "form") from None
     reject_if(not machine.reads, "08.3", "own clock")
     if len(f) != repeats or len(g) != repeats:
-        raise Said(
-            "08.3", "first kept" if (len(f), len(g)) == (repeats + 1, repeats + 1) else "count"
-        )
+        one_more = len(f) == len(g) == repeats + 1
+        raise Said("08.3", "first kept" if one_more else "count")
     reject_if(min(f + g) >= 0 and max(f[0], g[0]) >= COMPILING, "08.3", "first kept")
     reject_if(0 < statistics.median(f + g) < ASKING / 2, "08.3", "other unit")
     of_f, of_g = statistics.median(f), statistics.median(g)
@@ -260,7 +261,7 @@ def given_4(lengths, tokens):
         "untimed calls": 1,
     }
     batch = tokens // lengths[0]
-    return [row | {"T": T, "batch": batch} for T in lengths for row in (rival, ours)]
+    return [row | {"T": T, "batch": batch} for T, row in product(lengths, (rival, ours))]
 
 
 def benchmark_plan(lengths, tokens):
@@ -273,7 +274,10 @@ def benchmark_plan(lengths, tokens):
     }
     rival = fair | {"model": "transformer++", "layers": 12, "attention": "fused"}
     ours = fair | {"model": "flash", "layers": 24, "attention": "mixed chunk"}
-    return [row | {"T": T, "batch": tokens // T} for T in lengths for row in (rival, ours)]
+    plan = []
+    for T in lengths:
+        plan += [row | {"T": T, "batch": tokens // T} for row in (rival, ours)]
+    return plan
 
 
 # parameters of a block, of a unit: D = 768, S = 128
@@ -308,7 +312,7 @@ def rows_of(plan, lengths):
     reject_if(any(set(row) != KEYS for row in plan), "08.4", "keys")
     rows = {(row["model"], row["T"]): row for row in plan}
     reject_if(
-        len(plan) != 2 * len(lengths) or set(rows) != {(m, T) for m in MILLIONS for T in lengths},
+        len(plan) != 2 * len(lengths) or set(rows) != {*product(MILLIONS, lengths)},
         "08.4",
         "rows",
     )
@@ -338,10 +342,8 @@ def look_for(sin, rival, ours, tokens):
         layers, sizes = zip(
             *((row["layers"], EMBEDDING + row["layers"] * MILLIONS[row["model"]]) for row in both)
         )
-        yield (
-            "sizes left" if layers == (15, 22) else "sizes",
-            min(layers) < 1 or abs(sizes[1] / sizes[0] - 1) > 0.05,
-        )
+        key = "sizes left" if layers == (15, 22) else "sizes"
+        yield key, min(layers) < 1 or abs(sizes[1] / sizes[0] - 1) > 0.05
     else:
         yield "compilation", min(row["untimed calls"] for row in both) < 1
         yield "untimed apart", rival["untimed calls"] != ours["untimed calls"]
@@ -373,7 +375,7 @@ def cases_4(rng, numbers):
         ("five lengths", (512, 1024, 2048, 4096, 8192), many),
         ("three lengths", (256, 1024, 2048), few),
     )
-    return [plan_case(f"{sin}: {name}", sin, *pool) for sin in SINS for name, *pool in pools]
+    return [plan_case(f"{sin}: {name}", sin, *pool) for sin, (name, *pool) in product(SINS, pools)]
 
 
 # ---------------------------------------------------------------- 08.5 saved_bytes

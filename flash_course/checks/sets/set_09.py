@@ -5,6 +5,7 @@ import json
 import os
 import traceback
 from functools import partial
+from itertools import chain
 
 import numpy as np
 
@@ -126,7 +127,9 @@ def cases_2(rng, numbers):
                 out_E, state = several(answer, 2)
                 reject_if(look == "stays" and not same_state(before, given), "09.2", "in place")
                 out.append(out_E)
-            return True if look == "stays" else state if look == "state" else np.array(out)
+            if look == "stays":
+                return True
+            return state if look == "state" else np.array(out)
 
         return Case(
             name, part, run, f"{T = }, {S = }, {E = }, {C = }, {lag = }, {read} tokens read before"
@@ -421,7 +424,9 @@ def text_of(state, n=12):
     reject_if(state is None, "all", "none")
 
     def look_at(table, wanted):
-        got = ", ".join(map(str, table)) if isinstance(table, dict) else type(table).__name__
+        got = type(table).__name__
+        if isinstance(table, dict):
+            got = ", ".join(map(str, table))
         is_right = isinstance(table, dict) and {*table} == {*wanted}
         reject_if(not is_right, "all", "keys", expected=", ".join(wanted), got=got)
 
@@ -454,6 +459,20 @@ def dice_of(session):
     return getattr(getattr(session.get("rng"), "bit_generator", None), "state", None)
 
 
+def saved_copy(answers, path, state):
+    """Save a copy of a state by the answer, and hand the copy back."""
+    given = copy.deepcopy(state)
+    answers.save_state(path, given)
+    same = same_state(state | {"rng": dice_of(state)}, given | {"rng": dice_of(given)})
+    reject_if(not same, "all", "changed", argument=2)
+    reject_if(not path.is_file(), "09.5", "no file")
+    return given
+
+
+def text_in(answers, path):
+    return text_of(answers.load_state(path))
+
+
 def cases_5(rng, numbers):
     C = SIZES_5["C"]
     first, second, in_chunk, border = (C * int(rng.integers(2, 9)) + own for own in (3, 2, 4, 0))
@@ -465,22 +484,11 @@ def cases_5(rng, numbers):
 
         return in_folder("text.state", name, part, without_pickle, sizes)
 
-    def save(answers, path, state):
-        given = copy.deepcopy(state)
-        answers.save_state(path, given)
-        same = same_state(state | {"rng": dice_of(state)}, given | {"rng": dice_of(given)})
-        reject_if(not same, "all", "changed", argument=2)
-        reject_if(not path.is_file(), "09.5", "no file")
-        return given
-
-    def text_in(answers, path):
-        return text_of(answers.load_state(path))
-
     def there_and_back(name, n):
         state = written(n, int(rng.integers(1000)))
 
         def work(answers, path):
-            save(answers, path, state)
+            saved_copy(answers, path, state)
             return carried("09.5", path, partial(text_in, answers))
 
         return case(name, "the numbers", work, f"{n} tokens read, {C = }")
@@ -488,7 +496,7 @@ def cases_5(rng, numbers):
     one, other = (written(n, int(rng.integers(1000))) for n in (first, second))
 
     def dice(answers, path):
-        save(answers, path, one)
+        saved_copy(answers, path, one)
         loaded = answers.load_state(path)
         text_of(loaded, 1)
         drawn, want = (
@@ -498,18 +506,17 @@ def cases_5(rng, numbers):
         return drawn
 
     def overwritten_later(answers, path):
-        given = save(answers, path, one)
-        for value in (
-            v for layer in given["layers"] for v in layer.values() if isinstance(v, np.ndarray)
-        ):
-            value[...] = 1  # as a decoder does that writes into one buffer
+        given = saved_copy(answers, path, one)
+        values = chain.from_iterable(layer.values() for layer in given["layers"])
+        for array in (value for value in values if isinstance(value, np.ndarray)):
+            array[...] = 1  # as a decoder does that writes into one buffer
         given["rng"].random(5)
         return text_in(answers, path)
 
     def another(answers, path):
-        save(answers, path, one)
+        saved_copy(answers, path, one)
         return saved_over(
-            "09.5", path, partial(save, answers, path, other), partial(text_in, answers)
+            "09.5", path, partial(saved_copy, answers, path, other), partial(text_in, answers)
         )
 
     yield case("the next dice", "the dice", dice)
@@ -599,8 +606,9 @@ def cases_6(rng, numbers):
                 reject_if(len(str(error).split()) < 4, "09.6", "no sentence")
                 return "refuses"
 
-        how = ("inside the chunk", inside) if k <= n % C else ("across a border", refused)
-        return Case(name, *how, sizes, say="across" if k > n % C else None)
+        if k <= n % C:
+            return Case(name, "inside the chunk", inside, sizes)
+        return Case(name, "across a border", refused, sizes, say="across")
 
     yield case("two of four", 14, 4, 3, 5, 2)
     yield case("all that is there", 19, 2, 5, 8, 3)

@@ -220,11 +220,13 @@ def cases_2(rng, n):
         def look(got):
             got = as_word(got)
             if question in ("A", "B"):
-                cell = f"{model}, {'near' if is_near(n, question) else 'far'}"
+                where = "near" if is_near(n, question) else "far"
+                cell = f"{model}, {where}"
                 reject("10.2", [("word", got not in ("path", "chance")), (cell, got != right[key])])
             return got
 
-        return predicted(key, model if question else "numbers", then=look)
+        part = model if question else "numbers"
+        return predicted(key, part, then=look)
 
     return [case(key) for key in right]
 
@@ -339,7 +341,8 @@ def cases_4(rng, numbers):
         a = {seed: float(base[seed] + d) for seed, d in zip(seeds_a, differences or drawn)}
         b = {seed: base[seed] for seed in seeds_b}
         # the verdict, or the mean and the two ends
-        then = values_at(3 if part == "verdict" else slice(3), 4)
+        looked_at = 3 if part == "verdict" else slice(3)
+        then = values_at(looked_at, 4)
         return call(name, part, a, b, sizes=f"seeds {list(a)} and {list(b)}", say=say, then=then)
 
     def refused(name, seeds_a, seeds_b):
@@ -492,7 +495,8 @@ def the_models(config, models, trained):
     yield "something else", any(other[key] != config[key] for key in ("vocab", "T"))
     yield "not whole", not isinstance(other["E"], int | np.integer)
     known = {config["E"]: "smaller", 2 * config["E"]: "twice"}
-    key = known.get(other["E"], "apart" if other["E"] % config["D"] else "rounded")
+    unnamed = "apart" if other["E"] % config["D"] else "rounded"
+    key = known.get(other["E"], unnamed)
     yield key, apart(config, other) >= 0.01
     yield "another model", any(model not in models for model in trained)
 
@@ -560,7 +564,8 @@ def cases_5(rng, numbers):
         ("small sizes", draw_config(rng), [0.01, 0.004, 0.025, 0.0016, 0.06], [5, 3, 8, 1, 4]),
         ("other sizes", draw_config(rng), [0.025, 0.004, 0.01], [2, 0, 1]),
     ]
-    return [ablation_case(rng, name, look, *sizes) for look in LOOKS for name, *sizes in sets]
+    cases = itertools.product(LOOKS, sets)
+    return [ablation_case(rng, name, look, *sizes) for look, (name, *sizes) in cases]
 
 
 # ---------------------------------------------------------------- 10.6 attention over chunk summaries

@@ -222,7 +222,10 @@ known = {}  # what the kernels of this file gave: each is asked several times, a
 
 
 def remembered(answer, run, *inputs):
-    key = (answer, *(x.numpy().tobytes() if isinstance(x, torch.Tensor) else x for x in inputs))
+    key = [answer]
+    for x in inputs:
+        key.append(x.numpy().tobytes() if isinstance(x, torch.Tensor) else x)
+    key = tuple(key)
     if key not in known:
         try:
             known[key] = run(answer)
@@ -248,6 +251,11 @@ def nan_in_new_memory():
         torch.utils.deterministic.fill_uninitialized_memory = fill
 
 
+def are_same(a, b):
+    """Whether two tensors hold the same numbers; those that are none count as the same."""
+    return torch.equal(a.nan_to_num(7.5), b.nan_to_num(7.5))
+
+
 def kernel_case(
     exercise,
     right,
@@ -264,9 +272,8 @@ def kernel_case(
     """Start an answer between guard zones, and see to it that its kernel made the result out of the arrays.
 
     ``right`` and ``oracle`` are names: the right answer is not started, the oracle is exact, and needs no Triton.
-    ``transposed``: every second array is, and no
-    two have the same strides. ``memory_too``: look also at each address that it touches. ``prepared``: so many numbers
-    torch may make for it.
+    ``transposed``: every second array is, and no two have the same strides. ``memory_too``: look also at each address
+    that it touches. ``prepared``: so many numbers torch may make for it.
     """
     (T, S), E = tensors[0].shape, tensors[-2].shape[1]
 
@@ -277,13 +284,15 @@ def kernel_case(
         if key := interpreter.missing():
             raise Unable("11.3", key)
         is_kept = getattr(answer, "__module__", None) == __name__
-        return remembered(answer, started, name, C, M, *tensors) if is_kept else started(answer)
+        if is_kept:
+            return remembered(answer, started, name, C, M, *tensors)
+        return started(answer)
 
     def started(answer):
         empty = torch.full((T, E), float("nan"))
-        layouts = [
-            (i % 2 == 0, GAP + i) if transposed else (False, GAP) for i in range(len(tensors) + 1)
-        ]
+        layouts = [(False, GAP)] * (len(tensors) + 1)
+        if transposed:
+            layouts = [(i % 2 == 0, GAP + i) for i in range(len(tensors) + 1)]
         *pairs, (out, around) = [
             guarded(x, *layout) for x, layout in zip((*tensors, empty), layouts, strict=True)
         ]
@@ -292,19 +301,12 @@ def kernel_case(
             answer(*(view for view, _ in pairs), out, C, M)
         value = out.clone()
         stored = seen.stored_in(out)
-        stored_all = not interpreter.sees() or torch.equal(
-            value.nan_to_num(7.5), stored.nan_to_num(7.5)
-        )
+        stored_all = not interpreter.sees() or are_same(value, stored)
         reject_if(not seen.started or not stored_all, exercise, "own kernel")
         out.fill_(float("nan"))
         reject_if(not around.isnan().all(), exercise, "behind")
         for place, (old, (_, memory)) in enumerate(zip(before, pairs), 1):
-            reject_if(
-                not torch.equal(old.nan_to_num(7.5), memory.nan_to_num(7.5)),
-                "all",
-                "changed",
-                argument=place,
-            )
+            reject_if(not are_same(old, memory), "all", "changed", argument=place)
         if interpreter.sees() and value.isfinite().all():
             look_at_memory(exercise, seen, [*pairs, (out, around)], prepared, memory_too)
         return value
@@ -323,7 +325,9 @@ def look_at_memory(exercise, seen, pairs, prepared, memory_too):
     for _, memory in pairs[:-1]:
         made = made[(made < memory.data_ptr()) | (made >= memory.data_ptr() + memory.nbytes)]
     reject_if(len(np.unique(made)) > prepared, exercise, "elsewhere")
-    for view, memory in pairs if memory_too else ():
+    if not memory_too:
+        return
+    for view, memory in pairs:
         inside = interpreter.addresses(view).ravel()
         reject_if(
             np.isin(np.setdiff1d(read, inside), interpreter.addresses(memory).ravel()).any(),
@@ -333,7 +337,7 @@ def look_at_memory(exercise, seen, pairs, prepared, memory_too):
     times = np.unique(
         written[np.isin(written, interpreter.addresses(pairs[-1][0]).ravel())], return_counts=True
     )[1]
-    reject_if(memory_too and (times > 1).any(), exercise, "twice")
+    reject_if((times > 1).any(), exercise, "twice")
 
 
 # ---------------------------------------------------------------- 11.3 a Triton kernel
