@@ -378,7 +378,7 @@ def test_a_server_that_sends_no_parts(server, refuses, monkeypatch):
     refuses("wikitext-103", "does not send parts")
 
 
-def test_the_hubs_list_is_filtered_by_split(server, monkeypatch):
+def test_the_hubs_list_is_filtered_by_split(monkeypatch):
     entries = [
         {"config": c, "split": s, "url": f"{c}/{s}"}
         for c in ("en", "de")
