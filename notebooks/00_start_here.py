@@ -78,7 +78,7 @@ print(describe_device())
 # %% tags=["timing"]
 import torch
 
-from flash_course import figures
+from flash_course import drawing
 from flash_course.bench.clock import summary, time_in_turn
 from flash_tutorial.mixing import mixed_chunk_attention, softmax_attention
 
@@ -115,7 +115,7 @@ times = {T: milliseconds({name: training_step(form, T) for name, form in steps.i
 lines = {name: [(T, times[T][name]) for T in lengths] for name in steps}
 slow, fast = times[T := lengths[-1]].values()
 title = f"At T = {T:,}: {slow:,.0f} ms by softmax attention, {fast:,.0f} ms by FLASH"
-figures.show(*figures.cost_against_length({"": (lines, {})}, ylabel="forward and backward, ms", title=title))
+drawing.show(*drawing.cost_against_length({"": (lines, {})}, ylabel="forward and backward, ms", title=title))
 
 # %% [markdown]
 # At the long end a doubling takes softmax attention close to four times as long, because there are four times as many pairs of tokens to
@@ -256,7 +256,7 @@ time = milliseconds({
 })  # fmt: skip
 rows = dict(zip(time, zip((quadratic, linear), time.values())))
 table = [("method", "million multiply-adds", "ms"), *((n, f"{a / 1e6:.1f}", f"{t:.2f}") for n, (a, t) in rows.items())]
-figures.show(*figures.operations_and_time(rows), table=table)
+drawing.show(*drawing.operations_and_time(rows), table=table)
 quotient = time["linear attention, T states"] / time["softmax attention"]
 reveal("00.a", round(quotient, 1), "times the time of softmax attention")
 assert device == "cuda" or quotient > 2
@@ -349,12 +349,12 @@ everything = reads(softmax)
 summed = reads(lambda q, k, v: linear_attention(q, k, v, causal=True))
 local, global_ = reads(chunked(global_=False)), reads(chunked(local=False))
 patterns = {
-    "softmax": everything * figures.DIRECT,
-    "local part": local * figures.DIRECT,
-    "linear": summed * figures.SUMMED,
-    "mixed chunk (FLASH)": local * figures.DIRECT + global_ * figures.SUMMED,
+    "softmax": everything * drawing.DIRECT,
+    "local part": local * drawing.DIRECT,
+    "linear": summed * drawing.SUMMED,
+    "mixed chunk (FLASH)": local * drawing.DIRECT + global_ * drawing.SUMMED,
 }
-figures.show(*figures.who_reads_whom({name: who.numpy() for name, who in patterns.items()}, 4))
+drawing.show(*drawing.who_reads_whom({name: who.numpy() for name, who in patterns.items()}, 4))
 assert not (local & global_).any(), "a pair is read in both parts"
 assert torch.equal(local | global_, everything), "together they read what softmax attention reads"
 assert not torch.triu(everything | summed | local | global_, 1).any(), "a later token is read"
@@ -459,7 +459,7 @@ by_position = score.by_position
 early, middle, late = (by_position[part].mean() for part in (slice(0, 7), slice(7, 64), slice(64, None)))
 reveal("00.b", round(early, 2), "bits per byte")
 print(f"positions 1 to 7: {early:.2f}, 8 to 64: {middle:.2f}, from 65 on: {late:.2f} bits per byte")
-figures.show(*figures.loss_by_position(by_position, title="The first few dozen bytes bring nearly all of the gain"))
+drawing.show(*drawing.loss_by_position(by_position, title="The first few dozen bytes bring nearly all of the gain"))
 doublings = [by_position[2**i - 1 : 2 ** (i + 1) - 1].mean() for i in range(5, 10)]  # from position 32 on
 assert score.bits_per_byte < ngrams[5] and early - middle > 4 * abs(middle - late)
 assert np.ptp(doublings) > abs(middle - late)

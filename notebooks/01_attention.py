@@ -71,7 +71,7 @@ import math
 import numpy as np
 import torch
 
-from flash_course import figures, learner
+from flash_course import drawing, learner
 from flash_course.learner import predict, reveal
 from flash_tutorial import ModelConfig, TransformerBlock, count_parameters, mixing, reference
 from flash_tutorial.training.devices import pick_device
@@ -156,7 +156,7 @@ def attention_loops(q_TS, k_TS, v_TE):
 
 out_TE = attention_loops(q_TS, k_TS, v_TE)
 assert np.allclose(out_TE[5], out_E)  # as traced above
-figures.show(*figures.attention_by_hand(word, np.exp(q_TS @ k_TS.T / math.sqrt(S))))
+drawing.show(*drawing.attention_by_hand(word, np.exp(q_TS @ k_TS.T / math.sqrt(S))))
 for t in range(T):
     print(f"token {t + 1}, {word[t]}: {out_TE[t, 0]:.2f} vowel, {out_TE[t, 1]:.2f} consonant")
 
@@ -278,7 +278,7 @@ def masked_after(q_TS, k_TS, v_TE):
 tested = {"no mask": attention, "mask before the softmax": causal_attention, "mask after the softmax": masked_after}
 found = {name: reads(layer(attend), x_TD) for name, attend in tested.items()}
 reveal("01.a", np.triu(found["mask after the softmax"], 1).sum(), "of 15 forbidden pairs")
-figures.show(*figures.who_sees_whom(found, "A mask after the softmax hides nothing"))
+drawing.show(*drawing.who_sees_whom(found, "A mask after the softmax hides nothing"))
 row_sums = np.tril(softmax(scores(x_TD @ W_q, x_TD @ W_k))).sum(1)
 print("sums of the rows, masked after the softmax:", row_sums.round(2))
 assert np.allclose(layer(masked_after)(x_TD) / row_sums[:, None], layer(causal_attention)(x_TD))
@@ -456,7 +456,7 @@ print(f"products of sinusoids 3 positions apart: {apart.min():.2f} to {apart.max
 
 # %%
 one = np.array([1.0, 0.0])
-figures.show(*figures.turned_pairs(one, one, [(2, 0), (4, 2), (5, 2)]))
+drawing.show(*drawing.turned_pairs(one, one, [(2, 0), (4, 2), (5, 2)]))
 
 # %% [markdown]
 # S channels make S/2 such points, each with a frequency of its own, those of ScaledSin with S in the place of D; the paper pairs channel c with c + S/2. Rotating (x₁, x₂) by the angle α gives y₁ = x₁ cos α - x₂ sin α for the first coordinate.
@@ -509,7 +509,7 @@ score_tables = {
     "ScaledSin": scores_added(scaled_sin(positions, D)),
     "RoPE": rope(same + query_D @ W_query) @ rope(same + key_D @ W_key).T,
 }
-figures.show(*figures.scores_by_places(score_tables))
+drawing.show(*drawing.scores_by_places(score_tables))
 for name, table_TT in score_tables.items():
     diagonal = np.diag(table_TT, -3)
     assert np.ptp(diagonal) < 1e-9 if name == "RoPE" else np.ptp(diagonal) > 1
@@ -548,7 +548,7 @@ runs = {name: train(config, settings, corpus=corpus, progress=False) for name, c
 bits = {name: run.evaluation.bits_per_byte for name, run in runs.items()}
 curves = {name: [row["bits_per_byte"] for row in run.log] for name, run in runs.items()}
 assert min(curves, key=lambda name: np.mean(curves[name][-20:])) == "ScaledSin + RoPE"
-figures.show(*figures.loss_curves(curves, title="ScaledSin with RoPE ends lowest"))
+drawing.show(*drawing.loss_curves(curves, title="ScaledSin with RoPE ends lowest"))
 
 # %% tags=["nbval-check-output"]
 compare_with_stored("01", runs)  # made once by experiments/scoreboard.py, with the same seed and settings

@@ -112,7 +112,7 @@ import numpy as np
 import torch.nn.functional as F
 from torch import nn
 
-from flash_course import figures, learner
+from flash_course import drawing, learner
 from flash_course.learner import predict, reveal
 from flash_tutorial import LanguageModel, ModelConfig, check_unit, count_parameters, reference
 from flash_tutorial.layers import cos_sin, make_norm
@@ -261,7 +261,7 @@ x = x.float()
 loud = MyGAU(D, length=T, n=T)
 settle_branch(draw_order_one(loud, torch.Generator().manual_seed(1)), x)
 stages = {"fresh": sizes(fresh, x), "order one": sizes(loud, x)}
-figures.show(*figures.sizes_along(stages))
+drawing.show(*drawing.sizes_along(stages))
 assert stages["fresh"]["branch"] < 1e-4 and 0.5 < stages["order one"]["branch"] < 2
 assert stages["fresh"]["q kᵀ / n"] < 1e-3 * stages["fresh"]["bias"]  # next to the bias the scores vanish
 deep = nn.Sequential(*(MyGAU(D, length=T, n=T) for _ in range(24)))
@@ -385,7 +385,7 @@ def forward(q, k, v, b, n):
 r, d_A = np.maximum(q @ k.T / n + b, 0), d_o @ v.T
 d_s = 2 * r * d_A + 0  # + 0 makes 0 of -0
 panels = {"s = q kᵀ / 2 + b": q @ k.T / n + b, "r = relu(s)": r, "d_A = d_o vᵀ": d_A, "d_s = 2 r × d_A": d_s}
-figures.show(*figures.numbers_in_squares(panels, row=6, title="Six tokens: where r is 0, no gradient passes"))
+drawing.show(*drawing.numbers_in_squares(panels, row=6, title="Six tokens: where r is 0, no gradient passes"))
 one = np.zeros((6, 6))
 one[5, 3] = 1  # token 6 reads token 4
 up, down = [(forward(q, k, v, b + sign * one, n) * d_o).sum() for sign in (1, -1)]
@@ -509,7 +509,7 @@ around = scores[:, None] * np.random.default_rng(6).uniform(0.9, 1.1, size=(49, 
 for name, dtype in formats.items():
     square = relu2(torch.from_numpy(around).to(dtype)).double().numpy()
     errors[name] = np.where(np.isfinite(square).all(1), np.abs(square / around**2 - 1).max(1), np.nan)
-figures.show(*figures.squares_in_formats(scores, errors))
+drawing.show(*drawing.squares_in_formats(scores, errors))
 assert relu2(torch.tensor(65_504.0).half() / 512).isfinite() and relu2(torch.tensor(5e-8).half()) == 0
 
 # %% [markdown]

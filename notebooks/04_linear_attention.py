@@ -126,7 +126,7 @@ for (name, form), count in zip(forms.items(), multiply_adds):
 # %%
 import numpy as np
 
-from flash_course import figures, learner
+from flash_course import drawing, learner
 from flash_course.learner import predict, reveal
 from flash_tutorial import mixing, reference
 
@@ -180,7 +180,7 @@ for T in (64, 256, 1024):
     inputs = [torch.randn(T, width, device=device) for width in (S, S, E)]
     ms = milliseconds({name: partial(order, *inputs) for name, order in orders.items()}, rounds=25)
     table.append((T, f"{T * (S + E) / (2 * S * E):.2f}", f"{ms['matrix'] / ms['state']:.2f}"))
-print(figures.text_table(table))
+print(drawing.text_table(table))
 reveal("04.a", round(float(table[2][2]), 1), "times as fast")
 assert device != "cpu" or float(table[3][2]) > 1
 
@@ -224,7 +224,7 @@ def token_by_token(q_TS, k_TS, v_TE):
 
 
 out_TE, _ = token_by_token(q_TS, k_TS, v_TE)
-figures.show(*figures.state_by_token(q_TS, k_TS, v_TE, np.stack(upto[1:]), out_TE))
+drawing.show(*drawing.state_by_token(q_TS, k_TS, v_TE, np.stack(upto[1:]), out_TE))
 
 # %% [markdown]
 # Follow token 4. Its key (0, 2) leaves the first row alone and adds 2 × (1, 1, 1) to the second, while its query (2, 0) reads twice the
@@ -338,7 +338,7 @@ by_T = {T: milliseconds({name: training_step(form, T) for name, form in forms.it
 ms = {name: [taken[name] for taken in by_T.values()] for name in forms}
 table = [("T", *forms), *((T, *(f"{taken[name]:.1f}" for name in forms)) for T, taken in by_T.items())]
 title, label = "The same outputs and gradients, at very different prices", "milliseconds for a training step"
-figures.show(*figures.forms_by_length(lengths, ms, ylabel=label, title=title), table=table)
+drawing.show(*drawing.forms_by_length(lengths, ms, ylabel=label, title=title), table=table)
 
 # %% [markdown]
 # **Misconception: linear means fast.** The symptom is the upper half of this picture: at T = 1024 a twelfth of the multiply-adds, and
@@ -376,7 +376,7 @@ assert 12 * 4096**2 == 4096 * 12 * 64 * 64  # 12 heads of 64 × 64: up to here t
 # Then the whole chunk is written at once, `state + kᵀ v`, and this is the only step for which the next chunk waits.
 
 # %%
-figures.show(*figures.chunk_schedule(T=14, C=4))
+drawing.show(*drawing.chunk_schedule(T=14, C=4))
 
 # %% [markdown]
 # For tokens 5 and 6 of our six, with C = 2, the state that enters is the one after token 4 in the picture of section 3.
@@ -443,7 +443,7 @@ taken = milliseconds({C: training_step(partial(chunk_form, C=C), T) for C in siz
 counted = [chunk_multiply_adds(T, C, S, E) for C in sizes]
 table = [("C", "ms", "steps", "million multiply-adds", "activations kept")]
 table += [(C, f"{taken[C]:.2f}", T // C, n // 10**6, T * C + T // C * S * E) for C, n in zip(sizes, counted)]
-figures.show(*figures.chunk_sizes(sizes, list(taken.values()), counted), table=table)
+drawing.show(*drawing.chunk_sizes(sizes, list(taken.values()), counted), table=table)
 
 # %% [markdown]
 # The best C usually lies in the middle, far from the smallest count. It is a property of the machine and of S and E, so measure it.

@@ -78,7 +78,7 @@ from itertools import pairwise
 import numpy as np
 import torch
 
-from flash_course import figures, learner
+from flash_course import drawing, learner
 from flash_course.bench.paired import interval
 from flash_course.bench.stored import load_stored, means_of_hundred
 from flash_course.learner import predict, reveal
@@ -134,7 +134,7 @@ shipped = {name: LanguageModel.from_pretrained(file).eval() for name, file in na
 read = {name: bits_of_bytes(model) for name, model in shipped.items()}
 profiles = {name: by_position(bits) for name, bits in read.items()}
 title = "FLASH loses at the beginning of a chunk, and hardly anywhere else"
-figures.show(*figures.bits_in_chunk(profiles, ends, title=title))
+drawing.show(*drawing.bits_in_chunk(profiles, ends, title=title))
 reveal("07.a", round(profiles["FLASH"][0], 1), "bits")
 error = read["FLASH"][:, C::C].std() / math.sqrt(3 * n)
 print(f"standard error of that point, over {3 * n} bytes: {error:.1f} bits")
@@ -213,7 +213,7 @@ for run in load_stored("places")["runs"]:
 positions = {name: np.array([run["by_place_of_128"] for run in of.values()]) for name, of in runs.items()}
 compared = ("FLASH", "local only", "Transformer++", "FLASH-Quad")
 title = "After a boundary FLASH, with sums or without, predicts no better than n-grams"
-figures.show(*figures.bits_in_chunk({name: positions[name] for name in compared}, ends[:9], title=title))
+drawing.show(*drawing.bits_in_chunk({name: positions[name] for name in compared}, ends[:9], title=title))
 part = "validation, first 100000 bytes"
 grams = {row["order"]: row[part] for row in load_stored("ngrams")["rows"] if "order" in row}
 mean = {name: rows.mean(0) for name, rows in positions.items()}
@@ -433,7 +433,7 @@ finals = {  # the long runs: the full budget, at the rate that has three seeds
 }
 taken = {name: statistics.mode(run["learning_rate"] for run in runs) for name, runs in finals.items()}
 title = "Each model has its own best learning rate (ring: taken for the long runs)"
-figures.show(*figures.scores_by_rate(grids, taken=taken, title=title))
+drawing.show(*drawing.scores_by_rate(grids, taken=taken, title=title))
 both = [f"{run['bits_per_byte']:.3f} at {run['learning_rate']}" for run in finals["FLASH"] if run["seed"] == 0]
 print("FLASH after 1000 updates with seed 0:", ", ".join(both))
 
@@ -469,7 +469,7 @@ for name in ("FLASH", "Transformer++", "FLASH-Quad"):
     ways = [(*means_of_hundred(run), run) for run in long_runs[name]]
     curves[name] = [(at * seconds_for_all / run["steps"], bits, run["bits_per_byte"]) for at, bits, run in ways]
 title = "FLASH and Transformer++ end side by side; FLASH-Quad depends on the seed"
-figures.show(*figures.training_of_seeds(curves, xlabel="seconds (updates × time of an update)", title=title))
+drawing.show(*drawing.training_of_seeds(curves, xlabel="seconds (updates × time of an update)", title=title))
 reveal("07.d", round(statistics.mean(scores["FLASH"]) - statistics.mean(scores["Transformer++"]), 3), "bits per byte")
 
 # %% [markdown]
@@ -505,7 +505,7 @@ opened = {
     )
     for run, score in zip(maps["runs"], scores["FLASH-Quad"])
 }  # fmt: skip
-figures.show(*figures.open_shares(opened, title="FLASH-Quad: a unit that reads nothing (cross) hardly comes back"))
+drawing.show(*drawing.open_shares(opened, title="FLASH-Quad: a unit that reads nothing (cross) hardly comes back"))
 
 # %% tags=["nbval-check-output"]
 ids, targets = (torch.from_numpy(a) for a in draw_batch(corpus.train, TrainConfig(seed=1), 0, causal=True))
@@ -538,7 +538,7 @@ for form in ("rotary", "toeplitz"):
         scored = ", ".join(f"{run['bits_per_byte']:.3f}" for run in three)
         dead = ", ".join(f"{sum(share == 0 for share in run['open_after'])}" for run in three)
         shown.append((form, "open" if start == "open" else "drawn", warm_up, scored, dead))
-print(figures.text_table(shown))
+print(drawing.text_table(shown))
 
 # %% [markdown]
 # With the Toeplitz form no unit dies and every seed trains, so the shared bias has passed its test. The narrower idea, that only the first
@@ -577,7 +577,7 @@ for run in load_stored("shipping")["runs"]:
         name = f"{run['model'].replace('flash', 'FLASH').replace('trans', 'Trans')}, dropout {run['dropout']}"
         epochs = 4096 * (run["steps"] + run.get("after", 0)) / len(corpus.train.tokens)
         rows.append((name, f"{epochs:.1f}", f"{a:.3f}", f"{b:.3f}", f"{b - a:.2f}"))
-print(figures.text_table(rows))
+print(drawing.text_table(rows))
 brief = {"model": "flash", "steps": 600, "learning_rate": 0.005, "dropout": 0.1, "weight_decay": 0.1}
 three = [run["bits_per_byte"] for run in load_stored("shipping")["runs"] if brief.items() <= run.items()]
 print(f"FLASH with dropout 0.1 after 600 updates: {len(three)} seeds, {np.ptp(three):.3f} bits per byte apart")
@@ -630,7 +630,7 @@ for name, words in tried.items():
         holds_zero.append(abs(interval(by_seed)[0]) < interval(by_seed)[1])
     assert holds_zero == 2 * [name != "subwords"]
     rows.append((words, *gains, "-" if name == "subwords" else f"{mean[name][0]:.2f}"))
-print(figures.text_table(rows))
+print(drawing.text_table(rows))
 more, (first, last) = runs["subwords"][0]["parameters"] / runs["FLASH"][0]["parameters"] - 1, mean["subwords"][[0, -1]]
 grid = {run["learning_rate"]: run["bits_per_byte"] for run in load_stored("places")["runs"]
         if (run.get("steps"), run.get("model")) == (400, "subwords")}  # fmt: skip

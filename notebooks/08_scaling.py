@@ -117,7 +117,7 @@ assert all(quad > block for quad, block in zip(adds["flash_quad"], adds["transfo
 import numpy as np
 import torch
 
-from flash_course import figures, learner
+from flash_course import drawing, learner
 from flash_course.bench.against_length import Settings, make_units, measured_crossover, steady_processor, training_step
 from flash_course.bench.clock import peak_bytes, summary, time_in_turn, time_to_reach
 from flash_course.bench.stored import load_stored, leads_at_equal_updates, timed_lines, times_sooner, update_ratios
@@ -429,7 +429,7 @@ a_token = {n: [(T, t and 1e6 * t / sizes.tokens) for T, t in median[n].items()] 
 panel = f"this machine ({torch.cuda.get_device_name() if on_gpu else 'CPU, 1 thread'}), D = {sizes.dim}"
 meet = {f"measured, {kind}": T for kind, T in crossings.items()} | {"counted": crossover(**live)}
 title = "All that compare every pair climb steeply with T, FLASH hardly"
-figures.show(*figures.cost_against_length({panel: (a_token, meet)}, ylabel="microseconds a token", title=title))
+drawing.show(*drawing.cost_against_length({panel: (a_token, meet)}, ylabel="microseconds a token", title=title))
 
 # %% [markdown]
 # Look first at the rows *counted* and *fused*, about which you guessed. On a quiet machine the clock stays near the count. If yours is
@@ -541,7 +541,7 @@ for name, points in curves.items():
 curves["stored, fused"] = [(s["T"], s["measured"]) for s in end["speedups"]]
 curves["yours, fused"], curves["yours, plain"] = ratios("fused"), ratios("plain")
 title = "Transformer++'s time over FLASH's: where FLASH wins depends on the comparison"
-figures.show(*figures.speedups(curves, title=title))
+drawing.show(*drawing.speedups(curves, title=title))
 
 # %% [markdown]
 # On the V100 FLASH loses at T = 512, with 254 against 222 ms. The paper does not say how its Transformers compute attention; that their
@@ -604,7 +604,7 @@ for T in (512, 2048, 8192):
     columns += [", ".join(f"{s:.2f}" for s in sooner[T]), f"{mean:.2f} ± {half:.2f}"]
     columns += [f"{theirs / ours:.1f} x {mean * ours / theirs:.1f}", f"{600 / ours:.0f}, {600 / theirs:.0f}"]
     shown.append([*columns, "{:.3f}, {:.3f}".format(*ends)])
-print(figures.text_table(shown))
+print(drawing.text_table(shown))
 for T, paper in {512: 1.2, 2048: 1.6, 8192: 4.9}.items():  # Figure 1, Wiki-40B
     quad = [f"{s:.2f}" if s else "never" for s in times_sooner(T, model="flash_quad")]
     step = " or ".join(f"{ratio:.2f}" for ratio in update_ratios(T))  # here, and on another CPU
@@ -615,7 +615,7 @@ reveal("08.f", round(float(np.mean(sooner[2048])), 1), "times as soon, the mean 
 
 # %%
 title = "Ten minutes: when FLASH reaches the score at which Transformer++ ends"
-figures.show(*figures.quality_by_time(panels, baseline="Transformer++", title=title))
+drawing.show(*drawing.quality_by_time(panels, baseline="Transformer++", title=title))
 
 # %% [markdown]
 # At T = 512 FLASH gets there 1.2 times sooner, with each of the three seeds. Measured in bits, though, its lead at the end is 0.026 ± 0.031,
@@ -696,7 +696,7 @@ with steady_processor():
 by_C = [1000 * summary(timed[C])["median"] for C in chunks]
 fastest = chunks[int(np.argmin(by_C))]
 title = f"T = {T}: the fewest multiply-adds are at C = 8, the least time at C = {fastest}"
-figures.show(*figures.chunk_costs(chunks, counts, by_C, title=title))
+drawing.show(*drawing.chunk_costs(chunks, counts, by_C, title=title))
 
 # %% [markdown]
 # If the clock followed the arithmetic, C = 8 would take the least time. Look at the left end, where the two counts diverge: if the time
@@ -711,7 +711,7 @@ by_chunk = {}
 for run in load_stored("chunk_length")["runs"]:
     by_chunk.setdefault(run["chunk_size"], []).append(run["bits_per_byte"])
 trained = [(C, ", ".join(f"{b:.3f}" for b in seeds), f"{np.mean(seeds):.3f}") for C, seeds in by_chunk.items()]
-print(figures.text_table([("C", "bits per byte, three seeds", "mean"), *trained]))
+print(drawing.text_table([("C", "bits per byte, three seeds", "mean"), *trained]))
 # %% [markdown]
 # Chunks of 32 bytes seem too short: 128, 256 and 512 are better with every seed, though with three seeds no 95% interval excludes zero. From 64 on no other C beats 128 with all three, not even a
 # single chunk for the whole sequence. These runs had 1,000 updates, at the learning rate of C = 128.
@@ -742,7 +742,7 @@ choices = {
     "5 only the longest T": (by_T[4096], by_T[32_768], "stored"),
 }
 title = "Five choices, and how far each moves the answer for T = 4096"
-figures.show(*figures.flattering_choices(choices, title=title))
+drawing.show(*drawing.flattering_choices(choices, title=title))
 
 # %% [markdown]
 # Arrows 1 and 4 overlap, for a plain baseline computes the hidden pairs too (section 6).

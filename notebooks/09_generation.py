@@ -118,7 +118,7 @@ from functools import partial
 
 import numpy as np
 
-from flash_course import figures, learner
+from flash_course import drawing, learner
 from flash_course.bench.stored import load_stored
 from flash_course.learner import predict, reveal
 from flash_tutorial import FLASH, GAU, ModelConfig, TransformerBlock, count_parameters, reference
@@ -289,7 +289,7 @@ for t in range(6):
     sums.append(state.kv_SE)
     waiting.append(list(range(2 * state.chunks + 1, t + 2)))  # which tokens wait
 assert same(reads[4:], [[(0, 0), (7, 10)], [(-16, 4), (-3, 6)]])  # lecture 05: near in section 3, far in section 4
-figures.show(*figures.chunk_state_by_token(np.array(sums), waiting, 2, [(a + 0.0, b + 0.0) for a, b in reads]))
+drawing.show(*drawing.chunk_state_by_token(np.array(sums), waiting, 2, [(a + 0.0, b + 0.0) for a, b in reads]))
 
 # %% [markdown]
 # When token 4, the last of chunk 2, reads, the sum still holds chunk 1 alone. Only then is chunk 2 folded. Token 5
@@ -490,7 +490,7 @@ configs = {
     "transformer++": ModelConfig("transformer++", ff_dim=688, **sizes),
 }
 positions = (512, 1024, 2048, 4096, 8192, 16384)
-print(figures.text_table([("position", *configs)] + [
+print(drawing.text_table([("position", *configs)] + [
     (f"{n:,}", *(f"{count_state_numbers(config, n):,}" for config in configs.values())) for n in positions
 ]))  # fmt: skip
 S, E, C = 128, 512, 256
@@ -572,7 +572,7 @@ table = [("model", "position", "entries kept (FLASH: room)", "ms, median", "fast
 for key, row in rows.items():
     of_rounds = (f"{1e3 * row['seconds'][of]:.2f}" for of in ("median", "low", "high"))
     table.append((*key, f"{row['state_numbers']:,}", *of_rounds))
-figures.show(*figures.decoding_by_position(stored["decoding"], title=title), table=table)
+drawing.show(*drawing.decoding_by_position(stored["decoding"], title=title), table=table)
 print(f"measured on {stored['machine']['cpu']}, {stored['machine']['threads']} threads, {stored['machine']['date']}")
 
 # %% [markdown]
@@ -626,7 +626,7 @@ for name, p in by_temperature.items():
     print(f"{name:15} the likeliest byte has {p.max():.0%}")
 title = "The byte after the prompt: a low temperature sharpens, a high one flattens"
 bars = {name: p[likely] for name, p in by_temperature.items()}
-figures.show(*figures.temperatures(bars, [chr(byte) for byte in likely], title=title))
+drawing.show(*drawing.temperatures(bars, [chr(byte) for byte in likely], title=title))
 
 # %% [markdown]
 # Two more settings cut off unlikely tokens. **top-k** keeps the k most likely tokens. **top-p** keeps the fewest most likely tokens whose
@@ -753,7 +753,7 @@ for stage, models in longer.items():
     for name, by_T in models.items():
         last = ", ".join(f"{bits:.2f}" for bits in by_T[16_384][1][:, -1])
         table.append((f"  {name}", *(f"{by_T[T][0].mean():.2f}" for T in (1024, 16_384)), last))
-print(figures.text_table(table))
+print(drawing.text_table(table))
 mean, total, plus = longer["trained at 1,024 bytes"].values()
 counts = next(row for row in load_stored("ngrams")["rows"] if row.get("order") == 0)["validation, first 100000 bytes"]
 assert np.ptp(mean[16_384][1][:, [0, -1]], axis=1).max() < 0.03 and plus[16_384][0].max() < counts
@@ -773,7 +773,7 @@ for stage, (_, lines) in panels.items():
     for name, rows in lines.items():
         table += [(name, seed, *(f"{bits:.2f}" for bits in row[::3])) for seed, row in enumerate(rows)]
 title = "Trained at 1,024: FLASH with the mean reads on, the sum breaks late, Transformer++ at once"
-figures.show(*figures.bits_along_window(panels, 16_384, level=("counts of single bytes", counts), title=title), table)
+drawing.show(*drawing.bits_along_window(panels, 16_384, level=("counts of single bytes", counts), title=title), table)
 
 # %% [markdown]
 # With the mean hardly anything happens: the last bytes of the window cost what the first ones cost. That says two things. The far text does

@@ -101,7 +101,7 @@ predict("10.a", my_guess)
 # %%
 import torch
 
-from flash_course import figures, learner
+from flash_course import drawing, learner
 from flash_tutorial import LanguageModel, ModelConfig, count_parameters
 
 torch.set_num_threads(1)
@@ -131,7 +131,7 @@ said = {part: answers(model) for part, model in models.items()}
 accuracy = {part: float((said[part] == targets[asked]).mean()) for part in names}
 curves = {names[part]: by_distance(said[part]) for part in names}
 title = "The global part alone is right one time in four, at any distance"
-figures.show(*figures.recall_by_distance(curves, 1 / 16, title=title, xlabel="tokens from key to question, up to"))
+drawing.show(*drawing.recall_by_distance(curves, 1 / 16, title=title, xlabel="tokens from key to question, up to"))
 reveal("10.a", round(accuracy["global"], 2))
 
 # %% tags=["nbval-check-output"]
@@ -276,7 +276,7 @@ for S in (8, 16, 32):
         right[S, pairs] = ((key_BPS @ memory_BSE).argmax(-1) == value_BP).mean()
 curves = {f"S = {S}": {p: right[S, p] for p in counts} for S in (8, 16, 32)}
 title = "A sum of S rows holds more than S pairs, with some errors"
-figures.show(*figures.recall_by_distance(curves, 1 / E, title=title, xlabel="pairs in the memory"))
+drawing.show(*drawing.recall_by_distance(curves, 1 / E, title=title, xlabel="pairs in the memory"))
 reveal("10.c", max(p for p in counts if right[16, p] > 0.9), "pairs")
 assert right[16, 32] > 0.9 and right[16, 128] < 0.75  # more than S pairs, and still a limit
 
@@ -385,7 +385,7 @@ def fit(model, updates=100):
 
 live = {"FLASH": fit(start()), "local only": fit(start(global_=False))}
 title = "With the global part the answer is found; without it the model guesses"
-figures.show(*figures.losses_with_chance(live, 3.0, title=title))
+drawing.show(*drawing.losses_with_chance(live, 3.0, title=title))
 
 # %% tags=["nbval-check-output"]
 from flash_course.bench.stored import load_stored
@@ -562,7 +562,7 @@ for change, (variant, other, _, where) in paper.items():
     rates = " and ".join(f"{ablations['best_rates'][name]:g}" for name in (variant, other))
     table.append((change, "  ".join(f"{d:+.3f}" for d in differences[change]), rates, where))
 title = "Three seeds settle three of twelve directions"
-figures.show(*figures.paired_differences(rows, title=title, span=(-0.65, 1.25)), table)
+drawing.show(*drawing.paired_differences(rows, title=title, span=(-0.65, 1.25)), table)
 settled = [change for change, (mean, half) in results.items() if abs(mean) > half]
 reveal("10.e", len(settled))
 largest = sorted(results, key=lambda change: -abs(results[change][0]))[:3]
@@ -673,14 +673,14 @@ for (name, _), runs in code.items():
     worth[name] = np.array([[run["saved_by_mention"][distance][:2] for distance in distances] for run in runs])
     cells = ((of.mean(0), of[:, 0].min(), of[:, 0].max()) for of in worth[name].transpose(1, 0, 2))
     table.append((name, *(f"{m:.3f} ± {e:.3f} [{low:.3f}, {high:.3f}]" for (m, e), low, high in cells)))
-print(figures.text_table(table) + "\n")
+print(drawing.text_table(table) + "\n")
 table = [("bits of the whole name", "first mention", *distances)]
 for text, group in (("program text", code), ("the novels", longer)):
     for name in ("FLASH", "local only"):
         whole[text, name] = np.array([[n for n, _ in run["bits_per_name"].values()] for run in group[name, 0.005]])
         cells = (f"{of.mean():.1f} [{of.min():.1f}, {of.max():.1f}]" for of in whole[text, name].T)
         table.append((f"{text}, {name}", *cells))
-print(figures.text_table(table))
+print(drawing.text_table(table))
 saved, error = ({name: of[..., i] for name, of in worth.items()} for i in (0, 1))  # (seeds, distances) of each model
 assert (saved["FLASH"][:, 1] > 3 * error["FLASH"][:, 1]).all() and 0.02 < saved["FLASH"][:, 1].mean() < 0.05
 assert not saved["local only"][:, 1:].any() and saved["FLASH"][:, 0].min() < saved["local only"][:, 0].max()
@@ -705,7 +705,7 @@ assert abs(np.subtract(*(whole["program text", name].mean(0) for name in ("FLASH
 mentions = {run["model"]: run["saved_by_mention"] for run in load_stored("mentions")["runs"]}
 heads = ("up to 256 bytes back", "256 to 512", "512 to 1024")
 rows = [(name, *(f"{m:.3f} ± {e:.3f}" for m, e, _ in of.values())) for name, of in mentions.items()]
-print(figures.text_table([("bits saved, the novel", *heads), *rows]))
+print(drawing.text_table([("bits saved, the novel", *heads), *rows]))
 print("names:", *(names for _, _, names in mentions["austen-flash"].values()))
 assert all(m > 4 * e for m, e, _ in mentions["austen-flash"].values())
 assert all(abs(m) < 2 * e for m, e, _ in mentions["austen-transformer++"].values())

@@ -115,7 +115,7 @@ import numpy as np
 import torch
 from torch.utils._pytree import tree_map
 
-from flash_course import figures, learner
+from flash_course import drawing, learner
 from flash_course.bench.clock import summary, time_in_turn
 from flash_course.bench.counts import count_multiply_adds
 from flash_course.learner import predict, reveal
@@ -223,7 +223,7 @@ here = counts(size.T, size.D, unit.expanded, size.S, size.C, pairs)
 shares = {name: (here[name] / sum(here.values()), milliseconds[name] / in_parts) for name in parts}
 of_products, of_time = (100 * (near + far) for near, far in zip(shares["local"], shares["global"]))
 title = f"Mixing: {of_products:.0f}% of the multiply-adds that are made, {of_time:.0f}% of the time"
-figures.show(*figures.shares_of_a_step(shares, title=title))
+drawing.show(*drawing.shares_of_a_step(shares, title=title))
 reveal("11.a", round(of_time), "percent of the time")
 print(f"a step whose mixing took no time would be {1 / (1 - of_time / 100):.2f} times as fast")
 
@@ -313,7 +313,7 @@ H100_FLOPS, H100_BYTES = 989e12, 3350e9
 assert marks["dense, D = 256"] < H100_FLOPS / H100_BYTES < marks["dense, D = 768"]
 roofs = {"H100, data sheet": (H100_FLOPS, H100_BYTES, {name: (i, None) for name, i in marks.items()})}
 title = "Where bytes set the pace, fusing climbs the roof (arrow)"
-figures.show(*figures.rooflines(roofs, moves=[("local, not fused", "local, fused")], title=title, left=25))
+drawing.show(*drawing.rooflines(roofs, moves=[("local, not fused", "local, fused")], title=title, left=25))
 
 # %% [markdown]
 # The gate lies far down the slope. A dense layer as narrow as D = 256 waits for memory, too, whereas at the paper's D = 768 it is limited by
@@ -372,7 +372,7 @@ scores_TT = q_TS @ k_TS.T
 weights_TT = np.maximum(scores_TT, 0) ** 2 * lower_TT
 masked = np.where(lower_TT == 1, 1.0, np.nan)
 panels = {"scores q kᵀ": scores_TT * masked, "weights: relu² of them": weights_TT * masked}
-figures.show(*figures.squares_in_tiles(panels, 3, row=6, title="Token 6 reads two tiles, of three tokens each"))
+drawing.show(*drawing.squares_in_tiles(panels, 3, row=6, title="Token 6 reads two tiles, of three tokens each"))
 
 read = np.zeros((6, 1), int)
 for top in (0, 3):  # readers, three at a time
@@ -421,7 +421,7 @@ print(f"with a running maximum and sum: reads {read_6 / total:.3f}")
 # chunk. Let M = 16 and C = 40, so that M does not divide C.
 
 # %%
-figures.show(*figures.tiles_of_a_chunk(C=40, M=16))
+drawing.show(*drawing.tiles_of_a_chunk(C=40, M=16))
 
 # %% [markdown]
 # A kernel gets no arrays. It gets the *address* of a first entry and *strides*, which say how far apart two rows and two columns lie. Here is a toy
@@ -574,7 +574,7 @@ for dtype, limit in ((torch.float32, 1e-5), (torch.float16, 2e-3)) if fused else
 # Which tiles does one program touch?
 
 # %%
-figures.show(*figures.tiles_of_the_kernels())
+drawing.show(*drawing.tiles_of_the_kernels())
 
 # %% [markdown]
 # Forward, a program stays in its row of A and walks over the keys that it may read, up to the diagonal. For dv it is the transpose: a
@@ -655,7 +655,7 @@ if fused:
     saved = {purpose: n - gigabytes["FLASH, Triton"][purpose] for purpose, n in gigabytes["FLASH, torch"].items()}
     title = f"The kernels save {sum(saved.values()):.0f} GB, {saved['heads']:.0f} in the heads, {saved['gate']:.0f} at the gate"
     assert min(saved["heads"], saved["gate"]) > 2 * saved["near + far"] > 5 * saved["relu²"] > 0
-figures.show(*figures.bytes_of_a_step(gigabytes, compiled_gigabytes, title=title))
+drawing.show(*drawing.bytes_of_a_step(gigabytes, compiled_gigabytes, title=title))
 
 # %% [markdown]
 # What the kernels save lies between the products. PyTorch makes the heads in float32, one operation after the other, and it writes near
@@ -692,7 +692,7 @@ rows = [("milliseconds predicted", *(card for card, _ in columns)), ("T =", *(T 
 for said in dict.fromkeys(said for said, *_ in predicted):
     cells = ("-" if "kernels" in said and card == "T4" else f"{predicted[said, card, T]:.0f}" for card, T in columns)
     rows.append((said, *cells))
-print(figures.text_table(rows))
+print(drawing.text_table(rows))
 print(f"the slow kernels' local part executes {repeated:.1f} times the products that it needs")
 
 on_h100 = {said: [predicted[said, "H100", T] for T in LENGTHS] for said, *_ in rows[2:]}

@@ -148,7 +148,7 @@ def erase_and_write(state, k, v, alpha, beta):
 # RetNet's γ is 1/2 from the beginning, and β is 1. FLASH has chunks of two tokens, and is read from the next chunk.
 
 # %%
-from flash_course import figures
+from flash_course import drawing
 
 keys = np.array([(1, 0, 0), (0, 1, 0), (0, 0, 1), (0.6, 0.8, 0)])
 values = np.array([[8.0], [4.0], [2.0], [3.0]])
@@ -172,7 +172,7 @@ for name, (formula, update, early, late) in family.items():
 first_mean, mean = keys[:2].T @ values[:2] / 2, keys.T @ values / 4
 panels["FLASH, C = 2"] = ("mean over 2, then 4", first_mean[:, 0], half.repeat(3), mean[:, 0], (keys[3] @ mean).item())
 title = "One token writes 3 under a key where 8 stood: who still hears the 8?"
-figures.show(*figures.state_updates(panels, keys[3], 3, title=title))
+drawing.show(*drawing.state_updates(panels, keys[3], 3, title=title))
 assert [name for name in panels if np.isclose(panels[name][-1], 3)] == ["DeltaNet", "Gated DeltaNet", "Kimi Linear"]
 
 # %% [markdown]
@@ -309,7 +309,7 @@ for power in (7, 9, 11):
     name = f"half is left after {np.log(0.5) / np.log(gamma):,.0f} tokens"
     shares[name] = [(1 - gamma**256) / (1 - gamma ** (256 * n)) for n in chunks]
 title = "A mean dilutes the newest chunk without end, a decay only so far"
-figures.show(*figures.shares_of_newest(chunks, shares, title=title))
+drawing.show(*drawing.shares_of_newest(chunks, shares, title=title))
 assert all(curve[-1] > 7 * shares["FLASH: mean"][-1] for name, curve in shares.items() if name != "FLASH: mean")
 
 # %% [markdown]
@@ -466,7 +466,7 @@ assert with_chunk > 3 * state and kept["half a Transformer++ block"][-1] > 100 *
 # %% tags=["nbval-check-output"]
 title = "A state is paid for once, a cache with every token"
 table = [("tokens", "1,024", "131,072"), *((name, f"{row[4]:,}", f"{row[-1]:,}") for name, row in kept.items())]
-figures.show(*figures.numbers_kept(lengths, {name: kept[name] for name in layers}, title=title), table)
+drawing.show(*drawing.numbers_kept(lengths, {name: kept[name] for name in layers}, title=title), table)
 full, hybrid = (kept[name][-1] for name in ("softmax, GAU's shape", "3:1 hybrid"))
 print(f"of softmax's entries at {lengths[-1]:,} tokens: {hybrid / full:.1%} in the 3:1 unit,", end=" ")
 print(f"{(full + 3 * state) / (4 * full):.1%} if every fourth layer has softmax and the others a state")
@@ -533,7 +533,7 @@ for name, curve in by_pairs[16].items():
     for n in sorted(curve):
         table.append((name, f"{n:,}", *(f"{np.mean(of[name][n]):.2f}" for of in by_pairs.values())))
 title = "Recall: a bar for seeds 0, 1 and 2 each; dashed, a guess among the values that were shown"
-figures.show(*figures.recall_by_state({pairs: by_pairs[pairs] for pairs in (4, 8, 16)}, title=title), table)
+drawing.show(*drawing.recall_by_state({pairs: by_pairs[pairs] for pairs in (4, 8, 16)}, title=title), table)
 
 
 def smallest(curve, of):
@@ -542,7 +542,7 @@ def smallest(curve, of):
 
 rows = [("entries, of the sizes tried, that are enough for 95% of 16 pairs", "with one seed", "with every seed")]
 rows += [(name, smallest(curve, max), smallest(curve, min)) for name, curve in by_pairs[16].items()]
-print(figures.text_table(rows))
+print(drawing.text_table(rows))
 reveal("13.e", int(smallest(by_pairs[16]["GLA"], min)) // 128, "rows, with values of 128 channels")
 
 # %% [markdown]
@@ -559,7 +559,7 @@ for name, curve in by_pairs[16].items():
         if min(seeds) < 0.99:
             means = (f"{np.mean(of[name][n]):.2f}" for of in by_pairs.values())
             rows.append((name, f"{n:,}", *means, ", ".join(f"{share:.2f}" for share in seeds)))
-print(figures.text_table(rows))
+print(drawing.text_table(rows))
 of_runs = [np.ravel([*by_pairs[pairs]["FLASH"].values()]) * pairs for pairs in (2, 4, 8, 16)]  # 1: a pure guess
 guessing = (np.abs(np.array(of_runs) - 1) < 0.12).all(0)
 print(f"FLASH: {guessing.sum()} of {guessing.size} runs know 1/2, 1/4, 1/8 and 1/16 of 2, 4, 8 and 16 pairs")

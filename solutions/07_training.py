@@ -69,7 +69,7 @@ import pathlib
 import numpy as np
 import torch
 
-from flash_course import figures
+from flash_course import drawing
 from flash_course import check, hint, personal, progress
 from flash_course.checks.sets.tiny_run import Run
 from flash_course.bench.stored import load_stored
@@ -347,7 +347,7 @@ for name, run in runs.items():
     print(f"{name}, first updates ", *(f"{bits:5.2f}" for bits in run["losses"][:10]))
     print(f"{name}, position 0-63 ", *(f"{bits:.1f}" for bits in run["by_place"]))
     print(f"{name} writes          {run['writes']!r}")
-figures.show(*figures.loss_in_chunks(
+drawing.show(*drawing.loss_in_chunks(
     {name: (64, run["by_place"]) for name, run in runs.items()}, stored["chunk_size"],
     title="Held-out text after 300 updates, by the position in the window",
 ))  # fmt: skip

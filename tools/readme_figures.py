@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from flash_course import figures
+from flash_course import drawing
 from flash_tutorial.files import whole_file
 
 ROOT = Path(__file__).parent.parent
@@ -13,7 +13,7 @@ def main():
     result = json.loads(
         (ROOT / "flash_course" / "bench" / "results" / "bench_cpu.json").read_text()
     )
-    figure, alt = figures.step_time(result)
+    figure, alt = drawing.step_time(result)
     (ROOT / "docs" / "figures").mkdir(parents=True, exist_ok=True)
     with whole_file(ROOT / "docs" / "figures" / "step_time.png") as path:
         figure.savefig(path, format="png", metadata={"Software": None})

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from flash_course import figures
+from flash_course import drawing
 
 from .page import Page
 
@@ -42,7 +42,7 @@ def decoding(prompt=PROMPT, C=4, *, seed=0):
     state = [state_numbers(t, C, S, E) for t in range(1, len(words) + 1)]
     cache = [t * (S + E) for t in range(1, len(words) + 1)]
     title = f"FLASH empties its unfinished chunk every {C} tokens; a cache grows"
-    figure, alt = figures.numbers_beside_a_cache(state, cache, title=title)
+    figure, alt = drawing.numbers_beside_a_cache(state, cache, title=title)
     base = room(**BASE)
     paper = BASE | {"T": 8192, "room": base, "cache": 8192 * (BASE["S"] + BASE["E"])}
     paper["from"] = base // (BASE["S"] + BASE["E"]) + 1

@@ -13,7 +13,7 @@ from flash_course.bench.traffic import (
     level,
     times_the_products,
 )
-from flash_course.figures.kernels import GROUPS
+from flash_course.drawing.kernels import GROUPS
 from flash_tutorial import ModelConfig
 
 GB = 1e9

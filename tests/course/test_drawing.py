@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from flash_course import figures
-from flash_course.figures import style
+from flash_course import drawing
+from flash_course.drawing import style
 
 LOG = [{"step": i + 1, "bits_per_byte": 8 / (1 + 0.05 * i)} for i in range(60)]
 MAP = np.tril(np.ones((8, 8), int))
@@ -239,7 +239,7 @@ DRAWN = {
 
 def test_each_public_figure_is_drawn_here_or_with_the_benchmark():
     public = {
-        name for name, it in vars(figures).items() if name[0].islower() and inspect.isfunction(it)
+        name for name, it in vars(drawing).items() if name[0].islower() and inspect.isfunction(it)
     }
     helpers = {"frame_pairs", "looks", "new_axes", "show", "text_table"}
     assert public - helpers - {"benchmark_results"} == set(DRAWN)
@@ -247,7 +247,7 @@ def test_each_public_figure_is_drawn_here_or_with_the_benchmark():
 
 def draw(name):
     number, args, more = DRAWN[name]
-    function = getattr(figures, name)
+    function = getattr(drawing, name)
     if "title" in inspect.signature(function).parameters:
         more = {"title": "a title"} | more
     return number, *function(*args, **more)
@@ -285,7 +285,7 @@ def least_x(axes):
 
 
 def test_a_stored_picture_is_small_and_carries_its_alt_text():
-    figure, alt = figures.loss_curves({"a": np.full(40, 3.5)}, title="one")
+    figure, alt = drawing.loss_curves({"a": np.full(40, 3.5)}, title="one")
     alt += " \N{GREEK SMALL LETTER GAMMA}"
     small = style.small_png(figure, alt)
     assert small == style.small_png(figure, alt)
@@ -299,13 +299,13 @@ def test_a_stored_picture_is_small_and_carries_its_alt_text():
 
 
 def test_a_figure_in_words_and_numbers():
-    table = figures.text_table([("name", "ms"), ("a", 12), ("long", 3)])
+    table = drawing.text_table([("name", "ms"), ("a", 12), ("long", 3)])
     assert table == "name  ms\na     12\nlong   3"
 
 
 def test_loss_curves_of_short_runs_and_of_too_many():
-    _, alt = figures.loss_curves({"a": [4.0, 2.0, 2.0, 2.0]}, title="short")
+    _, alt = drawing.loss_curves({"a": [4.0, 2.0, 2.0, 2.0]}, title="short")
     assert "from 3.00 to 2.00" in alt  # the mean of two
     for curves in ({}, {"a": []}, {name: [1.0] for name in "abcde"}):
         with pytest.raises(ValueError, match="one to four"):
-            figures.loss_curves(curves, title="none")
+            drawing.loss_curves(curves, title="none")
