@@ -26,6 +26,20 @@ from .maps import (
 )
 from .models import documents_read, four_units
 from .numerics import sizes_along, squares_in_formats
+from .plots import (
+    bars,
+    in_words,
+    level,
+    lines,
+    listed,
+    logarithmic,
+    mark_missing,
+    name_lines,
+    numbers_at,
+    plain,
+    powers_of_two,
+    smoothed,
+)
 from .positions import scores_by_places, turned_pairs
 from .quality import (
     bits_along_window,
@@ -37,7 +51,26 @@ from .quality import (
     training_of_seeds,
 )
 from .scaling import chunk_costs, cost_against_length, flattering_choices, speedups
+from .shared import curves_of_models
 from .states import chunk_schedule, chunk_sizes, forms_by_length, state_by_token
-from .style import frame_pairs, looks, new_axes, show, text_table
+from .style import (
+    BLACK,
+    BLUE,
+    FONT,
+    GREEN,
+    ORANGE,
+    PURPLE,
+    SKY,
+    VERMILION,
+    WHITE,
+    YELLOW,
+    frame_pairs,
+    legend_below,
+    looks,
+    new_axes,
+    new_panels,
+    show,
+    text_table,
+)
 from .successors import numbers_kept, shares_of_newest, state_updates
 from .units import gated_units
