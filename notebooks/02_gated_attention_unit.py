@@ -600,8 +600,26 @@ def matrices_of(model, text, content=1.0):
 model = run.model.cpu()
 full, bias_only = matrices_of(model, letters), matrices_of(model, letters, content=0)
 title = "Most of the relu² matrix comes from the position bias"
-drawing.show(*drawing.attention_maps({"scores and bias": full[0], "bias alone": bias_only[0]}, letters, title=title))
+axis_names = {"xlabel": "byte that is read", "ylabel": "byte that reads"}
+drawn = {"scores and bias": full[0], "bias alone": bias_only[0]}
 allowed = np.tri(len(letters), dtype=bool)
+figure, panels = drawing.new_panels(drawn, 7.6, 4.2, title=title, **axis_names)
+for axes, A_TT in zip(panels, drawn.values()):
+    shown = np.where(allowed & (A_TT > 0), A_TT, np.nan)
+    image = axes.imshow(shown, cmap="Blues", vmin=0, vmax=full[0].max())
+    rows, columns = np.nonzero(allowed & (A_TT == 0))
+    axes.plot(columns, rows, "s", color="lightgrey", markersize=5)
+    axes.plot(columns, rows, ".", color="black", markersize=2)
+    axes.text(25, 1, "masked\n(grey, dotted: exactly 0)", ha="right", va="top")
+    axes.set_xticks(range(26), letters.replace(" ", "_"), family="monospace")
+    axes.set_yticks(range(26), letters.replace(" ", "_"), family="monospace")
+    axes.grid(False)
+figure.colorbar(image, ax=panels, shrink=0.8, label="weight")
+zeros = {name: (A_TT[allowed] == 0).mean() for name, A_TT in drawn.items()}
+alt = (
+    f"Two attention matrices of 26 by 26 bytes. Of the allowed places are exactly 0: {drawing.listed(zeros, '{:.0%}')}."
+)
+drawing.show(figure, alt)
 moved = [np.linalg.norm(A - B) / np.linalg.norm(A) for A, B in zip(full, bias_only)]
 for n, (A, change) in enumerate(zip(full, moved), 1):
     print(f"unit {n}: {(A[allowed] == 0).mean():.0%} exact zeros, {change:.1%} change without scores")
