@@ -337,8 +337,16 @@ forms |= {"running sum": all_states_form, "token by token": token_form}
 by_T = {T: milliseconds({name: training_step(form, T) for name, form in forms.items()}) for T in lengths}
 ms = {name: [taken[name] for taken in by_T.values()] for name in forms}
 table = [("T", *forms), *((T, *(f"{taken[name]:.1f}" for name in forms)) for T, taken in by_T.items())]
-title, label = "The same outputs and gradients, at very different prices", "milliseconds for a training step"
-drawing.show(*drawing.forms_by_length(lengths, ms, ylabel=label, title=title), table=table)
+
+title = "The same outputs and gradients, at very different prices"
+axis_names = {"xlabel": "T, tokens in a sequence", "ylabel": "milliseconds for a training step"}
+figure, axes = drawing.new_axes(7.4, 3.7, title=title, **axis_names)
+drawing.lines(axes, {name: (lengths, taken) for name, taken in ms.items()}, markersize=7)
+drawing.powers_of_two(axes, lengths)
+drawing.logarithmic(axes)
+drawing.name_lines(axes, numbers=True)
+said = drawing.in_words(axes, x="T = {:,}")
+drawing.show(figure, f"Line plot, both axes logarithmic, of milliseconds for a training step: {said}.", table)
 
 # %% [markdown]
 # **Misconception: linear means fast.** The symptom is the upper half of this picture: at T = 1024 a twelfth of the multiply-adds, and
@@ -443,7 +451,21 @@ taken = milliseconds({C: training_step(partial(chunk_form, C=C), T) for C in siz
 counted = [chunk_multiply_adds(T, C, S, E) for C in sizes]
 table = [("C", "ms", "steps", "million multiply-adds", "activations kept")]
 table += [(C, f"{taken[C]:.2f}", T // C, n // 10**6, T * C + T // C * S * E) for C, n in zip(sizes, counted)]
-drawing.show(*drawing.chunk_sizes(sizes, list(taken.values()), counted), table=table)
+
+ms = list(taken.values())
+best, fewest = sizes[np.argmin(ms)], sizes[np.argmin(counted)]
+title = f"The fewest multiply-adds are at C = {fewest}, the least time at C = {best}"
+figure, axes = drawing.new_axes(7.0, 3.4, "C, tokens in a chunk", "times the smallest value", title)
+times = {"time, measured": (sizes, np.array(ms) / min(ms))}
+times["multiply-adds,\ncounted"] = (sizes, np.array(counted) / min(counted))
+drawing.lines(axes, times)
+axes.axvline(best, color="darkgrey", linewidth=1.2)
+drawing.powers_of_two(axes, sizes)
+drawing.logarithmic(axes)
+drawing.name_lines(axes, apart=0.15)
+said = drawing.in_words(axes, x="C = {:,}").replace("\n", " ")
+alt = f"Line plot, both axes logarithmic, each line over its smallest value: {said}. The least time is at C = {best}."
+drawing.show(figure, alt, table)
 
 # %% [markdown]
 # The best C usually lies in the middle, far from the smallest count. It is a property of the machine and of S and E, so measure it.
