@@ -541,7 +541,22 @@ for name, points in curves.items():
 curves["stored, fused"] = [(s["T"], s["measured"]) for s in end["speedups"]]
 curves["yours, fused"], curves["yours, plain"] = ratios("fused"), ratios("plain")
 title = "Transformer++'s time over FLASH's: where FLASH wins depends on the comparison"
-drawing.show(*drawing.speedups(curves, title=title))
+every_T = sorted({T for points in curves.values() for T, _ in points})
+label = "T, tokens in a sequence (blue: FLASH is faster; hatched: FLASH is slower)"
+figure, axes = drawing.new_axes(7.4, 3.6, label, title=title)
+for y, points in enumerate(curves.values()):
+    for T, ratio in points:
+        x, colour = every_T.index(T), drawing.SKY if ratio >= 1 else "white"
+        hatch = "" if ratio >= 1 else "///"
+        axes.barh(y, 1, height=1, left=x, color=colour, hatch=hatch, edgecolor="darkgrey")
+        ground = {"facecolor": colour, "edgecolor": "none", "pad": 1.5}
+        axes.text(x + 0.5, y, f"{ratio:.2f}", ha="center", va="center", fontsize=11, bbox=ground)
+axes.set_xticks(np.arange(len(every_T)) + 0.5, [f"{T:,}" for T in every_T])
+axes.set_yticks(range(len(curves)), list(curves))
+axes.invert_yaxis()
+axes.grid(False)
+said = [f"{name} from {p[0][1]:.2f} at T = {p[0][0]} to {p[-1][1]:.2f} at {p[-1][0]}" for name, p in curves.items()]
+drawing.show(figure, f"Table of the baseline's time over FLASH's, blue from 1 on, against T: {'; '.join(said)}.")
 
 # %% [markdown]
 # On the V100 FLASH loses at T = 512, with 254 against 222 ms. The paper does not say how its Transformers compute attention; that their
@@ -615,7 +630,18 @@ reveal("08.f", round(float(np.mean(sooner[2048])), 1), "times as soon, the mean 
 
 # %%
 title = "Ten minutes: when FLASH reaches the score at which Transformer++ ends"
-drawing.show(*drawing.quality_by_time(panels, baseline="Transformer++", title=title))
+axis_names = {"xlabel": "training time in s", "ylabel": "bits per byte, held-out text"}
+figure, every = drawing.new_panels(panels, title=title, sharey=True, **axis_names)
+for axes, models in zip(every, panels.values()):
+    drawing.lines(axes, {name: (seconds, rows) for name, (seconds, rows, _) in models.items()}, markersize=3)
+    goal = np.mean(models["Transformer++"][1], 0)[-1]
+    axes.axhline(goal, color="black", linestyle=":", linewidth=1)
+    axes.plot(models["FLASH"][2], goal, "o", markersize=11, markerfacecolor="none", color=axes.lines[0].get_color())
+drawing.legend_below(figure, *axes.get_legend_handles_labels())
+said = [f"{name}: {drawing.in_words(axes, x='{:.0f} s')}" for name, axes in zip(panels, every)]
+there = {name: models["FLASH"][2] for name, models in panels.items()}
+alt = f"Lines of bits per byte against training time. {'. '.join(said)}."
+drawing.show(figure, f"{alt} FLASH is where Transformer++ ends after, in s: {drawing.listed(there, '{:.0f}')}.")
 
 # %% [markdown]
 # At T = 512 FLASH gets there 1.2 times sooner, with each of the three seeds. Measured in bits, though, its lead at the end is 0.026 ± 0.031,
@@ -696,7 +722,15 @@ with steady_processor():
 by_C = [1000 * summary(timed[C])["median"] for C in chunks]
 fastest = chunks[int(np.argmin(by_C))]
 title = f"T = {T}: the fewest multiply-adds are at C = 8, the least time at C = {fastest}"
-drawing.show(*drawing.chunk_costs(chunks, counts, by_C, title=title))
+figure, axes = drawing.new_axes(6.4, 3.5, "C, tokens in a chunk", "times the smallest value", title)
+costs = {"time, measured": by_C} | counts
+drawing.lines(axes, {name: (chunks, np.array(values) / min(values)) for name, values in costs.items()})
+drawing.powers_of_two(axes, chunks)
+drawing.logarithmic(axes)
+drawing.name_lines(axes)
+least = {name: chunks[int(np.argmin(values))] for name, values in costs.items()}
+alt = f"Line plot, both axes logarithmic, each over its smallest value: {drawing.in_words(axes, x='C = {:,}')}."
+drawing.show(figure, f"{alt} The least is at C: {drawing.listed(least, '{}')}.")
 
 # %% [markdown]
 # If the clock followed the arithmetic, C = 8 would take the least time. Look at the left end, where the two counts diverge: if the time
@@ -742,7 +776,22 @@ choices = {
     "5 only the longest T": (by_T[4096], by_T[32_768], "stored"),
 }
 title = "Five choices, and how far each moves the answer for T = 4096"
-drawing.show(*drawing.flattering_choices(choices, title=title))
+figure, axes = drawing.new_axes(6.4, 3.6, "speed-up of FLASH (logarithmic)")
+figure.suptitle(title, fontsize=11)
+for y, (honest, reported, _) in enumerate(choices.values()):
+    axes.annotate("", (reported, y), (honest, y), arrowprops={"arrowstyle": "->", "color": drawing.BLUE})
+    axes.plot(honest, y, "o", color=drawing.BLUE, markersize=8, fillstyle="none")
+    axes.plot(reported, y, "o", color=drawing.BLUE, markersize=8)
+    first = y == 0  # the two marks are named once
+    axes.text(honest, y - 0.3, f"honest {honest:.2f}" if first else f"{honest:.2f}", ha="center")
+    axes.text(reported, y - 0.3, f"reported {reported:.2f}" if first else f"{reported:.2f}", ha="center")
+axes.set_yticks(range(len(choices)), [f"{name}\n({kind})" for name, (_, _, kind) in choices.items()])
+axes.set_ylim(len(choices) - 0.6, -0.7)
+axes.set_xscale("log", base=2)
+axes.xaxis.set_major_formatter("{x:g}")
+axes.margins(x=0.2)
+said = "; ".join(f"{name}: {b:.2f} for {a:.2f} ({kind})" for name, (a, b, kind) in choices.items())
+drawing.show(figure, f"Arrows from the honest speed-up to the reported one. {said}.")
 
 # %% [markdown]
 # Arrows 1 and 4 overlap, for a plain baseline computes the hidden pairs too (section 6).
