@@ -131,7 +131,12 @@ said = {part: answers(model) for part, model in models.items()}
 accuracy = {part: float((said[part] == targets[asked]).mean()) for part in names}
 curves = {names[part]: by_distance(said[part]) for part in names}
 title = "The global part alone is right one time in four, at any distance"
-drawing.show(*drawing.recall_by_distance(curves, 1 / 16, title=title, xlabel="tokens from key to question, up to"))
+figure, axes = drawing.new_axes(6.6, 3.6, "tokens from key to question, up to", "accuracy", title)
+drawing.lines(axes, {name: (list(curve), list(curve.values())) for name, curve in curves.items()})
+drawing.level(axes, 1 / 16, "chance")
+axes.set_ylim(0, 1.05)
+drawing.name_lines(axes)
+drawing.show(figure, f"Line plot of the accuracy by the distance: {drawing.in_words(axes, form='{:.2f}')}.")
 reveal("10.a", round(accuracy["global"], 2))
 
 # %% tags=["nbval-check-output"]
@@ -274,9 +279,14 @@ for S in (8, 16, 32):
         value_BP = rng.integers(E, size=(100, pairs))
         memory_BSE = key_BPS.transpose(0, 2, 1) @ np.eye(E)[value_BP]
         right[S, pairs] = ((key_BPS @ memory_BSE).argmax(-1) == value_BP).mean()
-curves = {f"S = {S}": {p: right[S, p] for p in counts} for S in (8, 16, 32)}
+curves = {f"S = {S}": (counts, [right[S, p] for p in counts]) for S in (8, 16, 32)}
 title = "A sum of S rows holds more than S pairs, with some errors"
-drawing.show(*drawing.recall_by_distance(curves, 1 / E, title=title, xlabel="pairs in the memory"))
+figure, axes = drawing.new_axes(6.6, 3.6, "pairs in the memory", "accuracy", title)
+drawing.lines(axes, curves)
+drawing.level(axes, 1 / E, "chance")
+axes.set_ylim(0, 1.05)
+drawing.name_lines(axes)
+drawing.show(figure, f"Line plot of the accuracy by the number of pairs: {drawing.in_words(axes, form='{:.2f}')}.")
 reveal("10.c", max(p for p in counts if right[16, p] > 0.9), "pairs")
 assert right[16, 32] > 0.9 and right[16, 128] < 0.75  # more than S pairs, and still a limit
 
@@ -385,7 +395,12 @@ def fit(model, updates=100):
 
 live = {"FLASH": fit(start()), "local only": fit(start(global_=False))}
 title = "With the global part the answer is found; without it the model guesses"
-drawing.show(*drawing.losses_with_chance(live, 3.0, title=title))
+figure, axes = drawing.new_axes(6.4, 3.0, "update", "training loss, bits per answer", title)
+drawing.lines(axes, {name: drawing.smoothed(losses, 10) for name, losses in live.items()}, markevery=10)
+drawing.level(axes, 3.0, "a guess")
+axes.set_ylim(0, 3.6)
+drawing.name_lines(axes, apart=0.1)
+drawing.show(figure, f"Line plot of the loss, means over ten updates: {drawing.in_words(axes)}.")
 
 # %% tags=["nbval-check-output"]
 from flash_course.bench.stored import load_stored
@@ -532,8 +547,8 @@ assert sum(np.ptp(bits(name)) > 0.15 for name in ("GAU", "FLASH", "MHSA+MLP", "T
 #
 # ## 11. All ablations, and the paper's
 #
-# Ticks are seeds (one that lies outside is written), a filled square means that the interval does not contain zero, an arrowhead that it is
-# cut off, and the triangles show in which direction the paper's result lies. The table has the rate that the search gave to each of the two. The last row is not one of the twelve: it is
+# Ticks are seeds, a filled square means that the interval does not contain zero, and the triangles show in which direction the paper's
+# result lies. The table has the rate that the search gave to each of the two. The last row is not one of the twelve: it is
 # *global only* at another rate, and closer look 3 says why it is there. (The paper's tables have perplexity on Wiki-40B; its Figures 7 and 8 were
 # read off. Global only has chunks a quarter as long, as in the paper.)
 
@@ -554,15 +569,29 @@ paper = {  # change: (variant, compared with, the paper's direction, where it st
 }
 differences = {change: bits(variant) - bits(other) for change, (variant, other, _, _) in paper.items()}
 results = {change: interval(by_seed) for change, by_seed in differences.items()}
-rows = {change: (list(differences[change]), *results[change], paper[change][2]) for change in paper}
 another = bits("FLASH, global only", 0.025) - bits("FLASH")
-rows["global only, rate 0.025"] = (list(another), *interval(another), 0)
+rows = differences | {"global only, rate 0.025": another}
 table = [("change", "seeds 0, 1, 2", "rates", "the paper")]
 for change, (variant, other, _, where) in paper.items():
     rates = " and ".join(f"{ablations['best_rates'][name]:g}" for name in (variant, other))
     table.append((change, "  ".join(f"{d:+.3f}" for d in differences[change]), rates, where))
 title = "Three seeds settle three of twelve directions"
-drawing.show(*drawing.paired_differences(rows, title=title, span=(-0.65, 1.25)), table)
+figure, axes = drawing.new_axes(7.0, 5.9, "change in bits per byte (to the right: worse)", title=title)
+said = []
+for y, (change, by_seed) in enumerate(rows.items()):
+    mean, half = interval(by_seed)
+    fill = "black" if abs(mean) > half else "white"
+    axes.errorbar(mean, y, xerr=half, fmt="s", color="black", markerfacecolor=fill, capsize=4)
+    axes.plot(by_seed, np.full(3, y + 0.28), "|", color="grey")  # a stroke for each seed
+    if change in paper:
+        axes.plot(2.2, y, ">" if paper[change][2] > 0 else "<", color="grey")
+    said.append(f"{change} {mean:+.3f} ± {half:.3f}")
+axes.axvline(0, color="black", linewidth=1)
+axes.set_yticks(range(len(rows)), list(rows))
+axes.set(xlim=(-0.65, 2.35), ylim=(len(rows) - 0.4, -1))
+axes.text(2.2, -0.7, "paper", ha="center")
+alt = f"Points with 95% intervals, change in bits per byte: {'; '.join(said)}. Hollow where the interval holds zero."
+drawing.show(figure, alt, table)
 settled = [change for change, (mean, half) in results.items() if abs(mean) > half]
 reveal("10.e", len(settled))
 largest = sorted(results, key=lambda change: -abs(results[change][0]))[:3]
