@@ -223,7 +223,14 @@ here = counts(size.T, size.D, unit.expanded, size.S, size.C, pairs)
 shares = {name: (here[name] / sum(here.values()), milliseconds[name] / in_parts) for name in parts}
 of_products, of_time = (100 * (near + far) for near, far in zip(shares["local"], shares["global"]))
 title = f"Mixing: {of_products:.0f}% of the multiply-adds that are made, {of_time:.0f}% of the time"
-drawing.show(*drawing.shares_of_a_step(shares, title=title))
+figure, axes = drawing.new_axes(6.2, 3.6, "percent of the step", title=title)
+counted = {name: 100 * count for name, (count, _) in shares.items()}
+measured = {name: 100 * time for name, (_, time) in shares.items()}
+drawing.bars(axes, counted, colours=drawing.SKY, hatch="//", form="{:.0f}", shift=-0.2, height=0.38)
+drawing.bars(axes, measured, colours=drawing.ORANGE, hatch="..", form="{:.0f}", shift=0.2, height=0.38)
+axes.legend(axes.containers, ["of the multiply-adds, counted", "of the time, measured"], frameon=False)
+alt = f"Bars of each part's percent of the multiply-adds: {drawing.listed(counted, '{:.0f}')};"
+drawing.show(figure, f"{alt} and of the time: {drawing.listed(measured, '{:.0f}')}.")
 reveal("11.a", round(of_time), "percent of the time")
 print(f"a step whose mixing took no time would be {1 / (1 - of_time / 100):.2f} times as fast")
 
@@ -311,9 +318,24 @@ marks = {"gate": 1 / 6, "local, not fused": local[0], "local, fused": local[1]} 
 marks |= {"dense, D = 256": dense_intensity(256, 64), "dense, D = 768": dense_intensity(768, 128)}
 H100_FLOPS, H100_BYTES = 989e12, 3350e9
 assert marks["dense, D = 256"] < H100_FLOPS / H100_BYTES < marks["dense, D = 768"]
-roofs = {"H100, data sheet": (H100_FLOPS, H100_BYTES, {name: (i, None) for name, i in marks.items()})}
-title = "Where bytes set the pace, fusing climbs the roof (arrow)"
-drawing.show(*drawing.rooflines(roofs, moves=[("local, not fused", "local, fused")], title=title, left=25))
+roof = {name: min(intensity * H100_BYTES, H100_FLOPS) for name, intensity in marks.items()}
+ridge = H100_FLOPS / H100_BYTES
+title = f"Where bytes set the pace, fusing climbs the roof (arrow)\nH100, data sheet: ridge point at {ridge:.0f}"
+figure, axes = drawing.new_axes(6.4, 4.0, "FLOPs per byte moved", "FLOP/s", title)
+axes.axvspan(25, ridge, color=drawing.SKY, alpha=0.25)
+axes.plot([25, ridge, 2400], [25 * H100_BYTES, H100_FLOPS, H100_FLOPS], color="black")
+for (name, intensity), marker in zip(marks.items(), "os^Dv"):
+    if intensity > 25:
+        axes.plot(intensity, roof[name], marker, color=drawing.BLUE, markersize=8, fillstyle="none")
+        axes.annotate(name, (intensity, roof[name]), (9, -12), textcoords="offset points")
+ends = [(marks[name], roof[name]) for name in ("local, fused", "local, not fused")]
+axes.annotate("", *ends, arrowprops={"arrowstyle": "-|>", "color": "black", "linewidth": 2.2})
+axes.text(0.9 * ridge, 1.5 * H100_FLOPS, "waits for memory", ha="right")
+axes.text(1.1 * ridge, 1.5 * H100_FLOPS, "for arithmetic")
+axes.text(27, 6e13, f"← gate: at {marks['gate']:.2f}")
+axes.set(xscale="log", yscale="log", xlim=(25, 2400), ylim=(5e13, 2.6 * H100_FLOPS))
+alt = f"Log-log plot of a roof that rises up to {ridge:.0f} FLOPs per byte, then is flat at {H100_FLOPS:.3g} FLOP/s."
+drawing.show(figure, f"{alt} Marks on it, in FLOPs per byte: {drawing.listed(marks, '{:.1f}')}.")
 
 # %% [markdown]
 # The gate lies far down the slope. A dense layer as narrow as D = 256 waits for memory, too, whereas at the paper's D = 768 it is limited by
@@ -638,7 +660,7 @@ if fused:
 
 # %%
 from flash_course.bench.traffic import ROWS as MODELS
-from flash_course.bench.traffic import base, count_traffic, level, times_the_products
+from flash_course.bench.traffic import PURPOSES, base, count_traffic, level, times_the_products
 
 counted, gigabytes, compiled_gigabytes = {}, {}, {}
 LENGTHS = (512, 2048, 8192, 16_384)
@@ -655,7 +677,30 @@ if fused:
     saved = {purpose: n - gigabytes["FLASH, Triton"][purpose] for purpose, n in gigabytes["FLASH, torch"].items()}
     title = f"The kernels save {sum(saved.values()):.0f} GB, {saved['heads']:.0f} in the heads, {saved['gate']:.0f} at the gate"
     assert min(saved["heads"], saved["gate"]) > 2 * saved["near + far"] > 5 * saved["relu²"] > 0
-drawing.show(*drawing.bytes_of_a_step(gigabytes, compiled_gigabytes, title=title))
+figure, axes = drawing.new_axes(7.2, 1.8 + 0.75 * len(gigabytes), "gigabytes moved in a step", title=title)
+looks = [(drawing.SKY, ""), (drawing.YELLOW, ""), (drawing.BLUE, ""), (drawing.VERMILION, "\\\\")]
+looks += [(drawing.GREEN, "//"), (drawing.ORANGE, ".."), (drawing.PURPLE, "xx")]
+left = dict.fromkeys(gigabytes, 0.0)
+for purpose, (colour, hatch) in zip(PURPOSES, looks):
+    for name, of_model in gigabytes.items():
+        moved = of_model[purpose]
+        label = purpose if name == "FLASH, torch" else None
+        axes.barh(name, moved, 0.5, left[name], color=colour, hatch=hatch, edgecolor="black", label=label)
+        if moved > 20:
+            axes.text(left[name] + moved / 2, name, f"{moved:.0f}", ha="center", va="center", bbox=drawing.WHITE)
+        left[name] += moved
+for y, (name, moved) in enumerate(compiled_gigabytes.items()):
+    axes.text(left[name], y, f" {left[name]:.0f}", va="center")
+    axes.barh(y + 0.33, moved, 0.12, color="grey")
+    axes.text(moved, y + 0.38, f" {moved:.0f} compiled", va="center")
+axes.set_xlim(right=1.1 * max(left.values()))
+axes.invert_yaxis()
+axes.grid(axis="y", visible=False)
+figure.legend(loc="outside lower center", ncols=4, frameon=False)
+said = [
+    f"{name}: {drawing.listed(of, '{:.0f}')}; compiled {compiled_gigabytes[name]:.0f}" for name, of in gigabytes.items()
+]
+drawing.show(figure, f"Bars of the gigabytes that a training step moves. {'. '.join(said)}.")
 
 # %% [markdown]
 # What the kernels save lies between the products. PyTorch makes the heads in float32, one operation after the other, and it writes near
