@@ -191,7 +191,12 @@ bits["austen-flash, fine-tuned"] = tuned.evaluation.bits_per_byte
 reveal("12.a", round(bits["austen-flash, fine-tuned"], 2), "bits per byte")
 title = f"{UPDATES} updates of fine-tuning beat the bigram model"
 best = "austen-flash, fine-tuned"
-drawing.show(*drawing.bits_ladder(dict(sorted(bits.items(), key=lambda item: -item[1])), title=title, marked=[best]))
+figure, axes = drawing.new_axes(6.4, 3.0, "bits per byte (lower is better)", title=title)
+ladder = dict(sorted(bits.items(), key=lambda item: -item[1]))
+drawing.bars(axes, ladder, colours="lightgrey", form="{:.2f}")
+marked = axes.patches[list(ladder).index(best)]
+marked.set(facecolor=drawing.BLUE, hatch="//")
+drawing.show(figure, f"Bars of bits per byte: {drawing.listed(ladder, '{:.2f}')}.")
 print(
     f"the bigram model has counted {mine.train.n_bytes / (1024 * UPDATES):.1f} times the bytes of this text that each model read"
 )
