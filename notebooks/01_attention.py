@@ -156,7 +156,11 @@ def attention_loops(q_TS, k_TS, v_TE):
 
 out_TE = attention_loops(q_TS, k_TS, v_TE)
 assert np.allclose(out_TE[5], out_E)  # as traced above
-drawing.show(*drawing.attention_by_hand(word, np.exp(q_TS @ k_TS.T / math.sqrt(S))))
+exps_TT = np.exp(q_TS @ k_TS.T / math.sqrt(S))
+weights_TT = exps_TT / exps_TT.sum(1, keepdims=True)
+panels = {"1. compare: exp(score)": exps_TT.round(), "2. divide by the sum of the row: weight": weights_TT.round(2)}
+title = "A row of the attention matrix: how one token divides its attention"
+drawing.show(*drawing.numbers_in_squares(panels, row=6, title=title, names=[f"{c}{t + 1}" for t, c in enumerate(word)]))
 for t in range(T):
     print(f"token {t + 1}, {word[t]}: {out_TE[t, 0]:.2f} vowel, {out_TE[t, 1]:.2f} consonant")
 
@@ -509,10 +513,25 @@ score_tables = {
     "ScaledSin": scores_added(scaled_sin(positions, D)),
     "RoPE": rope(same + query_D @ W_query) @ rope(same + key_D @ W_key).T,
 }
-drawing.show(*drawing.scores_by_places(score_tables))
-for name, table_TT in score_tables.items():
-    diagonal = np.diag(table_TT, -3)
+
+title = "A pair at all positions: only RoPE's scores depend on the distance alone"
+axis_names = {"xlabel": "position of the key", "ylabel": "position of the query"}
+figure, panels = drawing.new_panels(score_tables, 6.2, 3.5, title=title, sharey=True, **axis_names)
+at_distance_3 = {}
+for axes, (name, table_TT) in zip(panels, score_tables.items()):
+    diagonal = np.diag(table_TT, -3)  # the key stands three places before the query
+    low, high = f"{diagonal.min():.1f}", f"{diagonal.max():.1f}"
+    at_distance_3[name] = low if low == high else f"{low} to {high}"
+    image = axes.imshow(table_TT, cmap="cividis")
+    figure.colorbar(image, ax=axes, location="bottom", label="score")
+    axes.plot([0, positions - 4], [3, positions - 1], color=drawing.VERMILION, linewidth=2)
+    along = f"distance 3:\n{at_distance_3[name]}"
+    axes.text(0.4, positions - 1, along, fontsize=9, color=drawing.VERMILION, va="bottom", bbox=drawing.WHITE)
+    axes.grid(False)
     assert np.ptp(diagonal) < 1e-9 if name == "RoPE" else np.ptp(diagonal) > 1
+drawing.show(
+    figure, f"Tables of 16 by 16 scores, lighter for larger ones. At distance 3: {drawing.listed(at_distance_3, '{}')}."
+)
 
 # %% [markdown]
 # ## 7. From Transformer to Transformer+

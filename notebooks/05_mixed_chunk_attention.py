@@ -402,7 +402,9 @@ bias_CC, all_open = toeplitz(bias_weights, C), 20  # more than any score here
 near = moves(lambda h, v: mixed_chunk(h, v, bias_CC + all_open, C, global_=0))
 far = moves(lambda h, v: mixed_chunk(h, v, bias_CC, C, local=0))
 far &= ~np.eye(T, dtype=bool)  # changing a token changes its query too: that is not reading
-drawing.show(*drawing.mixed_pairs(near, far, C))
+who = near * drawing.DIRECT + far * drawing.SUMMED
+title = "Near tokens one by one, far ones through a mean"
+drawing.show(*drawing.who_reads_whom({f"chunks of {C}": who}, C, title=title, width=4.6))
 reveal("05.a", near.sum(), "pairs")
 print("tokens 1 to 14, read one by one:", near.sum(1).tolist())
 print("          read through the mean:", far.sum(1).tolist())
@@ -693,9 +695,17 @@ def score_with(C, factor):
 
 as_it_is = {C: score_with(C, 1) for C in (16, 8, 4, 2)}
 held = {C: score_with(C, C / 16) for C in (16, 8, 4, 2)}
-named = {"FLASH, as it is (scores / C)": as_it_is, "FLASH, scale held (scores / 16)": held}
 title = "Trained with C = 16: most of the damage at a smaller C is the scale"
-drawing.show(*drawing.other_chunks(named, trained=16, level=bits["FLASH, local only"], title=title))
+figure, axes = drawing.new_axes(7.4, 3.5, "C the model is run with", "bits per byte, held-out text", title)
+named = {"FLASH, as it is\n(scores / C)": as_it_is, "FLASH, scale held\n(scores / 16)": held}
+drawing.lines(axes, {name: (list(row), list(row.values())) for name, row in named.items()})
+drawing.level(axes, bits["FLASH, local only"], "local part only")
+drawing.powers_of_two(axes, [2, 4, 8, 16])
+for line in axes.lines[:2]:
+    drawing.numbers_at(axes, *line.get_data(), form="{:.2f}", colour=line.get_color())
+axes.legend(frameon=False)
+alt = f"Line plot of bits per byte of a model trained with C = 16: {drawing.in_words(axes, x='C = {}')}."
+drawing.show(figure, alt.replace("\n", " "))
 share = {C: (as_it_is[C] - held[C]) / (as_it_is[C] - as_it_is[16]) for C in (8, 4, 2)}
 print("share of the damage that is scale:", ", ".join(f"{s:.0%} at C = {C}" for C, s in share.items()))
 assert abs(as_it_is[16] - bits["FLASH, C = 16"]) < 1e-3 and abs(held[16] - as_it_is[16]) < 1e-6

@@ -514,7 +514,8 @@ found = {
     "loose: the paper's listing": who_reads(reference.flash_code8),
 }
 title = "Where a document ends inside a chunk, the loose reading goes on into the next"
-drawing.show(*drawing.documents_read(found, inside, C, title=title))
+title += "\n(thick lines: documents; thin lines: chunks)"
+drawing.show(*drawing.who_reads_whom(found, C, title=title, width=7.2, documents=inside))
 foreign = inside[:, None] != inside
 strict, loose = (who != drawing.UNREAD for who in found.values())
 print(f"pairs across documents: strict {strict[foreign].sum()}, loose {loose[foreign].sum()}")

@@ -1,31 +1,8 @@
-"""Every figure of the course. Each function returns the figure and its alt text, and draws nothing on a screen."""
+"""Every drawing of the course: schematics and plots that several pages share, as functions that return the figure and
+its alt text; and what a lecture's own plots are made of."""
 
-from .ablations import losses_with_chance, paired_differences, recall_by_distance, recall_by_state
-from .chunks import exclusive_sum, flash_unit, mixed_pairs, other_chunks
-from .costs import benchmark_results, operations_and_time, step_time
-from .curves import bits_ladder, loss_by_position, loss_curves, training_curve
-from .generation import chunk_state_by_token, decoding_by_position, temperatures
-from .kernels import (
-    bytes_of_a_step,
-    rooflines,
-    shares_of_a_step,
-    squares_in_tiles,
-    tiles_of_a_chunk,
-    tiles_of_the_kernels,
-)
-from .laboratory import faults_of_mixing, numbers_beside_a_cache
-from .maps import (
-    DIRECT,
-    SUMMED,
-    UNREAD,
-    attention_by_hand,
-    attention_maps,
-    numbers_in_squares,
-    who_reads_whom,
-    who_sees_whom,
-)
-from .models import documents_read, four_units
-from .numerics import sizes_along, squares_in_formats
+from .flows import chunk_schedule, exclusive_sum, flash_unit, four_units, gated_units
+from .pairs import DIRECT, SUMMED, UNREAD, faults_of_mixing, who_reads_whom, who_sees_whom
 from .plots import (
     bars,
     in_words,
@@ -40,19 +17,21 @@ from .plots import (
     powers_of_two,
     smoothed,
 )
-from .positions import scores_by_places, turned_pairs
-from .quality import (
-    bits_along_window,
-    bits_in_chunk,
-    loss_in_chunks,
-    open_shares,
-    quality_by_time,
-    scores_by_rate,
-    training_of_seeds,
+from .positions import turned_pairs
+from .shared import (
+    benchmark_results,
+    cost_against_length,
+    curves_of_models,
+    loss_curves,
+    training_curve,
 )
-from .scaling import chunk_costs, cost_against_length, flattering_choices, speedups
-from .shared import curves_of_models
-from .states import chunk_schedule, chunk_sizes, forms_by_length, state_by_token
+from .squares import (
+    chunk_state_by_token,
+    numbers_in_squares,
+    squares_in_tiles,
+    state_by_token,
+    state_updates,
+)
 from .style import (
     BLACK,
     BLUE,
@@ -64,7 +43,6 @@ from .style import (
     VERMILION,
     WHITE,
     YELLOW,
-    frame_pairs,
     legend_below,
     looks,
     new_axes,
@@ -72,5 +50,4 @@ from .style import (
     show,
     text_table,
 )
-from .successors import numbers_kept, shares_of_newest, state_updates
-from .units import gated_units
+from .tiles import tiles_of_a_chunk, tiles_of_the_kernels

@@ -3,7 +3,6 @@
 import io
 from html import escape
 
-import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image  # matplotlib itself needs it
 from PIL.PngImagePlugin import PngInfo
@@ -92,18 +91,6 @@ def new_panels(names, width=7.4, height=3.8, *, title="", xlabel="", ylabel="", 
         axes.spines[["top", "right"]].set_visible(False)
     panels[0].set_ylabel(ylabel, fontsize=FONT)
     return figure, panels
-
-
-def frame_pairs(axes, T, chunk_size, size):
-    """Axes of T by T pairs of tokens, counted from 1, with a line at each chunk boundary and numbers of this size."""
-    for border in np.arange(chunk_size, T, chunk_size) + 0.5:
-        axes.axhline(border, color=BLACK, linewidth=0.8, alpha=0.5)
-        axes.axvline(border, color=BLACK, linewidth=0.8, alpha=0.5)
-    axes.set(xlim=(0.4, T + 0.6), ylim=(T + 0.6, 0.4), aspect="equal")
-    ticks = range(1, T + 1, chunk_size)
-    axes.set_xticks(ticks)
-    axes.set_yticks(ticks)
-    axes.tick_params(labelsize=size)
 
 
 def legend_below(figure, handles, names, columns=None):

@@ -182,11 +182,8 @@ def _page(T, C):
             "shifted by two": {"sum": "late"},
         }.items()
     }
-    figure, alt = drawing.faults_of_mixing(panels, C)
-    figure.suptitle(
-        "A sum that is not shifted leaks, and one shifted too far forgets",
-        fontsize=drawing.style.FONT + 1,
-    )
+    title = "A sum that is not shifted leaks, and one shifted too far forgets"
+    figure, alt = drawing.faults_of_mixing(panels, C, title=title)
     data = {
         "T": T,
         "C": C,
