@@ -1,4 +1,4 @@
-"""What teaches and grades: checks of exercises, grading, figures, benchmarks, the template and the command.
+"""What teaches and grades: checks of exercises, grading, drawing, benchmarks, the template and the command.
 
 from flash_course import check, hint, progress, personal, predict, reveal
 """

@@ -189,7 +189,7 @@ def add_bench(commands, *, with_options):
     bench = commands.add_parser("bench", help="time, memory and counted work against the length")
     if with_options:
         from .bench import against_length
-        from .figures import benchmark_results
+        from .drawing import benchmark_results
 
         against_length.add_arguments(bench)
         bench.set_defaults(run=lambda args: against_length.run(args, draw=benchmark_results))
@@ -345,7 +345,7 @@ def save_curve(path, run, config):
     """The picture of a run; the PNG carries its alt text."""
     from flash_tutorial.files import whole_file
 
-    from .figures import training_curve  # matplotlib takes a while to load
+    from .drawing import training_curve  # matplotlib takes a while to load
 
     bits = None if run.evaluation is None else run.evaluation.bits_per_token
     figure, alt = training_curve(

@@ -27,7 +27,7 @@
 # you whether you are ready, and the same lecture refreshes einsum, broadcasting, floats and nats. [Ten questions](../docs/questions.md),
 # answered now and again at the end, show you what you have learned.
 #
-# **Time** 25 minutes to read. Running the code takes about 20 seconds on two CPU cores.
+# **Time** 26 minutes to read. Running the code takes about 20 seconds on two CPU cores.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 
@@ -78,7 +78,7 @@ print(describe_device())
 # %% tags=["timing"]
 import torch
 
-from flash_course import figures
+from flash_course import drawing
 from flash_course.bench.clock import summary, time_in_turn
 from flash_tutorial.mixing import mixed_chunk_attention, softmax_attention
 
@@ -115,7 +115,7 @@ times = {T: milliseconds({name: training_step(form, T) for name, form in steps.i
 lines = {name: [(T, times[T][name]) for T in lengths] for name in steps}
 slow, fast = times[T := lengths[-1]].values()
 title = f"At T = {T:,}: {slow:,.0f} ms by softmax attention, {fast:,.0f} ms by FLASH"
-figures.show(*figures.cost_against_length({"": (lines, {})}, ylabel="forward and backward, ms", title=title))
+drawing.show(*drawing.cost_against_length({"": (lines, {})}, ylabel="forward and backward, ms", title=title))
 
 # %% [markdown]
 # At the long end a doubling takes softmax attention close to four times as long, because there are four times as many pairs of tokens to
@@ -254,10 +254,18 @@ time = milliseconds({
     "softmax attention": lambda: softmax(q, k, v),
     "linear attention, T states": lambda: linear_attention(q, k, v, causal=True),
 })  # fmt: skip
-rows = dict(zip(time, zip((quadratic, linear), time.values())))
-table = [("method", "million multiply-adds", "ms"), *((n, f"{a / 1e6:.1f}", f"{t:.2f}") for n, (a, t) in rows.items())]
-figures.show(*figures.operations_and_time(rows), table=table)
+millions = {"softmax attention": quadratic / 1e6, "linear attention, T states": linear / 1e6}
 quotient = time["linear attention, T states"] / time["softmax attention"]
+title = f"Linear attention: {linear / quadratic:.2f} times the multiply-adds, {quotient:.1f} times the time"
+figure, (left, right) = drawing.new_panels(["", ""], 7.0, 2.3, title=title, sharey=True)
+drawing.bars(left, millions, hatch="//")
+left.set_xlabel("multiply-adds in millions")
+drawing.bars(right, time, hatch="..")
+right.set_xlabel("time in milliseconds")
+alt = f"Bars of the multiply-adds, in millions: {drawing.listed(millions)}; and of the time in ms: {drawing.listed(time)}."
+table = [("method", "million multiply-adds", "ms")]
+table += [(name, f"{millions[name]:.1f}", f"{time[name]:.2f}") for name in time]
+drawing.show(figure, alt, table)
 reveal("00.a", round(quotient, 1), "times the time of softmax attention")
 assert device == "cuda" or quotient > 2
 
@@ -349,12 +357,14 @@ everything = reads(softmax)
 summed = reads(lambda q, k, v: linear_attention(q, k, v, causal=True))
 local, global_ = reads(chunked(global_=False)), reads(chunked(local=False))
 patterns = {
-    "softmax": everything * figures.DIRECT,
-    "local part": local * figures.DIRECT,
-    "linear": summed * figures.SUMMED,
-    "mixed chunk (FLASH)": local * figures.DIRECT + global_ * figures.SUMMED,
+    "softmax": everything * drawing.DIRECT,
+    "local part": local * drawing.DIRECT,
+    "linear": summed * drawing.SUMMED,
+    "mixed chunk (FLASH)": local * drawing.DIRECT + global_ * drawing.SUMMED,
 }
-figures.show(*figures.who_reads_whom({name: who.numpy() for name, who in patterns.items()}, 4))
+title = "Mixed chunk attention: near tokens pair by pair, far ones through the state"
+maps = {name: who.numpy() for name, who in patterns.items()}
+drawing.show(*drawing.who_reads_whom(maps, 4, title=title, rows=2))
 assert not (local & global_).any(), "a pair is read in both parts"
 assert torch.equal(local | global_, everything), "together they read what softmax attention reads"
 assert not torch.triu(everything | summed | local | global_, 1).any(), "a later token is read"
@@ -452,6 +462,8 @@ assert abs(plain - ngrams[1]) < 0.2 and ngrams[5] < plus < plain - 0.2
 predict("00.b", None)  # your number in place of None
 
 # %% tags=["nbval-check-output"]
+from itertools import pairwise
+
 from flash_tutorial.training import evaluate, first_bytes
 
 score = evaluate(model, first_bytes(corpus.validation, 32_768), model.config.max_length)
@@ -459,7 +471,16 @@ by_position = score.by_position
 early, middle, late = (by_position[part].mean() for part in (slice(0, 7), slice(7, 64), slice(64, None)))
 reveal("00.b", round(early, 2), "bits per byte")
 print(f"positions 1 to 7: {early:.2f}, 8 to 64: {middle:.2f}, from 65 on: {late:.2f} bits per byte")
-figures.show(*figures.loss_by_position(by_position, title="The first few dozen bytes bring nearly all of the gain"))
+edges = [0, *(2**i - 1 for i in range(1, 10)), len(by_position)]  # positions 1, 2 to 3, 4 to 7 and so on
+means = {f"{a + 1}\nto {b}": by_position[a:b].mean() for a, b in pairwise(edges)}
+title = "The first few dozen bytes bring nearly all of the gain"
+figure, axes = drawing.new_axes(7.0, 3.4, "position of the byte in its window", "bits per byte", title)
+drawing.lines(axes, {"FLASH": (list(means), list(means.values()))})
+drawing.numbers_at(axes, means, means.values(), form="{:.2f}")
+axes.set_ylim(0, 1.15 * max(means.values()))
+drawing.show(
+    figure, f"Line plot of bits per byte by the position in a window: {drawing.listed(means)}.".replace("\n", " ")
+)
 doublings = [by_position[2**i - 1 : 2 ** (i + 1) - 1].mean() for i in range(5, 10)]  # from position 32 on
 assert score.bits_per_byte < ngrams[5] and early - middle > 4 * abs(middle - late)
 assert np.ptp(doublings) > abs(middle - late)

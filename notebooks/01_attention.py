@@ -71,7 +71,7 @@ import math
 import numpy as np
 import torch
 
-from flash_course import figures, learner
+from flash_course import drawing, learner
 from flash_course.learner import predict, reveal
 from flash_tutorial import ModelConfig, TransformerBlock, count_parameters, mixing, reference
 from flash_tutorial.training.devices import pick_device
@@ -156,7 +156,11 @@ def attention_loops(q_TS, k_TS, v_TE):
 
 out_TE = attention_loops(q_TS, k_TS, v_TE)
 assert np.allclose(out_TE[5], out_E)  # as traced above
-figures.show(*figures.attention_by_hand(word, np.exp(q_TS @ k_TS.T / math.sqrt(S))))
+exps_TT = np.exp(q_TS @ k_TS.T / math.sqrt(S))
+weights_TT = exps_TT / exps_TT.sum(1, keepdims=True)
+panels = {"1. compare: exp(score)": exps_TT.round(), "2. divide by the sum of the row: weight": weights_TT.round(2)}
+title = "A row of the attention matrix: how one token divides its attention"
+drawing.show(*drawing.numbers_in_squares(panels, row=6, title=title, names=[f"{c}{t + 1}" for t, c in enumerate(word)]))
 for t in range(T):
     print(f"token {t + 1}, {word[t]}: {out_TE[t, 0]:.2f} vowel, {out_TE[t, 1]:.2f} consonant")
 
@@ -278,7 +282,7 @@ def masked_after(q_TS, k_TS, v_TE):
 tested = {"no mask": attention, "mask before the softmax": causal_attention, "mask after the softmax": masked_after}
 found = {name: reads(layer(attend), x_TD) for name, attend in tested.items()}
 reveal("01.a", np.triu(found["mask after the softmax"], 1).sum(), "of 15 forbidden pairs")
-figures.show(*figures.who_sees_whom(found, "A mask after the softmax hides nothing"))
+drawing.show(*drawing.who_sees_whom(found, "A mask after the softmax hides nothing"))
 row_sums = np.tril(softmax(scores(x_TD @ W_q, x_TD @ W_k))).sum(1)
 print("sums of the rows, masked after the softmax:", row_sums.round(2))
 assert np.allclose(layer(masked_after)(x_TD) / row_sums[:, None], layer(causal_attention)(x_TD))
@@ -456,7 +460,7 @@ print(f"products of sinusoids 3 positions apart: {apart.min():.2f} to {apart.max
 
 # %%
 one = np.array([1.0, 0.0])
-figures.show(*figures.turned_pairs(one, one, [(2, 0), (4, 2), (5, 2)]))
+drawing.show(*drawing.turned_pairs(one, one, [(2, 0), (4, 2), (5, 2)]))
 
 # %% [markdown]
 # S channels make S/2 such points, each with a frequency of its own, those of ScaledSin with S in the place of D; the paper pairs channel c with c + S/2. Rotating (x₁, x₂) by the angle α gives y₁ = x₁ cos α - x₂ sin α for the first coordinate.
@@ -509,10 +513,25 @@ score_tables = {
     "ScaledSin": scores_added(scaled_sin(positions, D)),
     "RoPE": rope(same + query_D @ W_query) @ rope(same + key_D @ W_key).T,
 }
-figures.show(*figures.scores_by_places(score_tables))
-for name, table_TT in score_tables.items():
-    diagonal = np.diag(table_TT, -3)
+
+title = "A pair at all positions: only RoPE's scores depend on the distance alone"
+axis_names = {"xlabel": "position of the key", "ylabel": "position of the query"}
+figure, panels = drawing.new_panels(score_tables, 6.2, 3.5, title=title, sharey=True, **axis_names)
+at_distance_3 = {}
+for axes, (name, table_TT) in zip(panels, score_tables.items()):
+    diagonal = np.diag(table_TT, -3)  # the key stands three places before the query
+    low, high = f"{diagonal.min():.1f}", f"{diagonal.max():.1f}"
+    at_distance_3[name] = low if low == high else f"{low} to {high}"
+    image = axes.imshow(table_TT, cmap="cividis")
+    figure.colorbar(image, ax=axes, location="bottom", label="score")
+    axes.plot([0, positions - 4], [3, positions - 1], color=drawing.VERMILION, linewidth=2)
+    along = f"distance 3:\n{at_distance_3[name]}"
+    axes.text(0.4, positions - 1, along, fontsize=9, color=drawing.VERMILION, va="bottom", bbox=drawing.WHITE)
+    axes.grid(False)
     assert np.ptp(diagonal) < 1e-9 if name == "RoPE" else np.ptp(diagonal) > 1
+drawing.show(
+    figure, f"Tables of 16 by 16 scores, lighter for larger ones. At distance 3: {drawing.listed(at_distance_3, '{}')}."
+)
 
 # %% [markdown]
 # ## 7. From Transformer to Transformer+
@@ -548,7 +567,7 @@ runs = {name: train(config, settings, corpus=corpus, progress=False) for name, c
 bits = {name: run.evaluation.bits_per_byte for name, run in runs.items()}
 curves = {name: [row["bits_per_byte"] for row in run.log] for name, run in runs.items()}
 assert min(curves, key=lambda name: np.mean(curves[name][-20:])) == "ScaledSin + RoPE"
-figures.show(*figures.loss_curves(curves, title="ScaledSin with RoPE ends lowest"))
+drawing.show(*drawing.loss_curves(curves, title="ScaledSin with RoPE ends lowest"))
 
 # %% tags=["nbval-check-output"]
 compare_with_stored("01", runs)  # made once by experiments/scoreboard.py, with the same seed and settings

@@ -74,7 +74,7 @@ import math
 import numpy as np
 import torch
 
-from flash_course import figures, learner
+from flash_course import drawing, learner
 from flash_course.learner import predict, reveal
 from flash_tutorial import GAU, LanguageModel, ModelConfig, TransformerBlock, count_parameters, reference
 
@@ -121,7 +121,7 @@ for name, heads, reported in (("Transformer++", 12, "15.25, 261 ms a step"), ("F
 # has S = 128 channels, whereas gate and values have E = 1536.
 
 # %%
-figures.show(*figures.gated_units())
+drawing.show(*drawing.gated_units())
 
 # %% [markdown]
 # Lecture 00 wrote the unit in three lines, equation 3 of the paper:
@@ -344,7 +344,7 @@ s_TT, hide = q_TS @ k_TS.T / n, np.where(np.tri(6), 0, np.nan)
 panels = {"score q kᵀ / n": s_TT, "bias b": bias_TT}
 panels |= {"score + bias, masked": s_TT + bias_TT + hide, "A = relu²": A_TT + hide}
 title = "In row 5 each score + bias is negative, so token 5 reads nothing"
-figures.show(*figures.numbers_in_squares(panels, row=5, title=title))
+drawing.show(*drawing.numbers_in_squares(panels, row=5, title=title))
 reveal("02.a", A_TT.sum(1).min())
 
 # %% [markdown]
@@ -605,8 +605,26 @@ def matrices_of(model, text, content=1.0):
 model = run.model.cpu()
 full, bias_only = matrices_of(model, letters), matrices_of(model, letters, content=0)
 title = "Most of the relu² matrix comes from the position bias"
-figures.show(*figures.attention_maps({"scores and bias": full[0], "bias alone": bias_only[0]}, letters, title=title))
+axis_names = {"xlabel": "byte that is read", "ylabel": "byte that reads"}
+drawn = {"scores and bias": full[0], "bias alone": bias_only[0]}
 allowed = np.tri(len(letters), dtype=bool)
+figure, panels = drawing.new_panels(drawn, 7.6, 4.2, title=title, **axis_names)
+for axes, A_TT in zip(panels, drawn.values()):
+    shown = np.where(allowed & (A_TT > 0), A_TT, np.nan)
+    image = axes.imshow(shown, cmap="Blues", vmin=0, vmax=full[0].max())
+    rows, columns = np.nonzero(allowed & (A_TT == 0))
+    axes.plot(columns, rows, "s", color="lightgrey", markersize=5)
+    axes.plot(columns, rows, ".", color="black", markersize=2)
+    axes.text(25, 1, "masked\n(grey, dotted: exactly 0)", ha="right", va="top")
+    axes.set_xticks(range(26), letters.replace(" ", "_"), family="monospace")
+    axes.set_yticks(range(26), letters.replace(" ", "_"), family="monospace")
+    axes.grid(False)
+figure.colorbar(image, ax=panels, shrink=0.8, label="weight")
+zeros = {name: (A_TT[allowed] == 0).mean() for name, A_TT in drawn.items()}
+alt = (
+    f"Two attention matrices of 26 by 26 bytes. Of the allowed places are exactly 0: {drawing.listed(zeros, '{:.0%}')}."
+)
+drawing.show(figure, alt)
 moved = [np.linalg.norm(A - B) / np.linalg.norm(A) for A, B in zip(full, bias_only)]
 for n, (A, change) in enumerate(zip(full, moved), 1):
     print(f"unit {n}: {(A[allowed] == 0).mean():.0%} exact zeros, {change:.1%} change without scores")

@@ -112,7 +112,7 @@ import numpy as np
 import torch.nn.functional as F
 from torch import nn
 
-from flash_course import figures, learner
+from flash_course import drawing, learner
 from flash_course.learner import predict, reveal
 from flash_tutorial import LanguageModel, ModelConfig, check_unit, count_parameters, reference
 from flash_tutorial.layers import cos_sin, make_norm
@@ -261,7 +261,21 @@ x = x.float()
 loud = MyGAU(D, length=T, n=T)
 settle_branch(draw_order_one(loud, torch.Generator().manual_seed(1)), x)
 stages = {"fresh": sizes(fresh, x), "order one": sizes(loud, x)}
-figures.show(*figures.sizes_along(stages))
+
+title = "A fresh unit adds almost nothing to its input"
+figure, axes = drawing.new_axes(6.4, 3.6, "standard deviation of the entries (logarithmic)", title=title)
+arrays, small = list(stages["fresh"]), list(stages["fresh"].values())
+large = list(stages["order one"].values())
+axes.hlines(arrays, small, large, color="lightgrey", linewidth=3)
+axes.plot(small, arrays, "o", color="black", markerfacecolor="white", markersize=8)
+axes.plot(large, arrays, "s", color="black", markersize=8)
+axes.text(small[-1], "branch", f"fresh: {small[-1]:.0e}  ", ha="right", va="center")
+axes.text(large[-1], "branch", f"  order one: {large[-1]:.1f}", va="center")
+axes.set_xscale("log")
+axes.set_xlim(min(small) / 100, 100 * max(large))
+axes.invert_yaxis()
+said = "; ".join(f"{name}: {drawing.listed(sizes_of, '{:.0e}')}" for name, sizes_of in stages.items())
+drawing.show(figure, f"Two dots for each array inside a unit, its size on a logarithmic scale. {said}.")
 assert stages["fresh"]["branch"] < 1e-4 and 0.5 < stages["order one"]["branch"] < 2
 assert stages["fresh"]["q kᵀ / n"] < 1e-3 * stages["fresh"]["bias"]  # next to the bias the scores vanish
 deep = nn.Sequential(*(MyGAU(D, length=T, n=T) for _ in range(24)))
@@ -385,7 +399,7 @@ def forward(q, k, v, b, n):
 r, d_A = np.maximum(q @ k.T / n + b, 0), d_o @ v.T
 d_s = 2 * r * d_A + 0  # + 0 makes 0 of -0
 panels = {"s = q kᵀ / 2 + b": q @ k.T / n + b, "r = relu(s)": r, "d_A = d_o vᵀ": d_A, "d_s = 2 r × d_A": d_s}
-figures.show(*figures.numbers_in_squares(panels, row=6, title="Six tokens: where r is 0, no gradient passes"))
+drawing.show(*drawing.numbers_in_squares(panels, row=6, title="Six tokens: where r is 0, no gradient passes"))
 one = np.zeros((6, 6))
 one[5, 3] = 1  # token 6 reads token 4
 up, down = [(forward(q, k, v, b + sign * one, n) * d_o).sum() for sign in (1, -1)]
@@ -509,7 +523,22 @@ around = scores[:, None] * np.random.default_rng(6).uniform(0.9, 1.1, size=(49, 
 for name, dtype in formats.items():
     square = relu2(torch.from_numpy(around).to(dtype)).double().numpy()
     errors[name] = np.where(np.isfinite(square).all(1), np.abs(square / around**2 - 1).max(1), np.nan)
-figures.show(*figures.squares_in_formats(scores, errors))
+
+title = "float16 loses small and large squares; bfloat16 keeps all, to fewer digits"
+figure, axes = drawing.new_axes(6.6, 3.5, "score s", "largest relative error of relu²(s)", title)
+drawing.lines(axes, {name: (scores, error) for name, error in errors.items()}, markevery=2)
+for line in axes.lines:
+    name, colour = line.get_label(), line.get_color()
+    axes.annotate(name, (scores[0], errors[name][0]), (0, 6), textcoords="offset points", color=colour)
+    if np.isnan(errors[name]).any():
+        last = np.flatnonzero(np.isfinite(errors[name]))[-1]
+        axes.plot(scores[last], errors[name][last], "X", color=colour, markersize=10)
+        axes.text(scores[last], errors[name][last], "  infinite from here on", color=colour, va="top")
+axes.set_xscale("log")
+axes.set_yscale("log")
+axes.set_ylim(top=8)
+said = drawing.in_words(axes, x="{:.0e}", form="{:.0e}", missing="infinite")
+drawing.show(figure, f"Line plot, both axes logarithmic, of the rounding error of relu squared by the score: {said}.")
 assert relu2(torch.tensor(65_504.0).half() / 512).isfinite() and relu2(torch.tensor(5e-8).half()) == 0
 
 # %% [markdown]

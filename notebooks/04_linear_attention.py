@@ -126,7 +126,7 @@ for (name, form), count in zip(forms.items(), multiply_adds):
 # %%
 import numpy as np
 
-from flash_course import figures, learner
+from flash_course import drawing, learner
 from flash_tutorial.experiments import welch
 from flash_course.learner import predict, reveal
 from flash_tutorial import mixing, reference
@@ -181,7 +181,7 @@ for T in (64, 256, 1024):
     inputs = [torch.randn(T, width, device=device) for width in (S, S, E)]
     ms = milliseconds({name: partial(order, *inputs) for name, order in orders.items()}, rounds=25)
     table.append((T, f"{T * (S + E) / (2 * S * E):.2f}", f"{ms['matrix'] / ms['state']:.2f}"))
-print(figures.text_table(table))
+print(drawing.text_table(table))
 reveal("04.a", round(float(table[2][2]), 1), "times as fast")
 assert device != "cpu" or float(table[3][2]) > 1
 
@@ -225,7 +225,7 @@ def token_by_token(q_TS, k_TS, v_TE):
 
 
 out_TE, _ = token_by_token(q_TS, k_TS, v_TE)
-figures.show(*figures.state_by_token(q_TS, k_TS, v_TE, np.stack(upto[1:]), out_TE))
+drawing.show(*drawing.state_by_token(q_TS, k_TS, v_TE, np.stack(upto[1:]), out_TE))
 
 # %% [markdown]
 # Follow token 4. Its key (0, 2) leaves the first row alone and adds 2 × (1, 1, 1) to the second, while its query (2, 0) reads twice the
@@ -338,8 +338,16 @@ forms |= {"running sum": all_states_form, "token by token": token_form}
 by_T = {T: milliseconds({name: training_step(form, T) for name, form in forms.items()}) for T in lengths}
 ms = {name: [taken[name] for taken in by_T.values()] for name in forms}
 table = [("T", *forms), *((T, *(f"{taken[name]:.1f}" for name in forms)) for T, taken in by_T.items())]
-title, label = "The same outputs and gradients, at very different prices", "milliseconds for a training step"
-figures.show(*figures.forms_by_length(lengths, ms, ylabel=label, title=title), table=table)
+
+title = "The same outputs and gradients, at very different prices"
+axis_names = {"xlabel": "T, tokens in a sequence", "ylabel": "milliseconds for a training step"}
+figure, axes = drawing.new_axes(7.4, 3.7, title=title, **axis_names)
+drawing.lines(axes, {name: (lengths, taken) for name, taken in ms.items()}, markersize=7)
+drawing.powers_of_two(axes, lengths)
+drawing.logarithmic(axes)
+drawing.name_lines(axes, numbers=True)
+said = drawing.in_words(axes, x="T = {:,}")
+drawing.show(figure, f"Line plot, both axes logarithmic, of milliseconds for a training step: {said}.", table)
 
 # %% [markdown]
 # **Misconception: linear means fast.** The symptom is the upper half of this picture: at T = 1024 a twelfth of the multiply-adds, and
@@ -377,7 +385,7 @@ assert 12 * 4096**2 == 4096 * 12 * 64 * 64  # 12 heads of 64 × 64: up to here t
 # Then the whole chunk is written at once, `state + kᵀ v`, and this is the only step for which the next chunk waits.
 
 # %%
-figures.show(*figures.chunk_schedule(T=14, C=4))
+drawing.show(*drawing.chunk_schedule(T=14, C=4))
 
 # %% [markdown]
 # For tokens 5 and 6 of our six, with C = 2, the state that enters is the one after token 4 in the picture of section 3.
@@ -444,7 +452,21 @@ taken = milliseconds({C: training_step(partial(chunk_form, C=C), T) for C in siz
 counted = [chunk_multiply_adds(T, C, S, E) for C in sizes]
 table = [("C", "ms", "steps", "million multiply-adds", "activations kept")]
 table += [(C, f"{taken[C]:.2f}", T // C, n // 10**6, T * C + T // C * S * E) for C, n in zip(sizes, counted)]
-figures.show(*figures.chunk_sizes(sizes, list(taken.values()), counted), table=table)
+
+ms = list(taken.values())
+best, fewest = sizes[np.argmin(ms)], sizes[np.argmin(counted)]
+title = f"The fewest multiply-adds are at C = {fewest}, the least time at C = {best}"
+figure, axes = drawing.new_axes(7.0, 3.4, "C, tokens in a chunk", "times the smallest value", title)
+times = {"time, measured": (sizes, np.array(ms) / min(ms))}
+times["multiply-adds,\ncounted"] = (sizes, np.array(counted) / min(counted))
+drawing.lines(axes, times)
+axes.axvline(best, color="darkgrey", linewidth=1.2)
+drawing.powers_of_two(axes, sizes)
+drawing.logarithmic(axes)
+drawing.name_lines(axes, apart=0.15)
+said = drawing.in_words(axes, x="C = {:,}").replace("\n", " ")
+alt = f"Line plot, both axes logarithmic, each line over its smallest value: {said}. The least time is at C = {best}."
+drawing.show(figure, alt, table)
 
 # %% [markdown]
 # The best C usually lies in the middle, far from the smallest count. It is a property of the machine and of S and E, so measure it.

@@ -73,14 +73,14 @@ print(describe_device())
 # %% tags=["nbval-check-output"]
 import numpy as np
 
-from flash_course import figures
+from flash_course import drawing
 from flash_course.bench.stored import load_stored
 
 seeds = {name: np.array(row) for name, row in load_stored("scoreboard")["seeds"].items()}
 rows = [("held-out bits per byte, seed", 0, 1, 2)]
 for name in ("04 linear attention", "05 FLASH, C = 16", "00 transformer++"):
     rows.append((name[3:], *(f"{score:.3f}" for score in seeds[name])))
-print(figures.text_table(rows))
+print(drawing.text_table(rows))
 assert seeds["05 FLASH, C = 16"].max() < seeds["04 linear attention"].min() - 0.05
 
 # %% [markdown]
@@ -89,7 +89,7 @@ assert seeds["05 FLASH, C = 16"].max() < seeds["04 linear attention"].min() - 0.
 # Section 12 gives it one, and the lead is gone.) What does FLASH do differently?
 
 # %%
-figures.show(*figures.flash_unit())
+drawing.show(*drawing.flash_unit())
 
 # %% [markdown]
 # There is a **local part**, which is the relu² attention of lecture 02 inside each chunk, and a **global part**, which is linear attention
@@ -151,7 +151,7 @@ counts = {  # of the pairs that are seen
 }
 for name, (count, steps) in counts.items():
     table.append((name, *(f"{count(T) / 1e6:,.0f}" for T in (512, 1024, 8192)), steps))
-print(figures.text_table(table))
+print(drawing.text_table(table))
 
 # %% [markdown]
 # Both kinds of chunks share a line, because both do a C × C product inside each chunk. Linear attention spends
@@ -284,7 +284,7 @@ kv_GSE, tokens_G = summaries(lin_k, v_TE, C)
 far_TE = global_loops(lin_q, lin_k, v_TE, C)
 print("far:", [tuple(int(n) for n in row) for row in far_TE])
 title = "The prefix sum, shifted by one chunk, is what a chunk reads"
-figures.show(*figures.exclusive_sum(kv_GSE, tokens_G, title=title))
+drawing.show(*drawing.exclusive_sum(kv_GSE, tokens_G, title=title))
 
 # %% [markdown]
 # The prefix sum of chunk 2 holds chunks 1 and 2, and it is handed to chunk 3, which reads it;
@@ -402,7 +402,9 @@ bias_CC, all_open = toeplitz(bias_weights, C), 20  # more than any score here
 near = moves(lambda h, v: mixed_chunk(h, v, bias_CC + all_open, C, global_=0))
 far = moves(lambda h, v: mixed_chunk(h, v, bias_CC, C, local=0))
 far &= ~np.eye(T, dtype=bool)  # changing a token changes its query too: that is not reading
-figures.show(*figures.mixed_pairs(near, far, C))
+who = near * drawing.DIRECT + far * drawing.SUMMED
+title = "Near tokens one by one, far ones through a mean"
+drawing.show(*drawing.who_reads_whom({f"chunks of {C}": who}, C, title=title, width=4.6))
 reveal("05.a", near.sum(), "pairs")
 print("tokens 1 to 14, read one by one:", near.sum(1).tolist())
 print("          read through the mean:", far.sum(1).tolist())
@@ -693,9 +695,17 @@ def score_with(C, factor):
 
 as_it_is = {C: score_with(C, 1) for C in (16, 8, 4, 2)}
 held = {C: score_with(C, C / 16) for C in (16, 8, 4, 2)}
-named = {"FLASH, as it is (scores / C)": as_it_is, "FLASH, scale held (scores / 16)": held}
 title = "Trained with C = 16: most of the damage at a smaller C is the scale"
-figures.show(*figures.other_chunks(named, trained=16, level=bits["FLASH, local only"], title=title))
+figure, axes = drawing.new_axes(7.4, 3.5, "C the model is run with", "bits per byte, held-out text", title)
+named = {"FLASH, as it is\n(scores / C)": as_it_is, "FLASH, scale held\n(scores / 16)": held}
+drawing.lines(axes, {name: (list(row), list(row.values())) for name, row in named.items()})
+drawing.level(axes, bits["FLASH, local only"], "local part only")
+drawing.powers_of_two(axes, [2, 4, 8, 16])
+for line in axes.lines[:2]:
+    drawing.numbers_at(axes, *line.get_data(), form="{:.2f}", colour=line.get_color())
+axes.legend(frameon=False)
+alt = f"Line plot of bits per byte of a model trained with C = 16: {drawing.in_words(axes, x='C = {}')}."
+drawing.show(figure, alt.replace("\n", " "))
 share = {C: (as_it_is[C] - held[C]) / (as_it_is[C] - as_it_is[16]) for C in (8, 4, 2)}
 print("share of the damage that is scale:", ", ".join(f"{s:.0%} at C = {C}" for C, s in share.items()))
 assert abs(as_it_is[16] - bits["FLASH, C = 16"]) < 1e-3 and abs(held[16] - as_it_is[16]) < 1e-6

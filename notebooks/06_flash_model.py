@@ -74,7 +74,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from flash_course import figures, learner
+from flash_course import drawing, learner
 from flash_course.bench.counts import count_state_numbers
 from flash_course.bench.stored import compare_with_stored, load_stored
 from flash_course.learner import predict, reveal, your_line
@@ -140,7 +140,7 @@ assert as_trained == itself < 2 and bare > 9  # the copy with the mean is the tr
 # S is the width of queries and keys, C the tokens of a chunk, and G the number of chunks.
 
 # %%
-figures.show(*figures.four_units())
+drawing.show(*drawing.four_units())
 
 # %% [markdown]
 # GLU adds a gate U, and GAU an attention matrix A, by which tokens attend to one another. FLASH keeps GAU's four weight matrices and cuts A into
@@ -166,7 +166,7 @@ rows = [("token", "gate u", "causal: local", "global", "output", "both sides: lo
 for i, u in enumerate(u_T):
     pairs = two_parts(i, True), two_parts(i, False)
     rows.append((i + 1, u, *(f"{x:.0f}" for local, far in pairs for x in (local, far, u * (local + far)))))
-print(figures.text_table(rows))
+print(drawing.text_table(rows))
 
 # %% [markdown]
 # In the causal unit token 5 reads itself (10) and the mean of tokens 1 to 4 (5). In the one that reads both sides, it reads its chunk (10 +
@@ -447,7 +447,7 @@ for name, how in ways.items():
     off = [apart(padded_flash(longer, valid, params, C, **how)[:10], flash(alone, params, C, False), alone)
            for params in (p, p | {"in_bias": 0 * p["in_bias"]})]  # fmt: skip
     rows.append((name, *(f"{share:.0%}" for share in off)))
-print(figures.text_table(rows))
+print(drawing.text_table(rows))
 unit, x = order_one(FLASH(D, qk_dim=S, chunk_size=C, causal=False)), torch.from_numpy(longer)[None]
 assert torch.allclose(unit(x, mask=torch.from_numpy(valid)[None])[:, :10], unit(x[:, :10]))  # the package's unit
 
@@ -500,12 +500,12 @@ def who_reads(unit):
     """(T, T): not read, read inside the chunk or through a sum, found by changing one token at a time."""
     no_zeros = p | {"bias_weights": p["bias_weights"] + 10}  # so that relu² hides no pair
     how = dict(causal=True, chunk_size=C, segment_ids=inside)
-    before, who = unit(x_TD, no_zeros, **how), np.full((T, T), figures.UNREAD)
+    before, who = unit(x_TD, no_zeros, **how), np.full((T, T), drawing.UNREAD)
     for j in range(T):
         changed = x_TD.copy()
         changed[j] += 1
         moved = np.abs(unit(changed, no_zeros, **how) - before).max(1) > 1e-9
-        who[moved, j] = np.where(np.arange(T)[moved] // C == j // C, figures.DIRECT, figures.SUMMED)
+        who[moved, j] = np.where(np.arange(T)[moved] // C == j // C, drawing.DIRECT, drawing.SUMMED)
     return who
 
 
@@ -514,9 +514,10 @@ found = {
     "loose: the paper's listing": who_reads(reference.flash_code8),
 }
 title = "Where a document ends inside a chunk, the loose reading goes on into the next"
-figures.show(*figures.documents_read(found, inside, C, title=title))
+title += "\n(thick lines: documents; thin lines: chunks)"
+drawing.show(*drawing.who_reads_whom(found, C, title=title, width=7.2, documents=inside))
 foreign = inside[:, None] != inside
-strict, loose = (who != figures.UNREAD for who in found.values())
+strict, loose = (who != drawing.UNREAD for who in found.values())
 print(f"pairs across documents: strict {strict[foreign].sum()}, loose {loose[foreign].sum()}")
 assert (strict == np.tril(~foreign)).all()  # all of its own document, nothing else
 assert loose[foreign].sum() > 10
@@ -597,7 +598,7 @@ others = {
 }
 rows = [("millions of parameters", "stated", "counted")]
 rows += [(name, number, f"{millions(config):.1f}") for name, (config, number) in others.items()]
-print(figures.text_table(rows))
+print(drawing.text_table(rows))
 off = [millions(config) / number - 1 for config, number in others.values()]
 assert max(abs(off[1]), abs(off[5])) < 0.01 and min(off[0], *off[2:5]) > 0.02
 
@@ -638,7 +639,7 @@ readings = [  # what is doubtful, taken here, the other one, its output
 ]
 rows = [("what is doubtful", "taken here", "the other reading", "apart")]
 rows += [(what, taken, other, f"{apart(out, default, x_TD):.0%}") for what, taken, other, out in readings]
-print(figures.text_table(rows))
+print(drawing.text_table(rows))
 
 # %% [markdown]
 # (Code 8 uses a name, `lin_v`, that it never defines. The obvious reading is v; the other mixes the global part's output a second time.)
@@ -694,7 +695,7 @@ for name, run in runs.items():
     bits, three = run.evaluation.bits_per_byte, seeds[name]
     learner.score("06", name, bits_per_byte=bits, state_numbers=count_state_numbers(run.model, settings.length))
     rows.append((name, f"{bits:.1f}", *(f"{b:.3f}" for b in (*three, np.mean(three), max(three) - min(three)))))
-print(figures.text_table(rows))
+print(drawing.text_table(rows))
 assert max(seeds["FLASH, mean"]) < min(seeds["FLASH, bare sum"])
 
 # %% [markdown]

@@ -78,7 +78,7 @@ from itertools import pairwise
 import numpy as np
 import torch
 
-from flash_course import figures, learner
+from flash_course import drawing, learner
 from flash_course.bench.stored import load_stored, means_of_hundred
 from flash_course.learner import predict, reveal
 from flash_tutorial import LanguageModel, ModelConfig, count_parameters
@@ -133,7 +133,13 @@ shipped = {name: LanguageModel.from_pretrained(file).eval() for name, file in na
 read = {name: bits_of_bytes(model) for name, model in shipped.items()}
 profiles = {name: by_position(bits) for name, bits in read.items()}
 title = "FLASH loses at the beginning of a chunk, and hardly anywhere else"
-figures.show(*figures.bits_in_chunk(profiles, ends, title=title))
+axis = "position in the chunk: bytes of its own chunk that a byte reads"
+figure, axes = drawing.new_axes(7.0, 3.8, axis, "bits per byte", title)
+groups = [f"{a + 1}-{b}" if b - a > 1 else f"{b}" for a, b in pairwise(ends)]
+drawing.lines(axes, {name: (groups, profile) for name, profile in profiles.items()})
+axes.legend(frameon=False)
+alt = f"Lines of bits per byte by the position in a chunk: {drawing.in_words(axes, x='{}')}."
+drawing.show(figure, alt)
 reveal("07.a", round(profiles["FLASH"][0], 1), "bits")
 error = read["FLASH"][:, C::C].std() / math.sqrt(3 * n)
 print(f"standard error of that point, over {3 * n} bytes: {error:.1f} bits")
@@ -212,7 +218,11 @@ for run in load_stored("places")["runs"]:
 positions = {name: np.array([run["by_place_of_128"] for run in of.values()]) for name, of in runs.items()}
 compared = ("FLASH", "local only", "Transformer++", "FLASH-Quad")
 title = "After a boundary FLASH, with sums or without, predicts no better than n-grams"
-figures.show(*figures.bits_in_chunk({name: positions[name] for name in compared}, ends[:9], title=title))
+figure, axes = drawing.new_axes(7.0, 3.8, axis, "bits per byte", title)
+drawing.lines(axes, {name: (groups[:8], positions[name]) for name in compared})
+axes.legend(frameon=False)
+alt = f"Lines of bits per byte by the position in a chunk, means of the seeds: {drawing.in_words(axes, x='{}')}."
+drawing.show(figure, alt)
 part = "validation, first 100000 bytes"
 grams = {row["order"]: row[part] for row in load_stored("ngrams")["rows"] if "order" in row}
 mean = {name: rows.mean(0) for name, rows in positions.items()}
@@ -429,7 +439,16 @@ finals = {  # the long runs: the full budget, at the rate that has three seeds
 }
 taken = {name: statistics.mode(run["learning_rate"] for run in runs) for name, runs in finals.items()}
 title = "Each model has its own best learning rate (ring: taken for the long runs)"
-figures.show(*figures.scores_by_rate(grids, taken=taken, title=title))
+figure, axes = drawing.new_axes(7.0, 3.6, "peak learning rate", "bits per byte after the short run", title)
+drawing.lines(axes, {name: zip(*sorted(grid.items())) for name, grid in grids.items()})
+for size, (name, line) in enumerate(zip(grids, list(axes.lines))):
+    ring = {"markersize": 14 + 5 * size, "markerfacecolor": "none", "color": line.get_color()}
+    axes.plot(taken[name], grids[name][taken[name]], "o", **ring)
+axes.legend(frameon=False)
+drawing.powers_of_two(axes, sorted({rate for grid in grids.values() for rate in grid}))
+best = {name: min(grid, key=grid.get) for name, grid in grids.items()}
+alt = f"Lines of bits per byte against the learning rate. Best rates: {drawing.listed(best, '{:g}')};"
+drawing.show(figure, f"{alt} taken for the long runs: {drawing.listed(taken, '{:g}')}.")
 both = [f"{run['bits_per_byte']:.3f} at {run['learning_rate']}" for run in finals["FLASH"] if run["seed"] == 0]
 print("FLASH after 1000 updates with seed 0:", ", ".join(both))
 
@@ -461,10 +480,31 @@ scores = {name: [run["bits_per_byte"] for run in runs] for name, runs in long_ru
 seconds_for_all = 1000 * timed["seconds_a_step"]["flash"]  # the same for all, by construction
 curves = {}
 for name in ("FLASH", "Transformer++", "FLASH-Quad"):
-    ways = [(*means_of_hundred(run), run) for run in long_runs[name]]
-    curves[name] = [(at * seconds_for_all / run["steps"], bits, run["bits_per_byte"]) for at, bits, run in ways]
+    of_seeds = [means_of_hundred(run) for run in long_runs[name]]
+    updates_made = of_seeds[0][0]  # the same for each seed
+    seconds = updates_made * seconds_for_all / long_runs[name][0]["steps"]
+    curves[name] = seconds, [bits for _, bits in of_seeds]
 title = "FLASH and Transformer++ end side by side; FLASH-Quad depends on the seed"
-figures.show(*figures.training_of_seeds(curves, xlabel="seconds (updates × time of an update)", title=title))
+halves = ["training text: mean and range", "held-out text: one line for each seed"]
+figure, (left, right) = drawing.new_panels(halves, title=title, ylabel="bits per byte")
+drawing.lines(left, curves, marker="")
+left.set_xlabel("seconds (updates × time of an update)")
+left.set_ylim(top=3.5)
+left.legend(frameon=False)
+top = 2.25  # of the right half: a score above it is written at its upper edge
+for seed, of_seed in enumerate(zip(*(scores[name] for name in curves))):
+    right.plot(list(curves), of_seed, color="grey", linewidth=1)
+    for place, score in enumerate(of_seed):
+        below = score < top
+        said = f"{score:.3f}" if below else f"↑ seed {seed}: {score:.3f}"
+        at = (place, min(score, top))
+        right.annotate(said, at, (7, 0), textcoords="offset points", va="center", bbox=drawing.WHITE)
+for name, (colour, marker, _) in drawing.looks(curves).items():
+    right.plot([name] * len(scores[name]), scores[name], marker, color=colour)
+right.set(xlim=(-0.2, 2.7), ylim=(2.0, top))
+by_seed = {name: ", ".join(f"{score:.3f}" for score in scores[name]) for name in curves}
+alt = f"Lines of bits per byte in training: {drawing.in_words(left, x='{:.0f} s')}. Scores by seed:"
+drawing.show(figure, f"{alt} {drawing.listed(by_seed, '{}')}.")
 reveal("07.d", round(statistics.mean(scores["FLASH"]) - statistics.mean(scores["Transformer++"]), 3), "bits per byte")
 
 # %% [markdown]
@@ -499,7 +539,22 @@ opened = {
     )
     for run, score in zip(maps["runs"], scores["FLASH-Quad"])
 }  # fmt: skip
-figures.show(*figures.open_shares(opened, title="FLASH-Quad: a unit that reads nothing (cross) hardly comes back"))
+
+title = "FLASH-Quad: a unit that reads nothing (cross) hardly comes back"
+label = "share of attention weights\nabove zero"
+figure, panels = drawing.new_panels(opened, title=title, xlabel="update", ylabel=label, sharey=True)
+none = 3e-5  # where the logarithmic axis has its zero
+for axes, (at, units) in zip(panels, opened.values()):
+    drawing.lines(axes, {unit: (at, np.maximum(shares, none)) for unit, shares in units.items()}, markersize=4)
+    for line in list(axes.lines):
+        x, y = line.get_data()
+        axes.plot(np.array(x)[y == none], y[y == none], "x", color="black", markersize=8)
+    axes.set_yscale("log")
+axes.set_yticks([none, 1e-4, 0.001, 0.01, 0.1, 1], ["none", "0.01%", "0.1%", "1%", "10%", "100%"])
+axes.minorticks_off()
+drawing.legend_below(figure, *axes.get_legend_handles_labels())
+said = "; ".join(f"{name}: {drawing.in_words(axes, form='{:.2%}')}" for name, axes in zip(opened, panels))
+drawing.show(figure, f"Lines of the share of weights above zero by the update. {said}.")
 
 # %% tags=["nbval-check-output"]
 ids, targets = (torch.from_numpy(a) for a in draw_batch(corpus.train, TrainConfig(seed=1), 0, causal=True))
@@ -532,7 +587,7 @@ for form in ("rotary", "toeplitz"):
         scored = ", ".join(f"{run['bits_per_byte']:.3f}" for run in three)
         dead = ", ".join(f"{sum(share == 0 for share in run['open_after'])}" for run in three)
         shown.append((form, "open" if start == "open" else "drawn", warm_up, scored, dead))
-print(figures.text_table(shown))
+print(drawing.text_table(shown))
 
 # %% [markdown]
 # With the Toeplitz form no unit dies and every seed trains, so the shared bias has passed its test. The narrower idea, that only the first
@@ -574,7 +629,7 @@ for run in load_stored("shipping")["runs"]:
         name = f"{run['model'].replace('flash', 'FLASH').replace('trans', 'Trans')}, dropout {run['dropout']}"
         epochs = 4096 * (run["steps"] + run.get("after", 0)) / len(corpus.train.tokens)
         rows.append((name, f"{epochs:.1f}", f"{a:.3f}", f"{b:.3f}", f"{b - a:.2f}"))
-print(figures.text_table(rows))
+print(drawing.text_table(rows))
 brief = {"model": "flash", "steps": 600, "learning_rate": 0.005, "dropout": 0.1, "weight_decay": 0.1}
 three = [run["bits_per_byte"] for run in load_stored("shipping")["runs"] if brief.items() <= run.items()]
 print(f"FLASH with dropout 0.1 after 600 updates: {len(three)} seeds, {np.ptp(three):.3f} bits per byte apart")
@@ -627,7 +682,7 @@ for name, words in tried.items():
         holds_zero.append(not gain.is_settled)
     assert holds_zero == 2 * [name != "subwords"]
     rows.append((words, *gains, "-" if name == "subwords" else f"{mean[name][0]:.2f}"))
-print(figures.text_table(rows))
+print(drawing.text_table(rows))
 more, (first, last) = runs["subwords"][0]["parameters"] / runs["FLASH"][0]["parameters"] - 1, mean["subwords"][[0, -1]]
 grid = {run["learning_rate"]: run["bits_per_byte"] for run in load_stored("places")["runs"]
         if (run.get("steps"), run.get("model")) == (400, "subwords")}  # fmt: skip

@@ -117,7 +117,7 @@ assert all(quad > block for quad, block in zip(adds["flash_quad"], adds["transfo
 import numpy as np
 import torch
 
-from flash_course import figures, learner
+from flash_course import drawing, learner
 from flash_course.bench.against_length import Settings, make_units, measured_crossover, steady_processor, training_step
 from flash_course.bench.clock import peak_bytes, summary, time_in_turn, time_to_reach
 from flash_course.bench.stored import (
@@ -437,7 +437,7 @@ a_token = {n: [(T, t and 1e6 * t / sizes.tokens) for T, t in median[n].items()] 
 panel = f"this machine ({torch.cuda.get_device_name() if on_gpu else 'CPU, 1 thread'}), D = {sizes.dim}"
 meet = {f"measured, {kind}": T for kind, T in crossings.items()} | {"counted": crossover(**live)}
 title = "All that compare every pair climb steeply with T, FLASH hardly"
-figures.show(*figures.cost_against_length({panel: (a_token, meet)}, ylabel="microseconds a token", title=title))
+drawing.show(*drawing.cost_against_length({panel: (a_token, meet)}, ylabel="microseconds a token", title=title))
 
 # %% [markdown]
 # Look first at the rows *counted* and *fused*, about which you guessed. On a quiet machine the clock stays near the count. If yours is
@@ -549,7 +549,22 @@ for name, points in curves.items():
 curves["stored, fused"] = [(s["T"], s["measured"]) for s in end["speedups"]]
 curves["yours, fused"], curves["yours, plain"] = ratios("fused"), ratios("plain")
 title = "Transformer++'s time over FLASH's: where FLASH wins depends on the comparison"
-figures.show(*figures.speedups(curves, title=title))
+every_T = sorted({T for points in curves.values() for T, _ in points})
+label = "T, tokens in a sequence (blue: FLASH is faster; hatched: FLASH is slower)"
+figure, axes = drawing.new_axes(7.4, 3.6, label, title=title)
+for y, points in enumerate(curves.values()):
+    for T, ratio in points:
+        x, colour = every_T.index(T), drawing.SKY if ratio >= 1 else "white"
+        hatch = "" if ratio >= 1 else "///"
+        axes.barh(y, 1, height=1, left=x, color=colour, hatch=hatch, edgecolor="darkgrey")
+        ground = {"facecolor": colour, "edgecolor": "none", "pad": 1.5}
+        axes.text(x + 0.5, y, f"{ratio:.2f}", ha="center", va="center", fontsize=11, bbox=ground)
+axes.set_xticks(np.arange(len(every_T)) + 0.5, [f"{T:,}" for T in every_T])
+axes.set_yticks(range(len(curves)), list(curves))
+axes.invert_yaxis()
+axes.grid(False)
+said = [f"{name} from {p[0][1]:.2f} at T = {p[0][0]} to {p[-1][1]:.2f} at {p[-1][0]}" for name, p in curves.items()]
+drawing.show(figure, f"Table of the baseline's time over FLASH's, blue from 1 on, against T: {'; '.join(said)}.")
 
 # %% [markdown]
 # On the V100 FLASH loses at T = 512, with 254 against 222 ms. The paper does not say how its Transformers compute attention; that their
@@ -616,7 +631,7 @@ for T in (512, 2048, 8192):
         f"{600 / ours:.0f}, {600 / theirs:.0f}",
     ]
     shown.append([*columns, "{:.3f}, {:.3f}".format(*ends), lead])
-print(figures.text_table(shown))
+print(drawing.text_table(shown))
 for T, paper in {512: 1.2, 2048: 1.6, 8192: 4.9}.items():  # Figure 1, Wiki-40B
     quad = [f"{s:.2f}" if s else "never" for s in times_sooner(T, model="flash_quad")]
     step = " or ".join(f"{ratio:.2f}" for ratio in update_ratios(T))  # here, and on another CPU
@@ -627,7 +642,18 @@ reveal("08.f", round(float(np.mean(sooner[2048])), 1), "times as soon, the mean 
 
 # %%
 title = "Ten minutes: when FLASH reaches the score at which Transformer++ ends"
-figures.show(*figures.quality_by_time(panels, baseline="Transformer++", title=title))
+axis_names = {"xlabel": "training time in s", "ylabel": "bits per byte, held-out text"}
+figure, every = drawing.new_panels(panels, title=title, sharey=True, **axis_names)
+for axes, models in zip(every, panels.values()):
+    drawing.lines(axes, {name: (seconds, rows) for name, (seconds, rows, _) in models.items()}, markersize=3)
+    goal = np.mean(models["Transformer++"][1], 0)[-1]
+    axes.axhline(goal, color="black", linestyle=":", linewidth=1)
+    axes.plot(models["FLASH"][2], goal, "o", markersize=11, markerfacecolor="none", color=axes.lines[0].get_color())
+drawing.legend_below(figure, *axes.get_legend_handles_labels())
+said = [f"{name}: {drawing.in_words(axes, x='{:.0f} s')}" for name, axes in zip(panels, every)]
+there = {name: models["FLASH"][2] for name, models in panels.items()}
+alt = f"Lines of bits per byte against training time. {'. '.join(said)}."
+drawing.show(figure, f"{alt} FLASH is where Transformer++ ends after, in s: {drawing.listed(there, '{:.0f}')}.")
 
 # %% [markdown]
 # In ten minutes FLASH ends ahead at all three lengths, and the longer the sequence, the more. At T = 512 its lead is small, and a small lead is a
@@ -698,7 +724,15 @@ with steady_processor():
 by_C = [1000 * summary(timed[C])["median"] for C in chunks]
 fastest = chunks[int(np.argmin(by_C))]
 title = f"T = {T}: the fewest multiply-adds are at C = 8, the least time at C = {fastest}"
-figures.show(*figures.chunk_costs(chunks, counts, by_C, title=title))
+figure, axes = drawing.new_axes(6.4, 3.5, "C, tokens in a chunk", "times the smallest value", title)
+costs = {"time, measured": by_C} | counts
+drawing.lines(axes, {name: (chunks, np.array(values) / min(values)) for name, values in costs.items()})
+drawing.powers_of_two(axes, chunks)
+drawing.logarithmic(axes)
+drawing.name_lines(axes)
+least = {name: chunks[int(np.argmin(values))] for name, values in costs.items()}
+alt = f"Line plot, both axes logarithmic, each over its smallest value: {drawing.in_words(axes, x='C = {:,}')}."
+drawing.show(figure, f"{alt} The least is at C: {drawing.listed(least, '{}')}.")
 
 # %% [markdown]
 # If the clock followed the arithmetic, C = 8 would take the least time. Look at the left end, where the two counts diverge: if the time
@@ -717,7 +751,7 @@ trained = [
     (C, ", ".join(f"{b:.3f}" for b in scores), f"{np.mean(scores):.3f}", against.get(C, ""))
     for C, scores in by_chunk.items()
 ]
-print(figures.text_table([("C", "bits per byte, three seeds", "mean", "minus that of 128"), *trained]))
+print(drawing.text_table([("C", "bits per byte, three seeds", "mean", "minus that of 128"), *trained]))
 assert [C for C, found in against.items() if found.is_settled] == [32] and against[32].mean > 0
 
 # %% [markdown]
@@ -752,7 +786,22 @@ choices = {
     "5 only the longest T": (by_T[4096], by_T[32_768], "stored"),
 }
 title = "Five choices, and how far each moves the answer for T = 4096"
-figures.show(*figures.flattering_choices(choices, title=title))
+figure, axes = drawing.new_axes(6.4, 3.6, "speed-up of FLASH (logarithmic)")
+figure.suptitle(title, fontsize=11)
+for y, (honest, reported, _) in enumerate(choices.values()):
+    axes.annotate("", (reported, y), (honest, y), arrowprops={"arrowstyle": "->", "color": drawing.BLUE})
+    axes.plot(honest, y, "o", color=drawing.BLUE, markersize=8, fillstyle="none")
+    axes.plot(reported, y, "o", color=drawing.BLUE, markersize=8)
+    first = y == 0  # the two marks are named once
+    axes.text(honest, y - 0.3, f"honest {honest:.2f}" if first else f"{honest:.2f}", ha="center")
+    axes.text(reported, y - 0.3, f"reported {reported:.2f}" if first else f"{reported:.2f}", ha="center")
+axes.set_yticks(range(len(choices)), [f"{name}\n({kind})" for name, (_, _, kind) in choices.items()])
+axes.set_ylim(len(choices) - 0.6, -0.7)
+axes.set_xscale("log", base=2)
+axes.xaxis.set_major_formatter("{x:g}")
+axes.margins(x=0.2)
+said = "; ".join(f"{name}: {b:.2f} for {a:.2f} ({kind})" for name, (a, b, kind) in choices.items())
+drawing.show(figure, f"Arrows from the honest speed-up to the reported one. {said}.")
 
 # %% [markdown]
 # Arrows 1 and 4 overlap, for a plain baseline computes the hidden pairs too (section 6).

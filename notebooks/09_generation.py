@@ -118,7 +118,7 @@ from functools import partial
 
 import numpy as np
 
-from flash_course import figures, learner
+from flash_course import drawing, learner
 from flash_course.bench.stored import load_stored
 from flash_course.learner import predict, reveal
 from flash_tutorial import FLASH, GAU, ModelConfig, TransformerBlock, count_parameters, reference
@@ -289,7 +289,7 @@ for t in range(6):
     sums.append(state.kv_SE)
     waiting.append(list(range(2 * state.chunks + 1, t + 2)))  # which tokens wait
 assert same(reads[4:], [[(0, 0), (7, 10)], [(-16, 4), (-3, 6)]])  # lecture 05: near in section 3, far in section 4
-figures.show(*figures.chunk_state_by_token(np.array(sums), waiting, 2, [(a + 0.0, b + 0.0) for a, b in reads]))
+drawing.show(*drawing.chunk_state_by_token(np.array(sums), waiting, 2, [(a + 0.0, b + 0.0) for a, b in reads]))
 
 # %% [markdown]
 # When token 4, the last of chunk 2, reads, the sum still holds chunk 1 alone. Only then is chunk 2 folded. Token 5
@@ -490,7 +490,7 @@ configs = {
     "transformer++": ModelConfig("transformer++", ff_dim=688, **sizes),
 }
 positions = (512, 1024, 2048, 4096, 8192, 16384)
-print(figures.text_table([("position", *configs)] + [
+print(drawing.text_table([("position", *configs)] + [
     (f"{n:,}", *(f"{count_state_numbers(config, n):,}" for config in configs.values())) for n in positions
 ]))  # fmt: skip
 S, E, C = 128, 512, 256
@@ -572,7 +572,23 @@ table = [("model", "position", "entries kept (FLASH: room)", "ms, median", "fast
 for key, row in rows.items():
     of_rounds = (f"{1e3 * row['seconds'][of]:.2f}" for of in ("median", "low", "high"))
     table.append((*key, f"{row['state_numbers']:,}", *of_rounds))
-figures.show(*figures.decoding_by_position(stored["decoding"], title=title), table=table)
+measures = {
+    "entries kept, millions\n(FLASH: room)": lambda row: row["state_numbers"] / 1e6,
+    "milliseconds for a token": lambda row: 1e3 * row["seconds"]["median"],
+}
+figure, panels = drawing.new_panels(["", ""], 6.4, 5.0, title=title, rows=2, sharex=True)
+said = []
+for axes, (label, measure) in zip(panels, measures.items()):
+    curves = drawing.curves_of_models(stored["decoding"], "position", measure)
+    drawing.lines(axes, curves)
+    drawing.powers_of_two(axes, curves["FLASH"][0])
+    drawing.logarithmic(axes)
+    drawing.name_lines(axes, apart=0.13)
+    axes.set_ylabel(label)
+    said.append(f"{label}: {drawing.in_words(axes)}".replace("\n", " "))
+axes.set_xlabel("position of the token")
+alt = f"Two line plots on logarithmic axes against the position of a token. {'. '.join(said)}."
+drawing.show(figure, alt, table)
 print(f"measured on {stored['machine']['cpu']}, {stored['machine']['threads']} threads, {stored['machine']['date']}")
 
 # %% [markdown]
@@ -625,8 +641,13 @@ by_temperature = {f"temperature {t:g}": probabilities(logits, t) for t in (0.5, 
 for name, p in by_temperature.items():
     print(f"{name:15} the likeliest byte has {p.max():.0%}")
 title = "The byte after the prompt: a low temperature sharpens, a high one flattens"
-bars = {name: p[likely] for name, p in by_temperature.items()}
-figures.show(*figures.temperatures(bars, [chr(byte) for byte in likely], title=title))
+of_panels = {"title": title, "xlabel": "next byte", "ylabel": "probability"}
+figure, panels = drawing.new_panels(by_temperature, 6.2, 2.6, sharey=True, **of_panels)
+letters = [chr(byte) for byte in likely]
+for axes, p in zip(panels, by_temperature.values()):
+    axes.bar(letters, p[likely], color=drawing.SKY, edgecolor="black", linewidth=0.6)
+said = [f"{name}: {', '.join(f'{x:.3f}' for x in p[likely])}" for name, p in by_temperature.items()]
+drawing.show(figure, f"Bars of the probabilities of the bytes {', '.join(letters)}. {'; '.join(said)}.")
 
 # %% [markdown]
 # Two more settings cut off unlikely tokens. **top-k** keeps the k most likely tokens. **top-p** keeps the fewest most likely tokens whose
@@ -753,7 +774,7 @@ for stage, models in longer.items():
     for name, by_T in models.items():
         last = ", ".join(f"{bits:.2f}" for bits in by_T[16_384][1][:, -1])
         table.append((f"  {name}", *(f"{by_T[T][0].mean():.2f}" for T in (1024, 16_384)), last))
-print(figures.text_table(table))
+print(drawing.text_table(table))
 mean, total, plus = longer["trained at 1,024 bytes"].values()
 counts = next(row for row in load_stored("ngrams")["rows"] if row.get("order") == 0)["validation, first 100000 bytes"]
 assert np.ptp(mean[16_384][1][:, [0, -1]], axis=1).max() < 0.03 and plus[16_384][0].max() < counts
@@ -773,7 +794,22 @@ for stage, (_, lines) in panels.items():
     for name, rows in lines.items():
         table += [(name, seed, *(f"{bits:.2f}" for bits in row[::3])) for seed, row in enumerate(rows)]
 title = "Trained at 1,024: FLASH with the mean reads on, the sum breaks late, Transformer++ at once"
-figures.show(*figures.bits_along_window(panels, 16_384, level=("counts of single bytes", counts), title=title), table)
+axis_names = {"xlabel": "position in the window, in bytes", "ylabel": "bits per byte, held-out text"}
+figure, every = drawing.new_panels(panels, 7.4, 3.9, title=title, sharey=True, **axis_names)
+middle = 1024 * np.arange(16) + 512
+said = []
+for axes, (stage, (border, lines)) in zip(every, panels.items()):
+    for name, (colour, marker, dashes) in drawing.looks(lines).items():
+        look = {"color": colour, "marker": marker, "linestyle": dashes, "markersize": 3, "linewidth": 1.2}
+        axes.plot(middle, np.transpose(lines[name]), label=name, **look)  # one line for each seed
+        said.append(f"{name}, {stage}, at the end by seed: {', '.join(f'{row[-1]:.2f}' for row in lines[name])}")
+    axes.axvline(border, color="black", linestyle=":", linewidth=1)  # no longer window was trained
+    axes.axhline(counts, color="black", linestyle="--", linewidth=1)
+    axes.set_xticks([border, 8192, 16_384], [f"{border:,}", "8,192", "16,384"])
+every[0].set_ylim(bottom=0)
+every[1].text(16_384, counts - 0.25, f"counts of single bytes, {counts:.2f}", ha="right")
+figure.legend(axes.lines[::3][:3], list(lines), loc="outside lower center", ncols=3, frameon=False)
+drawing.show(figure, f"Lines of bits per byte by position in windows of 16,384. {'; '.join(said)}.", table)
 
 # %% [markdown]
 # With the mean hardly anything happens: the last bytes of the window cost what the first ones cost. That says two things. The far text does

@@ -101,7 +101,7 @@ predict("10.a", my_guess)
 # %%
 import torch
 
-from flash_course import figures, learner
+from flash_course import drawing, learner
 from flash_tutorial import LanguageModel, ModelConfig, count_parameters
 
 torch.set_num_threads(1)
@@ -131,7 +131,12 @@ said = {part: answers(model) for part, model in models.items()}
 accuracy = {part: float((said[part] == targets[asked]).mean()) for part in names}
 curves = {names[part]: by_distance(said[part]) for part in names}
 title = "The global part alone is right one time in four, at any distance"
-figures.show(*figures.recall_by_distance(curves, 1 / 16, title=title, xlabel="tokens from key to question, up to"))
+figure, axes = drawing.new_axes(6.6, 3.6, "tokens from key to question, up to", "accuracy", title)
+drawing.lines(axes, {name: (list(curve), list(curve.values())) for name, curve in curves.items()})
+drawing.level(axes, 1 / 16, "chance")
+axes.set_ylim(0, 1.05)
+drawing.name_lines(axes)
+drawing.show(figure, f"Line plot of the accuracy by the distance: {drawing.in_words(axes, form='{:.2f}')}.")
 reveal("10.a", round(accuracy["global"], 2))
 
 # %% tags=["nbval-check-output"]
@@ -274,9 +279,14 @@ for S in (8, 16, 32):
         value_BP = rng.integers(E, size=(100, pairs))
         memory_BSE = key_BPS.transpose(0, 2, 1) @ np.eye(E)[value_BP]
         right[S, pairs] = ((key_BPS @ memory_BSE).argmax(-1) == value_BP).mean()
-curves = {f"S = {S}": {p: right[S, p] for p in counts} for S in (8, 16, 32)}
+curves = {f"S = {S}": (counts, [right[S, p] for p in counts]) for S in (8, 16, 32)}
 title = "A sum of S rows holds more than S pairs, with some errors"
-figures.show(*figures.recall_by_distance(curves, 1 / E, title=title, xlabel="pairs in the memory"))
+figure, axes = drawing.new_axes(6.6, 3.6, "pairs in the memory", "accuracy", title)
+drawing.lines(axes, curves)
+drawing.level(axes, 1 / E, "chance")
+axes.set_ylim(0, 1.05)
+drawing.name_lines(axes)
+drawing.show(figure, f"Line plot of the accuracy by the number of pairs: {drawing.in_words(axes, form='{:.2f}')}.")
 reveal("10.c", max(p for p in counts if right[16, p] > 0.9), "pairs")
 assert right[16, 32] > 0.9 and right[16, 128] < 0.75  # more than S pairs, and still a limit
 
@@ -385,7 +395,12 @@ def fit(model, updates=100):
 
 live = {"FLASH": fit(start()), "local only": fit(start(global_=False))}
 title = "With the global part the answer is found; without it the model guesses"
-figures.show(*figures.losses_with_chance(live, 3.0, title=title))
+figure, axes = drawing.new_axes(6.4, 3.0, "update", "training loss, bits per answer", title)
+drawing.lines(axes, {name: drawing.smoothed(losses, 10) for name, losses in live.items()}, markevery=10)
+drawing.level(axes, 3.0, "a guess")
+axes.set_ylim(0, 3.6)
+drawing.name_lines(axes, apart=0.1)
+drawing.show(figure, f"Line plot of the loss, means over ten updates: {drawing.in_words(axes)}.")
 
 # %% tags=["nbval-check-output"]
 from flash_course.bench.stored import load_stored
@@ -536,8 +551,8 @@ assert in_step[0] < -0.7 and in_step[-1] > 0.9 and 4 <= sum(r < 0.4 for r in in_
 #
 # ## 11. All ablations, and the paper's
 #
-# Ticks are the differences of runs with one seed (one that lies outside is written), a filled square means that the interval does not contain zero, an arrowhead that it is
-# cut off, and the triangles show in which direction the paper's result lies. The table has the rate that the search gave to each of the two. The last row is not one of the twelve: it is
+# Ticks are seeds, a filled square means that the interval does not contain zero, and the triangles show in which direction the paper's
+# result lies. The table has the rate that the search gave to each of the two. The last row is not one of the twelve: it is
 # *global only* at another rate, and closer look 3 says why it is there. (The paper's tables have perplexity on Wiki-40B; its Figures 7 and 8 were
 # read off. Global only has chunks a quarter as long, as in the paper.)
 
@@ -558,16 +573,30 @@ paper = {  # change: (variant, compared with, the paper's direction, where it st
 }
 differences = {change: bits(variant) - bits(other) for change, (variant, other, _, _) in paper.items()}
 results = {change: welch(bits(variant), bits(other)) for change, (variant, other, _, _) in paper.items()}
-rows = {c: (list(differences[c]), results[c].mean, results[c].half, paper[c][2]) for c in paper}
 at_another = welch(bits("FLASH, global only", 0.025), bits("FLASH"))
-by_seed = list(bits("FLASH, global only", 0.025) - bits("FLASH"))
-rows["global only, rate 0.025"] = (by_seed, at_another.mean, at_another.half, 0)
+rows = differences | {"global only, rate 0.025": bits("FLASH, global only", 0.025) - bits("FLASH")}
 table = [("change", "seeds 0, 1, 2", "rates", "the paper")]
 for change, (variant, other, _, where) in paper.items():
     rates = " and ".join(f"{ablations['best_rates'][name]:g}" for name in (variant, other))
     table.append((change, "  ".join(f"{d:+.3f}" for d in differences[change]), rates, where))
 title = "Three seeds settle four of twelve directions"
-figures.show(*figures.paired_differences(rows, title=title, span=(-0.65, 1.25)), table)
+figure, axes = drawing.new_axes(7.0, 5.9, "change in bits per byte (to the right: worse)", title=title)
+said = []
+for y, (change, by_seed) in enumerate(rows.items()):
+    found = results.get(change, at_another)
+    mean, half = found.mean, found.half
+    fill = "black" if found.is_settled else "white"
+    axes.errorbar(mean, y, xerr=half, fmt="s", color="black", markerfacecolor=fill, capsize=4)
+    axes.plot(by_seed, np.full(3, y + 0.28), "|", color="grey")  # a stroke for each seed
+    if change in paper:
+        axes.plot(2.2, y, ">" if paper[change][2] > 0 else "<", color="grey")
+    said.append(f"{change} {mean:+.3f} ± {half:.3f}")
+axes.axvline(0, color="black", linewidth=1)
+axes.set_yticks(range(len(rows)), list(rows))
+axes.set(xlim=(-0.65, 2.35), ylim=(len(rows) - 0.4, -1))
+axes.text(2.2, -0.7, "paper", ha="center")
+alt = f"Points with 95% intervals, change in bits per byte: {'; '.join(said)}. Hollow where the interval holds zero."
+drawing.show(figure, alt, table)
 settled = [change for change, found in results.items() if found.is_settled]
 reveal("10.e", len(settled))
 assert settled == ["GAU: softmax", "GAU: no gate", "MHSA+MLP: relu²", "MHSA+MLP: gate"]
@@ -664,14 +693,14 @@ for (name, _), runs in code.items():
     worth[name] = np.array([[run["saved_by_mention"][distance][:2] for distance in distances] for run in runs])
     cells = ((of.mean(0), of[:, 0].min(), of[:, 0].max()) for of in worth[name].transpose(1, 0, 2))
     table.append((name, *(f"{m:.3f} ± {e:.3f} [{low:.3f}, {high:.3f}]" for (m, e), low, high in cells)))
-print(figures.text_table(table) + "\n")
+print(drawing.text_table(table) + "\n")
 table = [("bits of the whole name", "first mention", *distances)]
 for text, group in (("program text", code), ("the novels", longer)):
     for name in ("FLASH", "local only"):
         whole[text, name] = np.array([[n for n, _ in run["bits_per_name"].values()] for run in group[name, 0.005]])
         cells = (f"{of.mean():.1f} [{of.min():.1f}, {of.max():.1f}]" for of in whole[text, name].T)
         table.append((f"{text}, {name}", *cells))
-print(figures.text_table(table))
+print(drawing.text_table(table))
 saved, error = ({name: of[..., i] for name, of in worth.items()} for i in (0, 1))  # (seeds, distances) of each model
 assert (saved["FLASH"][:, 1] > 3 * error["FLASH"][:, 1]).all() and 0.02 < saved["FLASH"][:, 1].mean() < 0.05
 assert not saved["local only"][:, 1:].any() and saved["FLASH"][:, 0].min() < saved["local only"][:, 0].max()
@@ -693,7 +722,7 @@ assert abs(np.subtract(*(whole["program text", name].mean(0) for name in ("FLASH
 mentions = {run["model"]: run["saved_by_mention"] for run in load_stored("mentions")["runs"]}
 heads = ("up to 256 bytes back", "256 to 512", "512 to 1024")
 rows = [(name, *(f"{m:.3f} ± {e:.3f}" for m, e, _ in of.values())) for name, of in mentions.items()]
-print(figures.text_table([("bits saved, the novel", *heads), *rows]))
+print(drawing.text_table([("bits saved, the novel", *heads), *rows]))
 print("names:", *(names for _, _, names in mentions["austen-flash"].values()))
 assert all(m > 4 * e for m, e, _ in mentions["austen-flash"].values())
 assert all(abs(m) < 2 * e for m, e, _ in mentions["austen-transformer++"].values())

@@ -114,7 +114,7 @@ import numpy as np
 import torch
 from torch.utils._pytree import tree_map
 
-from flash_course import figures, learner
+from flash_course import drawing, learner
 from flash_course.bench.clock import summary, time_in_turn
 from flash_course.bench.counts import count_multiply_adds
 from flash_course.learner import predict, reveal
@@ -222,7 +222,14 @@ here = counts(size.T, size.D, unit.expanded, size.S, size.C, pairs)
 shares = {name: (here[name] / sum(here.values()), milliseconds[name] / in_parts) for name in parts}
 of_products, of_time = (100 * (near + far) for near, far in zip(shares["local"], shares["global"]))
 title = f"Mixing: {of_products:.0f}% of the multiply-adds that are made, {of_time:.0f}% of the time"
-figures.show(*figures.shares_of_a_step(shares, title=title))
+figure, axes = drawing.new_axes(6.2, 3.6, "percent of the step", title=title)
+counted = {name: 100 * count for name, (count, _) in shares.items()}
+measured = {name: 100 * time for name, (_, time) in shares.items()}
+drawing.bars(axes, counted, colours=drawing.SKY, hatch="//", form="{:.0f}", shift=-0.2, height=0.38)
+drawing.bars(axes, measured, colours=drawing.ORANGE, hatch="..", form="{:.0f}", shift=0.2, height=0.38)
+axes.legend(axes.containers, ["of the multiply-adds, counted", "of the time, measured"], frameon=False)
+alt = f"Bars of each part's percent of the multiply-adds: {drawing.listed(counted, '{:.0f}')};"
+drawing.show(figure, f"{alt} and of the time: {drawing.listed(measured, '{:.0f}')}.")
 reveal("11.a", round(of_time), "percent of the time")
 print(f"a step whose mixing took no time would be {1 / (1 - of_time / 100):.2f} times as fast")
 
@@ -310,9 +317,24 @@ marks = {"gate": 1 / 6, "local, not fused": local[0], "local, fused": local[1]} 
 marks |= {"dense, D = 256": dense_intensity(256, 64), "dense, D = 768": dense_intensity(768, 128)}
 H100_FLOPS, H100_BYTES = 989e12, 3350e9
 assert marks["dense, D = 256"] < H100_FLOPS / H100_BYTES < marks["dense, D = 768"]
-roofs = {"H100, data sheet": (H100_FLOPS, H100_BYTES, {name: (i, None) for name, i in marks.items()})}
-title = "Where bytes set the pace, fusing climbs the roof (arrow)"
-figures.show(*figures.rooflines(roofs, moves=[("local, not fused", "local, fused")], title=title, left=25))
+roof = {name: min(intensity * H100_BYTES, H100_FLOPS) for name, intensity in marks.items()}
+ridge = H100_FLOPS / H100_BYTES
+title = f"Where bytes set the pace, fusing climbs the roof (arrow)\nH100, data sheet: ridge point at {ridge:.0f}"
+figure, axes = drawing.new_axes(6.4, 4.0, "FLOPs per byte moved", "FLOP/s", title)
+axes.axvspan(25, ridge, color=drawing.SKY, alpha=0.25)
+axes.plot([25, ridge, 2400], [25 * H100_BYTES, H100_FLOPS, H100_FLOPS], color="black")
+for (name, intensity), marker in zip(marks.items(), "os^Dv"):
+    if intensity > 25:
+        axes.plot(intensity, roof[name], marker, color=drawing.BLUE, markersize=8, fillstyle="none")
+        axes.annotate(name, (intensity, roof[name]), (9, -12), textcoords="offset points")
+ends = [(marks[name], roof[name]) for name in ("local, fused", "local, not fused")]
+axes.annotate("", *ends, arrowprops={"arrowstyle": "-|>", "color": "black", "linewidth": 2.2})
+axes.text(0.9 * ridge, 1.5 * H100_FLOPS, "waits for memory", ha="right")
+axes.text(1.1 * ridge, 1.5 * H100_FLOPS, "for arithmetic")
+axes.text(27, 6e13, f"← gate: at {marks['gate']:.2f}")
+axes.set(xscale="log", yscale="log", xlim=(25, 2400), ylim=(5e13, 2.6 * H100_FLOPS))
+alt = f"Log-log plot of a roof that rises up to {ridge:.0f} FLOPs per byte, then is flat at {H100_FLOPS:.3g} FLOP/s."
+drawing.show(figure, f"{alt} Marks on it, in FLOPs per byte: {drawing.listed(marks, '{:.1f}')}.")
 
 # %% [markdown]
 # The gate lies far down the slope. A dense layer as narrow as D = 256 waits for memory, too, whereas at the paper's D = 768 it is limited by
@@ -371,7 +393,7 @@ scores_TT = q_TS @ k_TS.T
 weights_TT = np.maximum(scores_TT, 0) ** 2 * lower_TT
 masked = np.where(lower_TT == 1, 1.0, np.nan)
 panels = {"scores q kᵀ": scores_TT * masked, "weights: relu² of them": weights_TT * masked}
-figures.show(*figures.squares_in_tiles(panels, 3, row=6, title="Token 6 reads two tiles, of three tokens each"))
+drawing.show(*drawing.squares_in_tiles(panels, 3, row=6, title="Token 6 reads two tiles, of three tokens each"))
 
 read = np.zeros((6, 1), int)
 for top in (0, 3):  # readers, three at a time
@@ -420,7 +442,7 @@ print(f"with a running maximum and sum: reads {read_6 / total:.3f}")
 # chunk. Let M = 16 and C = 40, so that M does not divide C.
 
 # %%
-figures.show(*figures.tiles_of_a_chunk(C=40, M=16))
+drawing.show(*drawing.tiles_of_a_chunk(C=40, M=16))
 
 # %% [markdown]
 # A kernel gets no arrays. It gets the *address* of a first entry and *strides*, which say how far apart two rows and two columns lie. Here is a toy
@@ -573,7 +595,7 @@ for dtype, limit in ((torch.float32, 1e-5), (torch.float16, 2e-3)) if fused else
 # Which tiles does one program touch?
 
 # %%
-figures.show(*figures.tiles_of_the_kernels())
+drawing.show(*drawing.tiles_of_the_kernels())
 
 # %% [markdown]
 # Forward, a program stays in its row of A and walks over the keys that it may read, up to the diagonal. For dv it is the transpose: a
@@ -641,7 +663,7 @@ assert a100["stack_bytes"] == h100["stack_bytes"] == 0 < t4["stack_bytes"]
 
 # %%
 from flash_course.bench.traffic import ROWS as MODELS
-from flash_course.bench.traffic import base, count_traffic, level, times_the_products
+from flash_course.bench.traffic import PURPOSES, base, count_traffic, level, times_the_products
 
 counted, gigabytes, compiled_gigabytes = {}, {}, {}
 LENGTHS = (512, 2048, 8192, 16_384)
@@ -658,7 +680,30 @@ if fused:
     saved = {purpose: n - gigabytes["FLASH, Triton"][purpose] for purpose, n in gigabytes["FLASH, torch"].items()}
     title = f"The kernels save {sum(saved.values()):.0f} GB, {saved['heads']:.0f} in the heads, {saved['gate']:.0f} at the gate"
     assert min(saved["heads"], saved["gate"]) > 2 * saved["near + far"] > 5 * saved["relu²"] > 0
-figures.show(*figures.bytes_of_a_step(gigabytes, compiled_gigabytes, title=title))
+figure, axes = drawing.new_axes(7.2, 1.8 + 0.75 * len(gigabytes), "gigabytes moved in a step", title=title)
+looks = [(drawing.SKY, ""), (drawing.YELLOW, ""), (drawing.BLUE, ""), (drawing.VERMILION, "\\\\")]
+looks += [(drawing.GREEN, "//"), (drawing.ORANGE, ".."), (drawing.PURPLE, "xx")]
+left = dict.fromkeys(gigabytes, 0.0)
+for purpose, (colour, hatch) in zip(PURPOSES, looks):
+    for name, of_model in gigabytes.items():
+        moved = of_model[purpose]
+        label = purpose if name == "FLASH, torch" else None
+        axes.barh(name, moved, 0.5, left[name], color=colour, hatch=hatch, edgecolor="black", label=label)
+        if moved > 20:
+            axes.text(left[name] + moved / 2, name, f"{moved:.0f}", ha="center", va="center", bbox=drawing.WHITE)
+        left[name] += moved
+for y, (name, moved) in enumerate(compiled_gigabytes.items()):
+    axes.text(left[name], y, f" {left[name]:.0f}", va="center")
+    axes.barh(y + 0.33, moved, 0.12, color="grey")
+    axes.text(moved, y + 0.38, f" {moved:.0f} compiled", va="center")
+axes.set_xlim(right=1.1 * max(left.values()))
+axes.invert_yaxis()
+axes.grid(axis="y", visible=False)
+figure.legend(loc="outside lower center", ncols=4, frameon=False)
+said = [
+    f"{name}: {drawing.listed(of, '{:.0f}')}; compiled {compiled_gigabytes[name]:.0f}" for name, of in gigabytes.items()
+]
+drawing.show(figure, f"Bars of the gigabytes that a training step moves. {'. '.join(said)}.")
 
 # %% [markdown]
 # What the kernels save lies between the products. PyTorch makes the heads in float32, one operation after the other, and it writes near
@@ -695,7 +740,7 @@ rows = [("milliseconds predicted", *(card for card, _ in columns)), ("T =", *(T 
 for said in dict.fromkeys(said for said, *_ in predicted):
     cells = ("-" if "kernels" in said and card == "T4" else f"{predicted[said, card, T]:.0f}" for card, T in columns)
     rows.append((said, *cells))
-print(figures.text_table(rows))
+print(drawing.text_table(rows))
 print(f"the slow kernels' local part executes {repeated:.1f} times the products that it needs")
 
 on_h100 = {said: [predicted[said, "H100", T] for T in LENGTHS] for said, *_ in rows[2:]}

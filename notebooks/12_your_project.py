@@ -91,7 +91,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from flash_course import figures, learner
+from flash_course import drawing, learner
 from flash_course.learner import predict, reveal
 from flash_tutorial import LanguageModel, ModelConfig, check_unit, count_parameters
 from flash_tutorial.corpora import load_corpus
@@ -191,7 +191,12 @@ bits["austen-flash, fine-tuned"] = tuned.evaluation.bits_per_byte
 reveal("12.a", round(bits["austen-flash, fine-tuned"], 2), "bits per byte")
 title = f"{UPDATES} updates of fine-tuning beat the bigram model"
 best = "austen-flash, fine-tuned"
-figures.show(*figures.bits_ladder(dict(sorted(bits.items(), key=lambda item: -item[1])), title=title, marked=[best]))
+figure, axes = drawing.new_axes(6.4, 3.0, "bits per byte (lower is better)", title=title)
+ladder = dict(sorted(bits.items(), key=lambda item: -item[1]))
+drawing.bars(axes, ladder, colours="lightgrey", form="{:.2f}")
+marked = axes.patches[list(ladder).index(best)]
+marked.set(facecolor=drawing.BLUE, hatch="//")
+drawing.show(figure, f"Bars of bits per byte: {drawing.listed(ladder, '{:.2f}')}.")
 print(
     f"the bigram model has counted {mine.train.n_bytes / (1024 * UPDATES):.1f} times the bytes of this text that each model read"
 )
@@ -264,7 +269,7 @@ for name, by in memory.items():
     rows.append((name, *letters, f"{saved.mean():.2f} ± {saved.std(ddof=1) / len(NAMES) ** 0.5:.2f}"))
     moves = [abs(by[far].mean() - by[None].mean()) for far in (50, 600)]
     assert max(moves) < 0.5 if name in shipped else min(moves) > 7
-print(figures.text_table(rows))
+print(drawing.text_table(rows))
 
 # %% [markdown]
 # **Misconception: a long window is a long memory.** The copier shows that the test can see a memory: after a mention

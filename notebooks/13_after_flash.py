@@ -148,7 +148,7 @@ def erase_and_write(state, k, v, alpha, beta):
 # RetNet's γ is 1/2 from the beginning, and β is 1. FLASH has chunks of two tokens, and is read from the next chunk.
 
 # %%
-from flash_course import figures
+from flash_course import drawing
 
 keys = np.array([(1, 0, 0), (0, 1, 0), (0, 0, 1), (0.6, 0.8, 0)])
 values = np.array([[8.0], [4.0], [2.0], [3.0]])
@@ -172,7 +172,7 @@ for name, (formula, update, early, late) in family.items():
 first_mean, mean = keys[:2].T @ values[:2] / 2, keys.T @ values / 4
 panels["FLASH, C = 2"] = ("mean over 2, then 4", first_mean[:, 0], half.repeat(3), mean[:, 0], (keys[3] @ mean).item())
 title = "One token writes 3 under a key where 8 stood: who still hears the 8?"
-figures.show(*figures.state_updates(panels, keys[3], 3, title=title))
+drawing.show(*drawing.state_updates(panels, keys[3], 3, title=title))
 assert [name for name in panels if np.isclose(panels[name][-1], 3)] == ["DeltaNet", "Gated DeltaNet", "Kimi Linear"]
 
 # %% [markdown]
@@ -309,7 +309,12 @@ for power in (7, 9, 11):
     name = f"half is left after {np.log(0.5) / np.log(gamma):,.0f} tokens"
     shares[name] = [(1 - gamma**256) / (1 - gamma ** (256 * n)) for n in chunks]
 title = "A mean dilutes the newest chunk without end, a decay only so far"
-figures.show(*figures.shares_of_newest(chunks, shares, title=title))
+figure, axes = drawing.new_axes(7.0, 3.4, "chunks read", "weight of the newest chunk", title)
+drawing.lines(axes, {name: (chunks, share) for name, share in shares.items()})
+drawing.powers_of_two(axes, chunks)
+axes.set_ylim(0, 1.05)
+drawing.name_lines(axes)
+drawing.show(figure, f"Lines of the newest chunk's weight against the chunks read: {drawing.in_words(axes)}.")
 assert all(curve[-1] > 7 * shares["FLASH: mean"][-1] for name, curve in shares.items() if name != "FLASH: mean")
 
 # %% [markdown]
@@ -466,7 +471,13 @@ assert with_chunk > 3 * state and kept["half a Transformer++ block"][-1] > 100 *
 # %% tags=["nbval-check-output"]
 title = "A state is paid for once, a cache with every token"
 table = [("tokens", "1,024", "131,072"), *((name, f"{row[4]:,}", f"{row[-1]:,}") for name, row in kept.items())]
-figures.show(*figures.numbers_kept(lengths, {name: kept[name] for name in layers}, title=title), table)
+figure, axes = drawing.new_axes(7.0, 4.0, "tokens read", "entries kept", title)
+drawing.lines(axes, {name: (lengths, kept[name]) for name in layers})
+drawing.powers_of_two(axes, lengths[::3])
+axes.set_yscale("log")
+drawing.name_lines(axes)
+said = drawing.in_words(axes)
+drawing.show(figure, f"Lines of the entries kept against the tokens read, both logarithmic: {said}.", table)
 full, hybrid = (kept[name][-1] for name in ("softmax, GAU's shape", "3:1 hybrid"))
 print(f"of softmax's entries at {lengths[-1]:,} tokens: {hybrid / full:.1%} in the 3:1 unit,", end=" ")
 print(f"{(full + 3 * state) / (4 * full):.1%} if every fourth layer has softmax and the others a state")
@@ -533,7 +544,28 @@ for name, curve in by_pairs[16].items():
     for n in sorted(curve):
         table.append((name, f"{n:,}", *(f"{np.mean(of[name][n]):.2f}" for of in by_pairs.values())))
 title = "Recall: a bar for seeds 0, 1 and 2 each; dashed, a guess among the values that were shown"
-figures.show(*figures.recall_by_state({pairs: by_pairs[pairs] for pairs in (4, 8, 16)}, title=title), table)
+drawn = {f"{pairs} pairs": by_pairs[pairs] for pairs in (4, 8, 16)}
+figure, every = drawing.new_panels(drawn, 7.6, 5.0, title=title, sharex=True, sharey=True)
+said = []
+for axes, (panel, curves), pairs in zip(every, drawn.items(), (4, 8, 16)):
+    for row, (name, curve) in enumerate(curves.items()):
+        colour, _, _ = drawing.looks(curves)[name]
+        axes.axhline(-row, color="black", linewidth=0.8)
+        axes.axhline(0.75 / pairs - row, color="black", linewidth=0.8, linestyle="--")
+        for entries, seeds in curve.items():
+            places = entries * 2 ** (0.1 * (np.arange(len(seeds)) - 1))  # bars of three seeds, side by side
+            axes.bar(
+                places, 0.75 * np.array(seeds), 0.05 * places, -row, color=colour, edgecolor="black", linewidth=0.4
+            )
+        means = ", ".join(f"{np.mean(curve[entries]):.2f} at {entries:,}" for entries in sorted(curve))
+        said.append(f"{panel}, {name}: {means}")
+    drawing.powers_of_two(axes, [512, 2048, 8192])
+    axes.grid(False)
+every[0].set_yticks([0.37 - row for row in range(len(curves))], list(curves))
+every[0].set_ylabel("accuracy, in each row from 0 to 1")
+every[1].set_xlabel("entries in a unit's state")
+alt = f"Bars of the accuracy by entries in the state; means of three seeds. {'. '.join(said)}."
+drawing.show(figure, alt, table)
 
 
 def smallest(curve, of):
@@ -542,7 +574,7 @@ def smallest(curve, of):
 
 rows = [("entries, of the sizes tried, that are enough for 95% of 16 pairs", "with one seed", "with every seed")]
 rows += [(name, smallest(curve, max), smallest(curve, min)) for name, curve in by_pairs[16].items()]
-print(figures.text_table(rows))
+print(drawing.text_table(rows))
 reveal("13.e", int(smallest(by_pairs[16]["GLA"], min)) // 128, "rows, with values of 128 channels")
 
 # %% [markdown]
@@ -559,7 +591,7 @@ for name, curve in by_pairs[16].items():
         if min(seeds) < 0.99:
             means = (f"{np.mean(of[name][n]):.2f}" for of in by_pairs.values())
             rows.append((name, f"{n:,}", *means, ", ".join(f"{share:.2f}" for share in seeds)))
-print(figures.text_table(rows))
+print(drawing.text_table(rows))
 of_runs = [np.ravel([*by_pairs[pairs]["FLASH"].values()]) * pairs for pairs in (2, 4, 8, 16)]  # 1: a pure guess
 guessing = (np.abs(np.array(of_runs) - 1) < 0.12).all(0)
 print(f"FLASH: {guessing.sum()} of {guessing.size} runs know 1/2, 1/4, 1/8 and 1/16 of 2, 4, 8 and 16 pairs")

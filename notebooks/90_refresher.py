@@ -99,7 +99,7 @@ import math
 import numpy as np
 import torch
 
-from flash_course import figures, learner
+from flash_course import drawing, learner
 from flash_course.learner import predict, reveal
 
 rng = np.random.default_rng(0)
@@ -143,7 +143,7 @@ panels = {"(4, 1), to the right": np.broadcast_to(column, (4, 3)).astype(float),
           "(3,), downwards": np.broadcast_to(row, (4, 3)).astype(float),
           "their sum, (4, 3)": (column + row).astype(float)}  # fmt: skip
 title = "A size of 1 is repeated until the shapes agree"
-figures.show(*figures.numbers_in_squares(panels, row=2, title=title, axis_names=("row", "column"), width=6.8))
+drawing.show(*drawing.numbers_in_squares(panels, row=2, title=title, axis_names=("row", "column"), width=6.8))
 
 # %% [markdown]
 # An index `None` makes an axis of size 1, and with two of them the distance j - i of all pairs of tokens takes a single line: row i and column j

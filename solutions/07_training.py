@@ -69,7 +69,7 @@ import pathlib
 import numpy as np
 import torch
 
-from flash_course import figures
+from flash_course import drawing
 from flash_course import check, hint, personal, progress
 from flash_course.checks.sets.tiny_run import Run
 from flash_course.bench.stored import load_stored
@@ -347,10 +347,16 @@ for name, run in runs.items():
     print(f"{name}, first updates ", *(f"{bits:5.2f}" for bits in run["losses"][:10]))
     print(f"{name}, position 0-63 ", *(f"{bits:.1f}" for bits in run["by_place"]))
     print(f"{name} writes          {run['writes']!r}")
-figures.show(*figures.loss_in_chunks(
-    {name: (64, run["by_place"]) for name, run in runs.items()}, stored["chunk_size"],
-    title="Held-out text after 300 updates, by the position in the window",
-))  # fmt: skip
+title = "Held-out text after 300 updates, by the position in the window"
+figure, axes = drawing.new_axes(7.0, 3.6, "position in the window, in bytes", "bits per byte", title)
+drawing.lines(axes, {name: (np.arange(64) + 0.5, run["by_place"]) for name, run in runs.items()}, markersize=4)
+C = stored["chunk_size"]
+for border in range(C, 64, C):
+    axes.axvline(border, color="black", linestyle=":", linewidth=0.7)  # between two chunks
+axes.legend(frameon=False)
+halves = {name: np.reshape(run["by_place"], (-1, C // 2)).mean(1).round(2) for name, run in runs.items()}
+alt = f"Lines of bits per byte by the position in a window of 64 bytes, in chunks of {C}."
+drawing.show(figure, f"{alt} Means of each half of a chunk: {drawing.listed(halves, '{}')}.")
 
 # %%
 # BEGIN SOLUTION

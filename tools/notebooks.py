@@ -143,7 +143,7 @@ def reading_minutes(notebook):
         for line in cell.source.splitlines()
         if line.strip()
     ]
-    figures = sum("figures.show(" in line or "lab.show(" in line for line in code)
+    figures = sum("drawing.show(" in line or "lab.show(" in line for line in code)
     return round(words / 180 + 3 * len(code) / 60 + 20 * figures / 60)
 
 
@@ -426,10 +426,10 @@ def picture_problems(outputs):
             alt = output.metadata.get(kind, {}).get("alt", "")
             if len(alt.strip()) < MIN_ALT:
                 found.append(
-                    f"shows a picture whose alt text has {len(alt.strip())} letters: use figures.show"
+                    f"shows a picture whose alt text has {len(alt.strip())} letters: use drawing.show"
                 )
             elif escape(alt) not in "".join(below.get("data", {}).get("text/html", "")):
-                found.append("shows a picture without its words below it: use figures.show")
+                found.append("shows a picture without its words below it: use drawing.show")
     return found
 
 

@@ -12,7 +12,7 @@ def connect(app):
 
 
 def words_of_pictures(app, doctree):
-    """A notebook's picture carries its alt text inside (figures.show); myst-nb does not look at the metadata."""
+    """A notebook's picture carries its alt text inside (drawing.show); myst-nb does not look at the metadata."""
     for image in doctree.findall(nodes.image):
         if not image.get("alt") and image["uri"].endswith(".png"):
             path = (

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from flash_course import figures
+from flash_course import drawing
 
 from .page import Page
 
@@ -48,7 +48,7 @@ def six_tokens():
         "global: weights that nobody stores": np.where(j // C < i // C, far, np.nan),
     }
     title = "Each pair is read in one of the two ways, never in both"
-    figure, alt = figures.numbers_in_squares(panels, row=6, title=title)
+    figure, alt = drawing.numbers_in_squares(panels, row=6, title=title)
     data = {
         "C": C,
         "heads": HEADS,

@@ -1,6 +1,6 @@
 """Sliders for T and C: who reads whom, and what the mixing of FLASH costs against full attention."""
 
-from flash_course import figures
+from flash_course import drawing
 from flash_course.bench.counts import causal_pairs, chunk_pairs
 
 from .page import Page
@@ -53,7 +53,7 @@ def cost(T=16, C=4, *, widths="the paper's base"):
             (n, (chunk_pairs(n, C, True) * (S + E) + 2 * n * S * E) / 1e6) for n in lengths
         ],
     }
-    figure, alt = figures.cost_against_length(
+    figure, alt = drawing.cost_against_length(
         {"": (both, {})},
         ylabel="multiply-adds, millions",
         title=f"C = {C}: softmax pays for T (T + 1) / 2 pairs, FLASH in proportion to T",

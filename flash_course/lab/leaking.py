@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from flash_course import figures
+from flash_course import drawing
 
 from . import mixing
 from .page import Page
@@ -55,11 +55,11 @@ class Measured:
 
     @property
     def figure(self):
-        return figures.faults_of_mixing({"measured": self.kinds}, self.C)[0]
+        return drawing.faults_of_mixing({"measured": self.kinds}, self.C)[0]
 
     @property
     def alt(self):
-        return figures.faults_of_mixing({"measured": self.kinds}, self.C)[1]
+        return drawing.faults_of_mixing({"measured": self.kinds}, self.C)[1]
 
     def _fault_of_sum(self):
         """The choice whose sum reads the same pairs."""
@@ -183,11 +183,8 @@ def _page(T, C):
             "shifted by two": {"sum": "late"},
         }.items()
     }
-    figure, alt = figures.faults_of_mixing(panels, C)
-    figure.suptitle(
-        "A sum that is not shifted leaks, and one shifted too far forgets",
-        fontsize=figures.style.FONT + 1,
-    )
+    title = "A sum that is not shifted leaks, and one shifted too far forgets"
+    figure, alt = drawing.faults_of_mixing(panels, C, title=title)
     data = {
         "T": T,
         "C": C,

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from flash_course.figures import style
+from flash_course.drawing import style
 
 ASSETS = files(__package__) / "assets"
 FILE_LOOK = (

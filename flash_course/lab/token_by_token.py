@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from flash_course import figures
+from flash_course import drawing
 
 from .page import Page
 
@@ -27,6 +27,23 @@ def room(C, S, E):
     return S * E + C * (2 * S + E)
 
 
+def entries_kept(state, cache, C):
+    """The still picture: entries that decoding keeps after each token, FLASH's state beside a cache."""
+    title = f"FLASH empties its unfinished chunk every {C} tokens; a cache grows"
+    figure, axes = drawing.new_axes(6.2, 3.0, "tokens read", "entries kept", title)
+    tokens = range(1, len(state) + 1)
+    curves = {
+        "FLASH: sum and\nunfinished chunk": (tokens, state),
+        "a GAU's cache of\nkeys and values": (tokens, cache),
+    }
+    drawing.lines(axes, curves, markersize=6)
+    axes.set_xticks(tokens)
+    axes.set_ylim(bottom=0)
+    drawing.name_lines(axes, apart=0.2)
+    words = drawing.in_words(axes, form="{:.0f}").replace("\n", " ")
+    return figure, f"Entries kept after each of {len(state)} tokens. {words}."
+
+
 def decoding(prompt=PROMPT, C=4, *, seed=0):
     """The page: ``prompt`` is read word by word, with S = 2 and E = 3 and small whole numbers."""
     words = prompt.split()
@@ -41,8 +58,7 @@ def decoding(prompt=PROMPT, C=4, *, seed=0):
     v_TE = rng.integers(-2, 3, (len(words), E))
     state = [state_numbers(t, C, S, E) for t in range(1, len(words) + 1)]
     cache = [t * (S + E) for t in range(1, len(words) + 1)]
-    title = f"FLASH empties its unfinished chunk every {C} tokens; a cache grows"
-    figure, alt = figures.numbers_beside_a_cache(state, cache, title=title)
+    figure, alt = entries_kept(state, cache, C)
     base = room(**BASE)
     paper = BASE | {"T": 8192, "room": base, "cache": 8192 * (BASE["S"] + BASE["E"])}
     paper["from"] = base // (BASE["S"] + BASE["E"]) + 1

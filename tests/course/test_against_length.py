@@ -8,7 +8,7 @@ import pytest
 import torch
 from test_counts import executed
 
-from flash_course import figures
+from flash_course import drawing
 from flash_course.bench import against_length as bench
 from flash_course.bench.counts import attention_pairs, count_multiply_adds
 from flash_tutorial import FLASH
@@ -42,7 +42,7 @@ def test_each_row_of_training_has_a_number_or_the_reason_why_not(result):
 
 
 def test_what_is_saved_is_json_and_a_picture(result, tmp_path):
-    picture = bench.save(result, tmp_path / "out.json", figures.benchmark_results)
+    picture = bench.save(result, tmp_path / "out.json", drawing.benchmark_results)
     assert json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))["format"] == 2
     assert picture.read_bytes()[:4] == b"\x89PNG"
 
@@ -188,5 +188,5 @@ def test_options_that_cannot_be_are_refused_in_one_line(words, part, monkeypatch
     parser = argparse.ArgumentParser()
     bench.add_arguments(parser)
     with pytest.raises(ValueError, match=part) as error:
-        bench.run(parser.parse_args(["--device", "cpu", *words]), figures.benchmark_results)
+        bench.run(parser.parse_args(["--device", "cpu", *words]), drawing.benchmark_results)
     assert "\n" not in str(error.value)

@@ -37,11 +37,11 @@ COURSE = {
     "variants": set(),
     "writing": set(),
     # a project counts and draws; all else of the course stays behind
-    "template": {"bench.counts", "figures"},
+    "template": {"bench.counts", "drawing"},
     "new_project": {"addresses", "template"},
     "bench": set(),
-    "figures": set(),
-    "lab": {"figures", "bench.counts"},
+    "drawing": set(),
+    "lab": {"drawing", "bench.counts"},
     # nothing that has a clock
     "checks": {"learner", "bench.counts", "bench.stored", "bench.tasks"},
     "grading": {"checks", "learner"},
@@ -52,7 +52,7 @@ COURSE = {
         "writing",
         "new_project",
         "bench",
-        "figures",
+        "drawing",
         "checks",
         "grading",
     },

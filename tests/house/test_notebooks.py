@@ -81,11 +81,11 @@ print(os.listdir(), os.environ.get("MPLBACKEND") == "Agg", flush=True)
 # ![a line that rises](line.png)
 
 # %%
-from flash_course import figures
+from flash_course import drawing
 
-figure, axes = figures.new_axes()
+figure, axes = drawing.new_axes()
 axes.plot([1, 2, 3])
-figures.show(figure, "A line that rises from 1 to 3 & no more.")
+drawing.show(figure, "A line that rises from 1 to 3 & no more.")
 
 # %% tags=["raises-exception"]
 1 / 0
@@ -173,7 +173,7 @@ def test_two_builds_give_the_same_bytes(built, tmp_path):
 def test_a_failing_cell_is_shown_and_the_old_notebook_stays(root, capsys, fault):
     source = root / "notebooks" / "01_small.py"
     before = {path: path.read_bytes() for path in root.rglob("*.ipynb")}
-    source.write_text(SOURCE.replace("from flash_course import figures", fault), encoding="utf-8")
+    source.write_text(SOURCE.replace("from flash_course import drawing", fault), encoding="utf-8")
     assert notebooks.main(["build", "01"], root) == 1
     said = capsys.readouterr().err
     assert fault in said and "01_small.py failed" in said

@@ -14,7 +14,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 import flash_tutorial
-from flash_course import figures
+from flash_course import drawing
 from flash_tutorial.gpu.floor import FLOOR
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -160,7 +160,7 @@ def test_pictures_are_shown_by_what_colabs_ipython_has(monkeypatch):
     shown = []
     monkeypatch.setattr(display, "Image", Image)
     monkeypatch.setattr(display, "display", lambda *args, **how: shown.append(args))
-    figures.show(figures.new_axes()[0], "An empty pair of axes.")
+    drawing.show(drawing.new_axes()[0], "An empty pair of axes.")
     assert len(shown) == 2 and "An empty pair of axes." in shown[1][0].data
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from small_run import CONFIG, MODEL, run, weights
 
-from flash_course.figures import training_curve
+from flash_course.drawing import training_curve
 from flash_tutorial import LanguageModel
 from flash_tutorial.corpora import Corpus, Split, load_corpus, load_file
 from flash_tutorial.training import TrainConfig, draw_batch, evaluate, learning_rate_at

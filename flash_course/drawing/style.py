@@ -3,7 +3,6 @@
 import io
 from html import escape
 
-import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image  # matplotlib itself needs it
 from PIL.PngImagePlugin import PngInfo
@@ -21,6 +20,7 @@ BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE = (
 )
 FONT = 10  # points; nothing smaller than 9
 COLOURS = 128  # of a stored picture
+WHITE = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}  # behind a text that lies on a line
 
 # Colour, marker and line of each model, the same in every figure; a name has the longest key that it holds.
 DASHES = (0, (5, 1))
@@ -68,27 +68,35 @@ def looks(names):
 
 def new_axes(width=7.0, height=4.0, xlabel="", ylabel="", title=""):
     """A figure with one pair of axes in the course's style."""
-    figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
-    axes = figure.add_subplot()
-    axes.set_xlabel(xlabel, fontsize=FONT)
-    axes.set_ylabel(ylabel, fontsize=FONT)
-    axes.set_title(title, fontsize=FONT + 1)
-    axes.tick_params(labelsize=FONT - 1)
-    axes.grid(alpha=0.3)
-    axes.spines[["top", "right"]].set_visible(False)
+    figure, (axes,) = new_panels([title], width, height, xlabel=xlabel, ylabel=ylabel)
+    axes.title.set_fontsize(FONT + 1)
     return figure, axes
 
 
-def frame_pairs(axes, T, chunk_size, size):
-    """Axes of T by T pairs of tokens, counted from 1, with a line at each chunk boundary and numbers of this size."""
-    for border in np.arange(chunk_size, T, chunk_size) + 0.5:
-        axes.axhline(border, color=BLACK, linewidth=0.8, alpha=0.5)
-        axes.axvline(border, color=BLACK, linewidth=0.8, alpha=0.5)
-    axes.set(xlim=(0.4, T + 0.6), ylim=(T + 0.6, 0.4), aspect="equal")
-    ticks = range(1, T + 1, chunk_size)
-    axes.set_xticks(ticks)
-    axes.set_yticks(ticks)
-    axes.tick_params(labelsize=size)
+def new_panels(names, width=7.4, height=3.8, *, title="", xlabel="", ylabel="", rows=1, **options):
+    """A figure with panels in the course's style, one for each name, in one row or several.
+
+    ``options`` are those of ``subplots``.
+    """
+    figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
+    if title:
+        figure.suptitle(title, fontsize=FONT + 1)
+    panels = figure.subplots(rows, len(names) // rows, squeeze=False, **options).ravel()
+    for axes, name in zip(panels, names):
+        axes.set_xlabel(xlabel, fontsize=FONT)
+        axes.set_title(name, fontsize=FONT)
+        axes.tick_params(labelsize=FONT - 1)
+        axes.grid(alpha=0.3)
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right"]].set_visible(False)
+    panels[0].set_ylabel(ylabel, fontsize=FONT)
+    return figure, panels
+
+
+def legend_below(figure, handles, names, columns=None):
+    """A legend in a row below the whole figure, or in several rows."""
+    place = {"loc": "outside lower center", "ncols": columns or len(names)}
+    figure.legend(handles, names, fontsize=FONT, frameon=False, **place)
 
 
 def show(figure, alt, table=None):
@@ -98,6 +106,8 @@ def show(figure, alt, table=None):
     """
     from IPython import display
 
+    if not alt.strip():
+        raise ValueError("the alt text is empty: say what the picture shows, with its numbers")
     # by metadata, and not alt=, which the IPython 7 of Colab does not take
     display.display(display.Image(data=small_png(figure, alt), format="png", metadata={"alt": alt}))
     text = f"<p>{escape(alt)}</p>" + (
