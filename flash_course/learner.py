@@ -1,7 +1,7 @@
 """What a learner keeps from lecture to lecture: guesses, a scoreboard, verdicts. One small JSON file.
 
-The file is ``$FLASH_TUTORIAL_PROGRESS``, or ``progress.json`` in ``~/.flash-tutorial``. ``export_progress`` and
-``restore_progress`` carry it over where the home folder does not last, as on Colab.
+The file is ``$FLASH_TUTORIAL_PROGRESS``, or ``progress.json`` in ``~/.flash-tutorial``. Where the home folder does not
+last, as on Colab, the variable names a file on Drive.
 """
 
 import json
@@ -181,13 +181,3 @@ def report() -> str:
     for title, table in (("guesses", progress["guesses"]), ("verdicts", progress["verdicts"])):
         lines += ["", title, *(f"{name}: {value}" for name, value in table.items())]
     return "\n".join(lines)
-
-
-def export_progress() -> str:
-    """The whole file as one line of text, to keep somewhere."""
-    return json.dumps(load_progress())
-
-
-def restore_progress(text):
-    """Take over what ``export_progress`` gave. What is stored here now is replaced."""
-    store_progress(_read(text, "the text"))

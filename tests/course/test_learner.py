@@ -80,15 +80,6 @@ def test_the_report_shows_what_was_stored():
     assert text.count("softmax") == 1 and "2.40" in text and "quality: not shown" in text
 
 
-def test_export_and_restore(own_file):
-    learner.predict("01.a", 1)
-    text = learner.export_progress()
-    own_file.unlink()
-    assert learner.load_progress()["guesses"] == {}
-    learner.restore_progress(text)
-    assert learner.load_progress()["guesses"] == {"01.a": 1.0}
-
-
 def test_a_guess_that_cannot_be_stored_is_one_line(tmp_path, monkeypatch, capsys):
     (tmp_path / "file").write_text("x")
     monkeypatch.setenv(
@@ -108,7 +99,7 @@ def test_a_guess_that_cannot_be_stored_is_one_line(tmp_path, monkeypatch, capsys
     )
     assert all("could not be made" in line and "FLASH_TUTORIAL_PROGRESS" in line for line in lines)
     with pytest.raises(ValueError, match="could not be made"):
-        learner.restore_progress(learner.export_progress())
+        learner.store_progress(learner.load_progress())
 
 
 def test_a_user_without_a_home_is_told_where_to_keep_it(monkeypatch, capsys):
@@ -149,5 +140,3 @@ def test_a_damaged_file_is_refused_and_kept(own_file, content):
     with pytest.raises(ValueError, match="move it away") as caught:
         learner.predict("01.a", 1)
     assert "\n" not in str(caught.value) and own_file.read_bytes() == raw
-    with pytest.raises(ValueError, match="not a progress file"):
-        learner.restore_progress(content)

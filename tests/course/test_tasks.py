@@ -6,12 +6,12 @@ import re
 import numpy as np
 import pytest
 
-from flash_course.bench.tasks import IGNORE, induction, mqar, selective_copy
+from flash_course.bench.tasks import IGNORE, induction, mqar
 
 pytestmark = pytest.mark.quick
 
 MQAR = dict(chunk_size=32, pairs=12, keys=40, values=30)
-TASKS = [(mqar, 96, MQAR), (induction, 50, {}), (selective_copy, 60, dict(symbols=9))]
+TASKS = [(mqar, 96, MQAR), (induction, 50, {})]
 
 
 @pytest.mark.parametrize("task, length, options", TASKS)
@@ -82,16 +82,6 @@ def test_induction_asks_for_what_followed_the_trigger():
     assert np.array_equal(targets[:, -1], answer) and set(answer) == set(range(6))
 
 
-def test_selective_copy_repeats_the_symbols_in_order():
-    ids, targets = selective_copy(1000, 40, np.random.default_rng(0), symbols=6, vocab_size=9)
-    assert (targets[:, :-6] == IGNORE).all() and (ids[:, -6:] == 8).all()
-    for row, answers in zip(ids, targets):
-        context = row[:-6]
-        assert context[context > 0].tolist() == answers[-6:].tolist()
-    assert set(targets[:, -6:].ravel()) == set(range(1, 8))
-    assert abs((ids[:, :-6] > 0).mean(axis=0) - 6 / 34).max() < 0.07, "places are not uniform"
-
-
 def docstring_rows(task):
     lines = [
         re.search(rf"{name} (.*)", inspect.getdoc(task))[1] for name in ("ids     ", "targets ")
@@ -102,14 +92,10 @@ def docstring_rows(task):
 
 def test_docstring_rows_are_rows_of_the_task():
     rng = np.random.default_rng
-    for task, length, options in [
-        (mqar, 12, dict(chunk_size=4, pairs=2, keys=3, values=3)),
-        (selective_copy, 12, dict(symbols=3, vocab_size=8)),
-    ]:
-        shown = docstring_rows(task)
-        ids, targets = task(300_000, length, rng(0), **options)
-        same = (ids == shown[0]).all(axis=1)
-        assert same.any() and (targets[same] == shown[1]).all(), task.__name__
+    shown = docstring_rows(mqar)
+    ids, targets = mqar(300_000, 12, rng(0), chunk_size=4, pairs=2, keys=3, values=3)
+    same = (ids == shown[0]).all(axis=1)
+    assert same.any() and (targets[same] == shown[1]).all()
     ids, targets = docstring_rows(induction)
     first = ids.index(9)
     assert ids[-1] == 9 and len(ids) == 10 and targets == [IGNORE] * 9 + [ids[first + 1]]
@@ -135,9 +121,6 @@ def test_docstring_rows_are_rows_of_the_task():
         (mqar, 96, MQAR | dict(chunk_size=8.0), "chunk_size=8.0: expected an integer"),
         (induction, 2, {}, "length >= 3"),
         (induction, 20, dict(vocab_size=2), "vocab_size=2"),
-        (selective_copy, 17, dict(symbols=9), "length >= 18, got 17"),
-        (selective_copy, 60, dict(vocab_size=3), "at least 4"),
-        (selective_copy, 60, dict(symbols=0), "symbols=0: expected an integer"),
     ],
 )
 def test_bad_parameters_are_named(task, length, options, match):
