@@ -95,9 +95,3 @@ def grid(runs):
     )
     values = {name: {run[name] for run in runs if name in run} for name in settings}
     return {name: sorted(found) for name, found in values.items() if found}
-
-
-def say_if_at_edge(name, value, grid):
-    """A best value at the edge of its grid may not be the best at all."""
-    if value in (grid[0], grid[-1]):
-        print(f"{name}: the best value, {value:g}, is at the edge of its grid {grid}", flush=True)

@@ -5,7 +5,7 @@ read up to and including it, and -100 where nothing is asked. Targets are not sh
 targets)` takes them as they are. All draws come from the NumPy generator given.
 
 Multi-query associative recall is from Arora et al. (Zoology, 2023), induction from Olsson et al. (2022) and Fu et al.
-(H3, 2023), selective copying from Gu and Dao (Mamba, 2023); sizes and places are chosen here for chunks.
+(H3, 2023); sizes and places are chosen here for chunks.
 """
 
 import numpy as np
@@ -96,37 +96,6 @@ def induction(batch, length, rng, *, vocab_size=20):
     place = rng.integers(length - 2, size=batch)
     ids[row, place] = ids[:, -1] = vocab_size - 1
     targets[:, -1] = ids[row, place + 1]
-    return ids, targets
-
-
-def selective_copy(batch, length, rng, *, symbols=16, vocab_size=16):
-    """Selective copying: a few symbols among filler, to be said again in order at the row's end.
-
-    Ids: 0 is filler, 1..vocab_size-2 are symbols, vocab_size-1 asks for the next one. The first length - symbols
-    positions hold `symbols` symbols at random places, each drawn freely; the last `symbols` positions ask.
-
-    With symbols=3, vocab_size=8 and length=12 (a dot is -100):
-
-        ids      0  5  0  0  2  0  0  5  0  7  7  7
-        targets  .  .  .  .  .  .  .  .  .  5  2  5
-
-    Needs length >= 2 symbols and vocab_size >= 4; else ValueError.
-    """
-    check_counts(batch=batch, length=length, symbols=symbols, vocab_size=vocab_size)
-    if length < 2 * symbols:
-        raise ValueError(
-            f"{symbols} symbols and as many answers need length >= {2 * symbols}, got {length}"
-        )
-    if vocab_size < 4:
-        raise ValueError(
-            f"vocab_size must be at least 4 (filler, two symbols and the question), got {vocab_size}"
-        )
-    ids, targets = _blank(batch, length)
-    symbol = rng.integers(1, vocab_size - 1, size=(batch, symbols))
-    place = np.sort(_choose(rng, batch, length - symbols, symbols), axis=1)
-    np.put_along_axis(ids, place, symbol, axis=1)
-    ids[:, -symbols:] = vocab_size - 1
-    targets[:, -symbols:] = symbol
     return ids, targets
 
 

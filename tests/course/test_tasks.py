@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from flash_course.bench.tasks import IGNORE, induction, mqar, selective_copy
+from flash_course.bench.tasks import IGNORE, induction, mqar
 
 MQAR = dict(chunk_size=32, pairs=12, keys=40, values=30)
-TASKS = [(mqar, 96, MQAR), (induction, 50, {}), (selective_copy, 60, dict(symbols=9))]
+TASKS = [(mqar, 96, MQAR), (induction, 50, {})]
 
 
 @pytest.mark.parametrize("task, length, options", TASKS)
@@ -70,16 +70,6 @@ def test_induction_asks_for_what_followed_the_trigger():
     assert np.array_equal(targets[:, -1], answer) and set(answer) == set(range(6))
 
 
-def test_selective_copy_repeats_the_symbols_in_order():
-    ids, targets = selective_copy(1000, 40, np.random.default_rng(0), symbols=6, vocab_size=9)
-    assert (targets[:, :-6] == IGNORE).all() and (ids[:, -6:] == 8).all()
-    for row, answers in zip(ids, targets):
-        context = row[:-6]
-        assert context[context > 0].tolist() == answers[-6:].tolist()
-    assert set(targets[:, -6:].ravel()) == set(range(1, 8))
-    assert abs((ids[:, :-6] > 0).mean(axis=0) - 6 / 34).max() < 0.07, "places are not uniform"
-
-
 @pytest.mark.parametrize(
     "task, length, options, match",
     [
@@ -92,8 +82,6 @@ def test_selective_copy_repeats_the_symbols_in_order():
         (mqar, 96, dict(pairs=0), "pairs=0: expected an integer of at least 1"),
         (induction, 2, {}, "length >= 3"),
         (induction, 20, dict(vocab_size=2), "vocab_size=2"),
-        (selective_copy, 17, dict(symbols=9), "length >= 18, got 17"),
-        (selective_copy, 60, dict(vocab_size=3), "at least 4"),
     ],
 )
 def test_bad_parameters_are_named(task, length, options, match):
