@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 from refusals import assert_one_line
-from small_run import run
+from small_run import MODEL, run
 
 from flash_tutorial import LanguageModel, ModelConfig, count_parameters
 from flash_tutorial.config import ARCHITECTURES, BLOCKS, FORMAT, options_of
@@ -165,9 +165,9 @@ def test_a_block_weighs_as_much_as_two_gated_units_at_other_widths_too(dim):
 
 
 def test_train_says_the_size_first(corpus, capsys):
-    count = count_parameters(run(corpus, say=True, stop_at=1).model)
+    model = run(corpus, model=replace(MODEL, depth=2), say=True, stop_at=1).model
     first = capsys.readouterr().out.splitlines()[0]
-    assert first == f"{count:,} parameters: flash, D = 16, 1 unit"
+    assert first == f"{count_parameters(model):,} parameters: flash, D = 16, 2 units"
 
 
 # ---------------------------------------------------------------- written and read back
