@@ -43,7 +43,8 @@ def test_links_lead_from_the_tour_through_the_course():
         if (ROOT / "exercises" / f"{name}.ipynb").exists():
             wanted.add(f"exercises/{name}.ipynb")
             assert f"exercises/{name}.ipynb" in tour
-            assert f"notebooks/{name}.ipynb" in links_of(f"solutions/{name}.py")
+            if (ROOT / "solutions").is_dir():  # a course's fork has none
+                assert f"notebooks/{name}.ipynb" in links_of(f"solutions/{name}.py")
         assert wanted <= links_of(f"notebooks/{name}.py"), name
 
 
