@@ -316,7 +316,7 @@ FAULTS = [
     (in_source("(work/", "(../notebooks/work/"), f"first cell does not link to {WORK}"),
     (in_all(TIME, "**Time** 9 minutes"), "the header says 9 minutes to read, and it is 1"),
     (in_all(TIME, "**Time** a minute"), "no line with **Time** NN minutes"),
-    (in_all(TIME, "**Time** 91 minutes" + 16_200 * " to read"), "91 minutes to read: 45 at most"),
+    (in_all(TIME, "**Time** 91 minutes to read" + 16_200 * " word"), "to read: 45 at most"),
     (in_source("small.ipynb)", "small.ipynb) ([on GitHub](https://a.b))"), "are not those of the"),
     (in_source("../docs/words.md", "docs/words.md"), "01_small.py: dead link docs/words.md#words"),
     (without("notebooks/line.png"), "dead link ../line.png"),

@@ -36,6 +36,12 @@ def numbers(request):
     return request.param
 
 
+def every_set(test):
+    """Nightly, on a copy of all sets."""
+    of_all = pytest.mark.parametrize("numbers", [there()], ids=["all sets"], indirect=True)
+    return pytest.mark.nightly(of_all(test))
+
+
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory, numbers):
     """A copy of these sets; the others are left out."""
@@ -159,6 +165,7 @@ for code in codes:
 """
 
 
+@every_set
 def test_no_object_of_the_package_is_a_right_answer(copy, numbers):
     run = run_in(copy, "-c", FUNCTIONS, *numbers)
     assert not run.returncode, run.stderr
@@ -188,13 +195,12 @@ def checked(copy, path):
     return dict(re.findall(r"^(\d\d\.\d): (.*)$", run.stdout, re.M))
 
 
+@every_set
 def test_a_problem_set_is_checked(copy, numbers):
-    """The untouched file is not attempted; the solution is right, or recorded (nightly)."""
+    """The untouched file is not attempted; the solution is right, or recorded."""
     for number in numbers:
         (blank,) = copy.glob(f"exercises/{number}_*")
         assert all(said.startswith("not attempted") for said in checked(copy, blank).values())
-        if numbers == SETS:
-            continue
         (solved,) = ROOT.glob(f"solutions/{number}_*.ipynb")
         for name, said in checked(copy, solved).items():
             by_others = load_exercise(name).kind in ("prove", "predict", "explain")
@@ -204,6 +210,7 @@ def test_a_problem_set_is_checked(copy, numbers):
 ASK = "from flash_course import check, hint; check('05.6', {'a': 3, 'b': None}); hint('05.6')"
 
 
+@every_set
 def test_predictions_are_recorded_and_grading_asks_for_the_instructors_copy(copy):
     said = run_in(copy, "-c", ASK).stdout
     assert said.startswith("05.6: recorded: ") and "nothing is written under b." in said
@@ -226,13 +233,14 @@ def test_a_case_that_names_a_right_answer_is_refused():
         tool.without_answers("05", source, load_set("05"))
 
 
-def test_other_draws_are_said(copy, numbers, tmp_path):
+@every_set
+def test_other_draws_are_said(copy, tmp_path):
     other = tmp_path / "course"
     shutil.copytree(copy / "flash_course", other / "flash_course")
     path = other / "flash_course" / "checks" / "expected.py"
     text = path.read_text("utf-8").replace("default_rng(5)", "default_rng(6)")
     path.write_text(text, encoding="utf-8")
-    ask = f"from flash_course.checks.exercise import load_set; load_set('{numbers[0]}')"
+    ask = "from flash_course.checks.exercise import load_set; load_set('05')"
     environment = os.environ | {"PYTHONPATH": f"{other}:{copy}"}
     run = run_in(copy, "-c", ask, env=environment, cwd=tmp_path)
     assert "Install these versions" in run.stderr
