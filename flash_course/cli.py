@@ -490,8 +490,6 @@ def run_generate(args):
     """``flash-tutorial generate``: the prompt and what follows it. 1 if the model's tokens have no text."""
     import torch
 
-    from flash_tutorial.corpora.vocabulary import MASK_ID
-
     set_threads(args)
     model = load_model(args.model, args.device)
     if not readable(model, args.model):
@@ -506,18 +504,40 @@ def run_generate(args):
     generator.manual_seed(args.seed) if args.seed is not None else generator.seed()
     prompt = vocabulary.encode(args.prompt)
     ids = torch.from_numpy(prompt) if len(prompt) else torch.tensor([vocabulary.start_id])
-    new = model.generate(
+    write_on = text_writer(vocabulary, prompt.tolist())
+    print(args.prompt, end="", flush=True)
+    model.generate(
         ids[None].to(device),
         args.bytes,
         temperature=args.temperature,
         top_k=args.top_k,
         top_p=args.top_p,
         generator=generator,
+        on_token=lambda token: write_on(int(token)),
     )
+    write_on(None)
+
+
+def text_writer(vocabulary, ids):
+    """A function that writes what each next token adds to the text of ``ids``: whole characters; None ends it."""
+    from flash_tutorial.corpora.vocabulary import MASK_ID
+
+    ids = list(ids)
     ids_of_text = vocabulary.tokens or MASK_ID  # a model may draw an id that no text has
-    written = [i for i in new[0].tolist() if i < ids_of_text]
-    whole = vocabulary.decode([*prompt.tolist(), *written])
-    print(args.prompt + whole[len(vocabulary.decode(prompt.tolist())) :])
+    written = len(vocabulary.decode(ids))
+
+    def write_on(token):
+        nonlocal written
+        if token is not None and token < ids_of_text:
+            ids.append(token)
+        text = vocabulary.decode(ids)
+        if token is None:
+            print(text[written:])
+        elif not text.endswith("\N{REPLACEMENT CHARACTER}"):  # or its last bytes may still come
+            print(text[written:], end="", flush=True)
+            written = len(text)
+
+    return write_on
 
 
 def run_doctor(args):

@@ -311,12 +311,27 @@ def test_generate_repeats_with_a_seed(folder, capsys):
     assert texts[0] == texts[1] != texts[2] and texts[0].startswith("Anne")
 
 
-def test_generate_writes_whole_characters_and_no_id_that_no_text_has(folder, monkeypatch, capsys):
-    """An unfinished character at the end does no harm."""
-    drawn = torch.tensor([[*"aé€".encode(), 299, 0xE2]])
-    monkeypatch.setattr(LanguageModel, "generate", lambda *_, **__: drawn)
-    assert cli.main(["generate", str(folder), "--prompt", "x—"]) == 0
-    assert capsys.readouterr().out == "x—aé€\N{REPLACEMENT CHARACTER}\n"
+def test_generate_streams_whole_characters_and_no_id_that_no_text_has(folder, monkeypatch):
+    """Each is written as soon as its last byte is there, and an unfinished one at the end does no harm."""
+    seen = []
+
+    class Out:
+        def write(self, text):
+            seen.append(text)
+
+        def flush(self):
+            seen.append("|")
+
+    def generate(self, ids, n, *, on_token, **options):
+        for byte in [*"aé€".encode(), 299, 0xE2]:
+            on_token(torch.tensor([byte]))
+        return ids
+
+    monkeypatch.setattr(LanguageModel, "generate", generate)
+    monkeypatch.setattr(sys, "stdout", Out())
+    assert command("generate --prompt x", folder) == 0
+    flushed = "".join(seen).split("|")
+    assert [part for part in flushed if part] == ["x", "a", "é", "€", "\N{REPLACEMENT CHARACTER}\n"]
 
 
 def test_the_command_runs_as_a_program_and_stops_when_nobody_reads(folder):
