@@ -192,20 +192,34 @@ def test_stamp_writes_constant_addresses_and_install_line(copy):
     assert new["first_cell"]() in (copy / "solutions" / "01_one.py").read_text(encoding="utf-8")
 
 
-def test_stamp_can_be_undone_repeated_and_taken_up_again(copy):
+def test_stamp_can_be_undone_and_repeated(copy):
     before = bytes_of(copy)
     assert stamp.stamp(addresses.REPOSITORY, addresses.TAG, copy) == []
     stamp.stamp("ada/lamp", "v1", copy)
-    once = bytes_of(copy)
     assert stamp.stamp("ada/lamp", "v1", copy) == []
-    # a run that was cut short did not reach the last file
-    (copy / "flash_course" / "addresses.py").write_bytes(before[copy / "flash_course/addresses.py"])
-    stamp.stamp("ada/lamp", "v1", copy)
-    assert bytes_of(copy) == once
     stamp.stamp("bea/f", "main", copy)
     assert not any(b"ada/lamp" in text for text in bytes_of(copy).values())
     stamp.stamp(addresses.REPOSITORY, addresses.TAG, copy)
     assert bytes_of(copy) == before
+
+
+@pytest.mark.parametrize("written", range(5))
+def test_a_stamp_that_was_cut_short_is_taken_up_again(copy, tmp_path_factory, written, monkeypatch):
+    whole = Path(shutil.copytree(copy, tmp_path_factory.mktemp("whole") / "copy"))
+    stamp.stamp("ada/lamp", "v1", whole)
+    left = [KeyboardInterrupt, *[None] * written]
+
+    def write(path, *args, real=Path.write_text, **how):
+        if stop := left.pop():
+            raise stop
+        return real(path, *args, **how)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Path, "write_text", write)
+        stamp.stamp("ada/lamp", "v1", copy)
+    stamp.stamp("ada/lamp", "v1", copy)
+    for path in (path for path in whole.rglob("*") if path.is_file()):
+        assert (copy / path.relative_to(whole)).read_bytes() == path.read_bytes()
 
 
 @pytest.mark.parametrize(
