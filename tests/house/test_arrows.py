@@ -35,7 +35,6 @@ COURSE = {
     "loops": {"successors"},
     "successors": set(),
     "variants": set(),
-    "writing": set(),
     # a project counts and draws; all else of the course stays behind
     "template": {"bench.counts", "drawing"},
     "new_project": {"addresses", "template"},
@@ -49,7 +48,6 @@ COURSE = {
     "cli": {
         "addresses",
         "learner",
-        "writing",
         "new_project",
         "bench",
         "drawing",
