@@ -81,10 +81,9 @@ class Stage:
         )
 
     def notebook(self, path):
-        """A notebook with its outputs as they are; its first code cell, which only installs, is folded."""
+        """A notebook with its outputs as they are; the fold of its first code cell, which only installs, says so."""
         notebook = nbformat.read(self.root / path, as_version=4)
         first = next(cell for cell in notebook.cells if cell.cell_type == "code")
-        first.metadata["tags"] = [*first.metadata.get("tags", []), "hide-input"]
         first.metadata["mystnb"] = {
             "code_prompt_show": "The first cell, which installs the course on Colab"
         }
