@@ -170,7 +170,6 @@ def numbers_of_speed():
     return {
         "speed.times_faster": f"{last['measured']:.1f}",
         "speed.same_tokens": f"{same['ratio']:.2f}",
-        "speed.break_even": break_even(bench),
     } | numbers_of_writing(bench["decoding"])
 
 

@@ -35,8 +35,8 @@ EXPERIMENT = Experiment(
     train=dict(dtype="float32", eval_bytes=100_000),
     steps=(300,),
     compare=(Compare("FLASH 1 / sqrt(D)", "FLASH 0.02", "large_minus_small"),),
-    setting="The default run of `flash-tutorial train`, cut to 300 updates, in float32; D = 128, three "
-    "seeds. Code 2 starts the scale at 1 / sqrt(D), beside an embedding whose size the paper does "
+    setting="The default run of `flash-tutorial train`, cut to 300 updates, in float32; D = 128. "
+    "Code 2 starts the scale at 1 / sqrt(D), beside an embedding whose size the paper does "
     "not give; here that has the standard deviation 0.02.",
     meaning="The larger table drowns the embedding, and the model learns later.",
     numbers=numbers,

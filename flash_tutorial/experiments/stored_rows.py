@@ -25,8 +25,9 @@ def matching(rows, **wanted):
 
 
 def measured(rows, measure, **wanted):
-    """What was measured in the rows that have these values, by seed."""
-    found = sorted(matching(rows, **wanted), key=lambda row: row["seed"])
+    """What was measured in the rows that have these values, by seed; who timed arms has no seed."""
+    found = [row for row in matching(rows, **wanted) if measure in row["measures"]]
+    found.sort(key=lambda row: -1 if row["seed"] is None else row["seed"])
     return [row["measures"][measure] for row in found]
 
 

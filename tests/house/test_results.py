@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from flash_course.bench.stored import RESULTS, load_stored
-from flash_tutorial.experiments import StoredRows
+from flash_tutorial.experiments import Experiment, StoredRows
 from flash_tutorial.experiments.stored_rows import refuse_settings, settings_of
 
 KEY = ("arm", "settings", "rate", "seed", "steps")
@@ -55,6 +55,14 @@ def test_a_number_is_filled_in_and_an_unknown_one_is_refused(page):
     assert page.filled(text, {"a.gain": "0.4"}) == text.replace("0.3", "0.4")
     with pytest.raises(ValueError, match=r"README\.md asks for the number 'a\.gain': there are b"):
         page.filled(text, {"b": "1"}, "README.md")
+
+
+def test_a_declaration_is_told_its_own_numbers_and_no_others(page):
+    experiment = Experiment("a", "Is it?", arms=(), meaning="It gains {gain} bits.")
+    said = page.section(experiment, [], {"a.gain": "0.4", "b.gain": "0.5"})
+    assert "It gains 0.4 bits." in said
+    with pytest.raises(ValueError, match=r"a asks for the number 'a\.gain': there are b\.gain"):
+        page.section(experiment, [], {"b.gain": "0.5"})
 
 
 def test_every_file_of_results_says_on_what_it_was_made():
