@@ -497,7 +497,7 @@ print(f"all tokens shifted by 100 positions: scores change by up to {change:.1f}
 # Do added positions have this property too? The sinusoids alone do, but they are added to a token, and the sum goes through the matrices
 # for queries and keys, where the two get mixed up. Let one token ask and another be read, each from all 16 positions, and look at the scores.
 
-# %% tags=["nbval-check-output"]
+# %%
 positions, D = 16, 16
 query_D, key_D = rng.normal(size=(2, D))
 W_query, W_key = rng.normal(size=(2, D, D)) / math.sqrt(D)
@@ -514,6 +514,7 @@ score_tables = {
     "RoPE": rope(same + query_D @ W_query) @ rope(same + key_D @ W_key).T,
 }
 
+# %% tags=["nbval-check-output"]
 title = "A pair at all positions: only RoPE's scores depend on the distance alone"
 axis_names = {"xlabel": "position of the key", "ylabel": "position of the query"}
 figure, panels = drawing.new_panels(score_tables, 6.2, 3.5, title=title, sharey=True, **axis_names)

@@ -604,6 +604,8 @@ def matrices_of(model, text, content=1.0):
 
 model = run.model.cpu()
 full, bias_only = matrices_of(model, letters), matrices_of(model, letters, content=0)
+
+# %%
 title = "Most of the relu² matrix comes from the position bias"
 axis_names = {"xlabel": "byte that is read", "ylabel": "byte that reads"}
 drawn = {"scores and bias": full[0], "bias alone": bias_only[0]}

@@ -262,6 +262,7 @@ loud = MyGAU(D, length=T, n=T)
 settle_branch(draw_order_one(loud, torch.Generator().manual_seed(1)), x)
 stages = {"fresh": sizes(fresh, x), "order one": sizes(loud, x)}
 
+# %%
 title = "A fresh unit adds almost nothing to its input"
 figure, axes = drawing.new_axes(6.4, 3.6, "standard deviation of the entries (logarithmic)", title=title)
 arrays, small = list(stages["fresh"]), list(stages["fresh"].values())
