@@ -521,7 +521,8 @@ figure, panels = drawing.new_panels(score_tables, 6.2, 3.5, title=title, sharey=
 at_distance_3 = {}
 for axes, (name, table_TT) in zip(panels, score_tables.items()):
     diagonal = np.diag(table_TT, -3)  # the key stands three places before the query
-    low, high = f"{diagonal.min():.1f}", f"{diagonal.max():.1f}"
+    low = f"{diagonal.min():.1f}"
+    high = f"{diagonal.max():.1f}"
     at_distance_3[name] = low if low == high else f"{low} to {high}"
     image = axes.imshow(table_TT, cmap="cividis")
     figure.colorbar(image, ax=axes, location="bottom", label="score")

@@ -554,7 +554,8 @@ label = "T, tokens in a sequence (blue: FLASH is faster; hatched: FLASH is slowe
 figure, axes = drawing.new_axes(7.4, 3.6, label, title=title)
 for y, points in enumerate(curves.values()):
     for T, ratio in points:
-        x, colour = every_T.index(T), drawing.SKY if ratio >= 1 else "white"
+        x = every_T.index(T)
+        colour = drawing.SKY if ratio >= 1 else "white"
         hatch = "" if ratio >= 1 else "///"
         axes.barh(y, 1, height=1, left=x, color=colour, hatch=hatch, edgecolor="darkgrey")
         ground = {"facecolor": colour, "edgecolor": "none", "pad": 1.5}

@@ -114,7 +114,8 @@ def cost_against_length(panels, *, ylabel, title):
 
 def _lines_of_crossings(axes, crossings):
     """An upright line at each crossing, named in a legend below the axis; each in words."""
-    upright, said = [], []
+    upright = []
+    said = []
     for name, T in crossings.items():
         if T is None:
             said.append(f"{name}: none here")

@@ -8,16 +8,15 @@ from PIL import Image  # matplotlib itself needs it
 from PIL.PngImagePlugin import PngInfo
 
 # Okabe and Ito's colours: told apart with any colour vision, and in grey by their lightness
-BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE = (
-    "#000000",
-    "#E69F00",
-    "#56B4E9",
-    "#009E73",
-    "#F0E442",
-    "#0072B2",
-    "#D55E00",
-    "#CC79A7",
-)
+BLACK = "#000000"
+ORANGE = "#E69F00"
+SKY = "#56B4E9"
+GREEN = "#009E73"
+YELLOW = "#F0E442"
+BLUE = "#0072B2"
+VERMILION = "#D55E00"
+PURPLE = "#CC79A7"
+
 FONT = 10  # points; nothing smaller than 9
 COLOURS = 128  # of a stored picture
 WHITE = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}  # behind a text that lies on a line
