@@ -787,8 +787,7 @@ choices = {
     "5 only the longest T": (by_T[4096], by_T[32_768], "stored"),
 }
 title = "Five choices, and how far each moves the answer for T = 4096"
-figure, axes = drawing.new_axes(6.4, 3.6, "speed-up of FLASH (logarithmic)")
-figure.suptitle(title, fontsize=11)
+figure, axes = drawing.new_axes(6.4, 3.6, "speed-up of FLASH (logarithmic)", title=title)
 for y, (honest, reported, _) in enumerate(choices.values()):
     axes.annotate("", (reported, y), (honest, y), arrowprops={"arrowstyle": "->", "color": drawing.BLUE})
     axes.plot(honest, y, "o", color=drawing.BLUE, markersize=8, fillstyle="none")

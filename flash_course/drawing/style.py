@@ -67,8 +67,8 @@ def looks(names):
 
 def new_axes(width=7.0, height=4.0, xlabel="", ylabel="", title=""):
     """A figure with one pair of axes in the course's style."""
-    figure, (axes,) = new_panels([title], width, height, xlabel=xlabel, ylabel=ylabel)
-    axes.title.set_fontsize(FONT + 1)
+    labels = {"title": title, "xlabel": xlabel, "ylabel": ylabel}
+    figure, (axes,) = new_panels([""], width, height, **labels)
     return figure, axes
 
 
