@@ -497,7 +497,7 @@ print(f"all tokens shifted by 100 positions: scores change by up to {change:.1f}
 # Do added positions have this property too? The sinusoids alone do, but they are added to a token, and the sum goes through the matrices
 # for queries and keys, where the two get mixed up. Let one token ask and another be read, each from all 16 positions, and look at the scores.
 
-# %% tags=["nbval-check-output"]
+# %%
 positions, D = 16, 16
 query_D, key_D = rng.normal(size=(2, D))
 W_query, W_key = rng.normal(size=(2, D, D)) / math.sqrt(D)
@@ -514,13 +514,15 @@ score_tables = {
     "RoPE": rope(same + query_D @ W_query) @ rope(same + key_D @ W_key).T,
 }
 
+# %% tags=["nbval-check-output"]
 title = "A pair at all positions: only RoPE's scores depend on the distance alone"
 axis_names = {"xlabel": "position of the key", "ylabel": "position of the query"}
 figure, panels = drawing.new_panels(score_tables, 6.2, 3.5, title=title, sharey=True, **axis_names)
 at_distance_3 = {}
 for axes, (name, table_TT) in zip(panels, score_tables.items()):
     diagonal = np.diag(table_TT, -3)  # the key stands three places before the query
-    low, high = f"{diagonal.min():.1f}", f"{diagonal.max():.1f}"
+    low = f"{diagonal.min():.1f}"
+    high = f"{diagonal.max():.1f}"
     at_distance_3[name] = low if low == high else f"{low} to {high}"
     image = axes.imshow(table_TT, cmap="cividis")
     figure.colorbar(image, ax=axes, location="bottom", label="score")

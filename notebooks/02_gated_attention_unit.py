@@ -604,6 +604,8 @@ def matrices_of(model, text, content=1.0):
 
 model = run.model.cpu()
 full, bias_only = matrices_of(model, letters), matrices_of(model, letters, content=0)
+
+# %%
 title = "Most of the relu² matrix comes from the position bias"
 axis_names = {"xlabel": "byte that is read", "ylabel": "byte that reads"}
 drawn = {"scores and bias": full[0], "bias alone": bias_only[0]}
@@ -613,7 +615,7 @@ for axes, A_TT in zip(panels, drawn.values()):
     shown = np.where(allowed & (A_TT > 0), A_TT, np.nan)
     image = axes.imshow(shown, cmap="Blues", vmin=0, vmax=full[0].max())
     rows, columns = np.nonzero(allowed & (A_TT == 0))
-    axes.plot(columns, rows, "s", color="lightgrey", markersize=5)
+    axes.plot(columns, rows, "s", color="lightgrey", markersize=7)
     axes.plot(columns, rows, ".", color="black", markersize=2)
     axes.text(25, 1, "masked\n(grey, dotted: exactly 0)", ha="right", va="top")
     axes.set_xticks(range(26), letters.replace(" ", "_"), family="monospace")

@@ -262,9 +262,11 @@ loud = MyGAU(D, length=T, n=T)
 settle_branch(draw_order_one(loud, torch.Generator().manual_seed(1)), x)
 stages = {"fresh": sizes(fresh, x), "order one": sizes(loud, x)}
 
+# %%
 title = "A fresh unit adds almost nothing to its input"
 figure, axes = drawing.new_axes(6.4, 3.6, "standard deviation of the entries (logarithmic)", title=title)
-arrays, small = list(stages["fresh"]), list(stages["fresh"].values())
+arrays = list(stages["fresh"])
+small = list(stages["fresh"].values())
 large = list(stages["order one"].values())
 axes.hlines(arrays, small, large, color="lightgrey", linewidth=3)
 axes.plot(small, arrays, "o", color="black", markerfacecolor="white", markersize=8)

@@ -695,6 +695,8 @@ def score_with(C, factor):
 
 as_it_is = {C: score_with(C, 1) for C in (16, 8, 4, 2)}
 held = {C: score_with(C, C / 16) for C in (16, 8, 4, 2)}
+
+# %%
 title = "Trained with C = 16: most of the damage at a smaller C is the scale"
 figure, axes = drawing.new_axes(7.4, 3.5, "C the model is run with", "bits per byte, held-out text", title)
 named = {"FLASH, as it is\n(scores / C)": as_it_is, "FLASH, scale held\n(scores / 16)": held}

@@ -132,6 +132,8 @@ names = {"FLASH": "austen-flash", "Transformer++": "austen-transformer++"}
 shipped = {name: LanguageModel.from_pretrained(file).eval() for name, file in names.items()}
 read = {name: bits_of_bytes(model) for name, model in shipped.items()}
 profiles = {name: by_position(bits) for name, bits in read.items()}
+
+# %%
 title = "FLASH loses at the beginning of a chunk, and hardly anywhere else"
 axis = "position in the chunk: bytes of its own chunk that a byte reads"
 figure, axes = drawing.new_axes(7.0, 3.8, axis, "bits per byte", title)
@@ -484,6 +486,8 @@ for name in ("FLASH", "Transformer++", "FLASH-Quad"):
     updates_made = of_seeds[0][0]  # the same for each seed
     seconds = updates_made * seconds_for_all / long_runs[name][0]["steps"]
     curves[name] = seconds, [bits for _, bits in of_seeds]
+
+# %%
 title = "FLASH and Transformer++ end side by side; FLASH-Quad depends on the seed"
 halves = ["training text: mean and range", "held-out text: one line for each seed"]
 figure, (left, right) = drawing.new_panels(halves, title=title, ylabel="bits per byte")

@@ -554,7 +554,8 @@ label = "T, tokens in a sequence (blue: FLASH is faster; hatched: FLASH is slowe
 figure, axes = drawing.new_axes(7.4, 3.6, label, title=title)
 for y, points in enumerate(curves.values()):
     for T, ratio in points:
-        x, colour = every_T.index(T), drawing.SKY if ratio >= 1 else "white"
+        x = every_T.index(T)
+        colour = drawing.SKY if ratio >= 1 else "white"
         hatch = "" if ratio >= 1 else "///"
         axes.barh(y, 1, height=1, left=x, color=colour, hatch=hatch, edgecolor="darkgrey")
         ground = {"facecolor": colour, "edgecolor": "none", "pad": 1.5}
@@ -786,8 +787,7 @@ choices = {
     "5 only the longest T": (by_T[4096], by_T[32_768], "stored"),
 }
 title = "Five choices, and how far each moves the answer for T = 4096"
-figure, axes = drawing.new_axes(6.4, 3.6, "speed-up of FLASH (logarithmic)")
-figure.suptitle(title, fontsize=11)
+figure, axes = drawing.new_axes(6.4, 3.6, "speed-up of FLASH (logarithmic)", title=title)
 for y, (honest, reported, _) in enumerate(choices.values()):
     axes.annotate("", (reported, y), (honest, y), arrowprops={"arrowstyle": "->", "color": drawing.BLUE})
     axes.plot(honest, y, "o", color=drawing.BLUE, markersize=8, fillstyle="none")

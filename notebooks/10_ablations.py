@@ -130,6 +130,8 @@ models = {part: LanguageModel.from_pretrained(f"recall-{part}") for part in name
 said = {part: answers(model) for part, model in models.items()}
 accuracy = {part: float((said[part] == targets[asked]).mean()) for part in names}
 curves = {names[part]: by_distance(said[part]) for part in names}
+
+# %%
 title = "The global part alone is right one time in four, at any distance"
 figure, axes = drawing.new_axes(6.6, 3.6, "tokens from key to question, up to", "accuracy", title)
 drawing.lines(axes, {name: (list(curve), list(curve.values())) for name, curve in curves.items()})
@@ -394,6 +396,8 @@ def fit(model, updates=100):
 
 
 live = {"FLASH": fit(start()), "local only": fit(start(global_=False))}
+
+# %%
 title = "With the global part the answer is found; without it the model guesses"
 figure, axes = drawing.new_axes(6.4, 3.0, "update", "training loss, bits per answer", title)
 drawing.lines(axes, {name: drawing.smoothed(losses, 10) for name, losses in live.items()}, markevery=10)
@@ -579,6 +583,8 @@ table = [("change", "seeds 0, 1, 2", "rates", "the paper")]
 for change, (variant, other, _, where) in paper.items():
     rates = " and ".join(f"{ablations['best_rates'][name]:g}" for name in (variant, other))
     table.append((change, "  ".join(f"{d:+.3f}" for d in differences[change]), rates, where))
+
+# %%
 title = "Three seeds settle four of twelve directions"
 figure, axes = drawing.new_axes(7.0, 5.9, "change in bits per byte (to the right: worse)", title=title)
 said = []

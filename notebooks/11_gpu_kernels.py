@@ -220,6 +220,8 @@ rows = min(size.C, max(ROWS if DEVICE == "cpu" else ROWS_ON_A_GPU, size.C // 8))
 pairs = sum(rows * last for last in range(rows, size.C + 1, rows))
 here = counts(size.T, size.D, unit.expanded, size.S, size.C, pairs)
 shares = {name: (here[name] / sum(here.values()), milliseconds[name] / in_parts) for name in parts}
+
+# %% tags=["timing"]
 of_products, of_time = (100 * (near + far) for near, far in zip(shares["local"], shares["global"]))
 title = f"Mixing: {of_products:.0f}% of the multiply-adds that are made, {of_time:.0f}% of the time"
 figure, axes = drawing.new_axes(6.2, 3.6, "percent of the step", title=title)
@@ -680,6 +682,8 @@ if fused:
     saved = {purpose: n - gigabytes["FLASH, Triton"][purpose] for purpose, n in gigabytes["FLASH, torch"].items()}
     title = f"The kernels save {sum(saved.values()):.0f} GB, {saved['heads']:.0f} in the heads, {saved['gate']:.0f} at the gate"
     assert min(saved["heads"], saved["gate"]) > 2 * saved["near + far"] > 5 * saved["relu²"] > 0
+
+# %%
 figure, axes = drawing.new_axes(7.2, 1.8 + 0.75 * len(gigabytes), "gigabytes moved in a step", title=title)
 looks = [(drawing.SKY, ""), (drawing.YELLOW, ""), (drawing.BLUE, ""), (drawing.VERMILION, "\\\\")]
 looks += [(drawing.GREEN, "//"), (drawing.ORANGE, ".."), (drawing.PURPLE, "xx")]

@@ -535,7 +535,7 @@ for t in (3, 21, 22):
 my_third_guess = None  # 4, 8, 16 or 32
 predict("13.e", my_third_guess)
 
-# %% tags=["nbval-check-output"]
+# %%
 from flash_course.bench.stored import recalls, recalls_at_best_rate
 
 by_pairs = {pairs: recalls_at_best_rate(pairs) for pairs in (1, 2, 4, 8, 16)}
@@ -543,6 +543,8 @@ table = [("mean of three seeds", "entries", *(f"{pairs} pair{'s' * (pairs > 1)}"
 for name, curve in by_pairs[16].items():
     for n in sorted(curve):
         table.append((name, f"{n:,}", *(f"{np.mean(of[name][n]):.2f}" for of in by_pairs.values())))
+
+# %% tags=["nbval-check-output"]
 title = "Recall: a bar for seeds 0, 1 and 2 each; dashed, a guess among the values that were shown"
 drawn = {f"{pairs} pairs": by_pairs[pairs] for pairs in (4, 8, 16)}
 figure, every = drawing.new_panels(drawn, 7.6, 5.0, title=title, sharex=True, sharey=True)

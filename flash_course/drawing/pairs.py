@@ -96,7 +96,7 @@ def _maps(maps, marks, title, chunk_size, *, width, rows=1):
     T = len(next(iter(next(iter(maps.values())).values())))
     inches = width * rows / len(maps)  # of one map, its names included
     names = {"xlabel": "token that is read", "ylabel": "token that reads"}
-    height = rows * (inches - 0.3) + 1.3
+    height = rows * (inches - 0.3) + 1.5
     figure, panels = new_panels(maps, width, height, title=title, rows=rows, sharey=True, **names)
     figure.get_layout_engine().set(h_pad=0.1)  # inches between title, names and legend
     for axes, kinds in zip(panels, maps.values()):

@@ -75,20 +75,12 @@ def logarithmic(axes):
     axes.minorticks_off()
 
 
-def numbers_at(axes, x, y, *, form=None, above=True, colour=BLACK):
-    """The height of each point, written above or below it, beside a line that falls."""
-    look = {"xytext": (2, 6), "ha": "left", "va": "bottom"}
-    if not above:
-        look = {"xytext": (-2, -6), "ha": "right", "va": "top"}
+def numbers_at(axes, x, y, *, form=None, colour=BLACK):
+    """The height of each point, written above it to the right, where a line that falls leaves room."""
+    look = {"va": "bottom", "fontsize": FONT - 1, "color": colour}
     for place, number in zip(x, y):
-        axes.annotate(
-            _write_number(number, form),
-            (place, number),
-            textcoords="offset points",
-            fontsize=FONT - 1,
-            color=colour,
-            **look,
-        )
+        text = _write_number(number, form)
+        axes.annotate(text, (place, number), (2, 6), textcoords="offset points", **look)
 
 
 def mark_missing(axes):

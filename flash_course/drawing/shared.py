@@ -11,7 +11,7 @@ from .plots import (
     powers_of_two,
     smoothed,
 )
-from .style import BLACK, BLUE, FONT, SKY, VERMILION, looks, new_axes, new_panels
+from .style import BLACK, BLUE, FONT, SKY, VERMILION, legend_below, looks, new_axes, new_panels
 
 NAMES = {  # as a benchmark stores a model, and as figures name it
     "flash": "FLASH",
@@ -101,32 +101,29 @@ def cost_against_length(panels, *, ylabel, title):
     of_all = {"title": title, "xlabel": "T, tokens in a sequence", "ylabel": ylabel}
     figure, every = new_panels(panels, 6.2 * len(panels), 3.7, **of_all)
     words = []
+    upright = []
     for axes, (panel, (models, crossings)) in zip(every, panels.items()):
         lines(axes, {name: tuple(zip(*points)) for name, points in models.items()}, markersize=6)
         mark_missing(axes)
         powers_of_two(axes, sorted({T for points in models.values() for T, _ in points}))
         logarithmic(axes)
         name_lines(axes)
-        said = [in_words(axes, x="T = {:,}"), *_lines_of_crossings(axes, crossings)]
+        said = [in_words(axes, x="T = {:,}")]
+        for name, T in crossings.items():
+            if T is not None:
+                upright.append(_crossing(axes, name, T))
+            said.append(f"{name}: none here" if T is None else f"{name}: T = {T:.0f}")
         words.append(f"{panel}: " * bool(panel) + "; ".join(said))
+    if upright:
+        legend_below(figure, upright, [line.get_label() for line in upright])
     return figure, f"Line plots, both axes logarithmic, of {ylabel} against T. {'. '.join(words)}."
 
 
-def _lines_of_crossings(axes, crossings):
-    """An upright line at each crossing, named in a legend below the axis; each in words."""
-    upright, said = [], []
-    for name, T in crossings.items():
-        if T is None:
-            said.append(f"{name}: none here")
-            continue
-        look = {"color": BLACK, "linewidth": 1.2, "zorder": 1}
-        look["linestyle"] = next(dashes for word, dashes in CROSSINGS.items() if word in name)
-        upright.append(axes.axvline(T, label=f"{name}: {T:,.0f}", **look))
-        said.append(f"{name}: T = {T:.0f}")
-    if upright:
-        place = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.17), "ncols": len(upright)}
-        axes.legend(handles=upright, fontsize=FONT - 1, frameon=False, handlelength=3, **place)
-    return said
+def _crossing(axes, name, T):
+    """An upright line, with T behind its name for the legend."""
+    dashes = next(dashes for word, dashes in CROSSINGS.items() if word in name)
+    look = {"color": BLACK, "linewidth": 1.2, "linestyle": dashes, "zorder": 1}
+    return axes.axvline(T, label=f"{name}: {T:,.0f}", **look)
 
 
 def benchmark_results(result):

@@ -8,16 +8,15 @@ from PIL import Image  # matplotlib itself needs it
 from PIL.PngImagePlugin import PngInfo
 
 # Okabe and Ito's colours: told apart with any colour vision, and in grey by their lightness
-BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE = (
-    "#000000",
-    "#E69F00",
-    "#56B4E9",
-    "#009E73",
-    "#F0E442",
-    "#0072B2",
-    "#D55E00",
-    "#CC79A7",
-)
+BLACK = "#000000"
+ORANGE = "#E69F00"
+SKY = "#56B4E9"
+GREEN = "#009E73"
+YELLOW = "#F0E442"
+BLUE = "#0072B2"
+VERMILION = "#D55E00"
+PURPLE = "#CC79A7"
+
 FONT = 10  # points; nothing smaller than 9
 COLOURS = 128  # of a stored picture
 WHITE = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}  # behind a text that lies on a line
@@ -68,8 +67,8 @@ def looks(names):
 
 def new_axes(width=7.0, height=4.0, xlabel="", ylabel="", title=""):
     """A figure with one pair of axes in the course's style."""
-    figure, (axes,) = new_panels([title], width, height, xlabel=xlabel, ylabel=ylabel)
-    axes.title.set_fontsize(FONT + 1)
+    labels = {"title": title, "xlabel": xlabel, "ylabel": ylabel}
+    figure, (axes,) = new_panels([""], width, height, **labels)
     return figure, axes
 
 

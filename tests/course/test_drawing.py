@@ -155,6 +155,8 @@ def test_a_bar_has_its_number_and_its_name():
     drawing.bars(axes, {"nothing": 8.0, "model": 1.75}, form="{:.2f}")
     assert [bar.get_width() for bar in axes.patches] == [8.0, 1.75]
     assert [text.get_text() for text in axes.texts] == [" 8.00", " 1.75"]
+    bottom, top = axes.get_ylim()
+    assert bottom > top  # the first one is the uppermost
     assert [label.get_text() for label in axes.get_yticklabels()] == ["nothing", "model"]
     assert drawing.listed({"nothing": 8.0, "model": 12345.6}) == "nothing: 8.00, model: 12,346"
 
