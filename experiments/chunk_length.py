@@ -36,10 +36,13 @@ def measure(model, corpus):
     """Bits per byte, and by the place in the chunk."""
     bits, valid, _ = bits_of(model, first_bytes(corpus.validation, BYTES), T)
     C = model.stack.units[0].chunk_size
-    return {
-        "bits_per_byte": round(float(bits[valid].mean()), 4),
-        "by_place": by_place(bits, valid, C) if C < T else None,
-    }
+    places = by_place(bits, valid, C) if C < T else None
+    return {"bits_per_byte": round(float(bits[valid].mean()), 4), "by_place": places}
+
+
+def beside(C):
+    """The chunk length that C is compared with first."""
+    return 128 if C == 32 else 32
 
 
 EXPERIMENT = Experiment(
@@ -49,9 +52,7 @@ EXPERIMENT = Experiment(
     train=dict(batch=4, length=T, dtype="bfloat16", eval_bytes=0),
     steps=(1000,),
     measure=measure,
-    compare=tuple(
-        Compare(f"FLASH {C}", f"FLASH {128 if C == 32 else 32}", paired=True) for C in LENGTHS
-    )
+    compare=tuple(Compare(f"FLASH {C}", f"FLASH {beside(C)}", paired=True) for C in LENGTHS)
     + tuple(Compare(f"FLASH {C}", "FLASH 128", paired=True) for C in LENGTHS if C not in (32, 128)),
     same_code=("5093a89",),
     setting="The local part divides its scores by C, so that another C is another scale as "

@@ -74,7 +74,8 @@ def bits_by_place(model, windows, shifted):
     with torch.no_grad():
         for rows in torch.arange(len(ids)).split(64):
             x, y = ids[rows], targets[rows]
-            logits = model(x if shifted else y.clamp(min=0))
+            read = x if shifted else y.clamp(min=0)
+            logits = model(read)
             nats += (
                 F.cross_entropy(logits.transpose(1, 2), y, ignore_index=IGNORE, reduction="none")
                 .double()
@@ -114,7 +115,8 @@ def make(arm, rate, seed, steps):
     for step in range(settings.steps):
         ids, targets = (torch.from_numpy(a) for a in draw_batch(split, settings, step, causal=True))
         optimizer.param_groups[0]["lr"] = learning_rate_at(step, settings)
-        loss = model.loss(ids if shifted else targets, targets)
+        read = ids if shifted else targets
+        loss = model.loss(read, targets)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip or math.inf)
         optimizer.step()

@@ -23,11 +23,10 @@ def make(arm, rate, seed, steps):
 
 def tables(rows):
     """Bits saved with two standard errors, by distance."""
-    lines = [
-        [row["arm"], distance, f"{bits:.3f} ± {2 * error:.3f}", names]
-        for row in rows
-        for distance, (bits, error, names) in row["measures"]["saved_by_mention"].items()
-    ]
+    lines = []
+    for row in rows:
+        for distance, (bits, error, names) in row["measures"]["saved_by_mention"].items():
+            lines.append([row["arm"], distance, f"{bits:.3f} ± {2 * error:.3f}", names])
     return markdown(["model", "bytes since the last mention", "bits saved", "names"], lines)
 
 

@@ -1,6 +1,7 @@
 """FLASH-Quad at T = 512: which position bias, and which start, keeps its units reading."""
 
 from functools import partial
+from itertools import product, starmap
 
 import torch
 
@@ -67,7 +68,9 @@ def numbers(rows):
 
 def arm(bias, start):
     """The paper's start has a search of its rate, and the others take that."""
-    rates = {"rates": RATES} if start == "paper" else {"rates_of": (f"flash_quad {bias} paper",)}
+    rates = {"rates_of": (f"flash_quad {bias} paper",)}
+    if start == "paper":
+        rates = {"rates": RATES}
     more = {"train": {"warmup": 300}} if start == "long warm-up" else {}
     return Arm(
         "flash_quad",
@@ -81,7 +84,7 @@ def arm(bias, start):
 EXPERIMENT = Experiment(
     "open_units",
     "Which position bias and which start keep the units of FLASH-Quad alive?",
-    arms=tuple(arm(bias, start) for bias in BIASES for start in ("paper", "long warm-up", "open")),
+    arms=tuple(starmap(arm, product(BIASES, ("paper", "long warm-up", "open")))),
     train=dict(batch=BATCH, length=T, dtype="bfloat16", eval_bytes=0),
     steps=(1000,),
     search=Search(steps=300, seeds=(0,), most=4),

@@ -5,6 +5,7 @@ A corpus of program text is written by `python tools/code_corpus.py runs/code.tx
 
 import statistics
 from functools import partial
+from itertools import product
 
 from flash_course.bench.stored import RESULTS
 from flash_tutorial import ModelConfig
@@ -85,8 +86,7 @@ EXPERIMENT = Experiment(
             {"corpus": text},
             corpus=corpus,
         )
-        for text, corpus in TEXTS.items()
-        for name in RATES
+        for (text, corpus), name in product(TEXTS.items(), RATES)
     ),
     train=dict(batch=2, length=T, dtype="bfloat16", eval_bytes=0),
     steps=(2000,),

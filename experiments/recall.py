@@ -68,9 +68,10 @@ def make_model(task, part, recipe=RECIPE, seed=0):
 def batch(task, step, easy_rows=True, seed=0):
     """ids, targets ``(B, T)`` of an update; each place behind the first chunk asks."""
     rng, t = np.random.default_rng((seed, step)), TASKS[task]
-    pairs, length = (
-        int(rng.choice(t[name])) if easy_rows else t[name][-1] for name in ("pairs", "lengths")
-    )
+    pairs, length = t["pairs"][-1], t["lengths"][-1]
+    if easy_rows:
+        pairs = int(rng.choice(t["pairs"]))
+        length = int(rng.choice(t["lengths"]))
     options = dict(
         chunk_size=C, pairs=pairs, keys=t["keys"], values=t["values"], questions=length - C
     )

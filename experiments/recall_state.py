@@ -88,7 +88,9 @@ def make_model(name, size, seed=0):
     if name == "FLASH":
         model = LanguageModel(ModelConfig(qk_dim=S, chunk_size=C, combine="sum", **common))
     else:
-        options = {"qk_dim": S} | ({"window": size} if name == "window" else {})
+        options = {"qk_dim": S}
+        if name == "window":
+            options["window"] = size
         model = LanguageModel(ModelConfig(KINDS[name], unit_options=options, **common))
     names = nn.Embedding(1 + 2 * KEYS, D // 2)
     with torch.no_grad():
@@ -196,9 +198,13 @@ def also(name, size):
     """Rates that were tried later: where seeds differ more than rates, one seed at TUNED rows
     cannot choose.
     """
+    if (name, size) == ("FLASH", SIZES[-1]):
+        return (3e-3, 4.5e-3, 9e-3, 1.5e-3)
     if name in ("FLASH", "linear attention"):
-        return (3e-3, 4.5e-3, 9e-3, 1.5e-3) if (name, size) == ("FLASH", SIZES[-1]) else (3e-3,)
-    return (1.5e-3, 3e-3) if (name, size) == ("gated DeltaNet", SIZES[0]) else ()
+        return (3e-3,)
+    if (name, size) == ("gated DeltaNet", SIZES[0]):
+        return (1.5e-3, 3e-3)
+    return ()
 
 
 def arms():
@@ -206,7 +212,8 @@ def arms():
     attention.
     """
     for name in KINDS:
-        for size in (*SIZES, T) if name == "window" else SIZES:
+        sizes = (*SIZES, T) if name == "window" else SIZES
+        for size in sizes:
             is_tuned = size == tuned_at(name)
             rates = RATES if is_tuned else ()
             others = () if is_tuned else (f"{name} {tuned_at(name)}",)

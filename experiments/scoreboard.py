@@ -97,20 +97,23 @@ def make(arm, rate, seed, steps):
         )
     else:
         run = runs_of(arm.name[:2], seed)[arm.name[3:]]
-    losses = {"losses": [round(row["loss"], 4) for row in run.log]} if seed == 0 else {}
-    return {"bits_per_byte": round(run.evaluation.bits_per_byte, 3)} | losses
+    found = {"bits_per_byte": round(run.evaluation.bits_per_byte, 3)}
+    if seed == 0:
+        found["losses"] = [round(row["loss"], 4) for row in run.log]
+    return found
+
+
+def names():
+    """The lectures' runs, "04 linear attention" and so on, and the biases."""
+    for lecture, runs in LECTURES.items():
+        yield from (f"{lecture} {run}" for run in runs)
+    yield from BIAS
 
 
 EXPERIMENT = Experiment(
     "scoreboard",
     "How good is the same tiny model with another mixer in each lecture?",
-    arms=tuple(
-        Arm(name, rates=(SETTINGS["learning_rate"],))
-        for name in (
-            *(f"{lecture} {run}" for lecture, runs in LECTURES.items() for run in runs),
-            *BIAS,
-        )
-    ),
+    arms=tuple(Arm(name, rates=(SETTINGS["learning_rate"],)) for name in names()),
     steps=(SETTINGS["steps"],),
     make=make,
     same_code=("c2c4b36",),

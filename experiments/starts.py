@@ -4,6 +4,7 @@ width asks for.
 
 import math
 from functools import partial
+from itertools import product
 
 import torch
 from torch import nn
@@ -131,8 +132,7 @@ EXPERIMENT = Experiment(
     "Which start fits a small model?",
     arms=tuple(
         Arm(model, partial(build, model, start), RATES[model], settings={"start": start})
-        for model in RATES
-        for start in STARTS
+        for model, start in product(RATES, STARTS)
     ),
     train=dict(batch=BATCH, length=T, dtype="bfloat16", eval_bytes=0),
     steps=(WHOLE, SHORT),

@@ -28,6 +28,11 @@ def settings(steps, budget):
     return dict(dtype="bfloat16", warmup=steps // 10, eval_bytes=100_000) | every
 
 
+def in_words(times):
+    """By what factor a model is sooner, if it ever is."""
+    return f"{times:.2f}" if times else "never"
+
+
 def arm(name, T):
     """A model at a length. Of Transformer++ at 8,192 half the rate of the short runs was better
     over the whole time.
@@ -63,7 +68,7 @@ def tables(rows):
         ends = {model: [run["bits_per_byte"] for run in of] for model, of in timed_runs(T).items()}
         means = [f"{statistics.mean(ends[model]):.3f}" for model in RATES]
         factors = (times_sooner(T), times_sooner(T, model="flash_quad"), times_sooner(T, 300))
-        said = (", ".join(f"{times:.2f}" if times else "never" for times in of) for of in factors)
+        said = (", ".join(map(in_words, of)) for of in factors)
         steps = " or ".join(f"{ratio:.2f}" for ratio in update_ratios(T))
         lines.append([f"{T:,}", *means, *said, PAPER[T], steps])
     return markdown(head, lines)

@@ -1,28 +1,34 @@
 """The command ``flash-tutorial``. Torch is loaded by the command that needs it, not by ``--help``."""
 
 import argparse
-import logging
 import os
 import platform
-import re
 import shlex
-import signal
 import sys
-import threading
-import time
 import warnings
-from contextlib import nullcontext
 from importlib import metadata, resources
 from pathlib import Path
 
 from flash_tutorial import __version__
-from flash_tutorial.config import ARCHITECTURES, ModelConfig, TrainConfig
+from flash_tutorial.config import ModelConfig, TrainConfig
+from flash_tutorial.errors import is_out_of_memory
 from flash_tutorial.settings import rules
 
+from .flags import add_settings, in_flags, reader
+from .going_on import read_configs, tokens_of_run
+from .going_on import saved_settings as saved_settings
 from .grading.command import add_commands as add_grading
 from .grading.command import seed
+from .processes import (
+    PROGRAM,
+    fail,
+    load_torch,
+    one_line_warning,
+    run_processes,
+    speaks,
+    wait_to_be_stopped,
+)
 
-PROGRAM = "flash-tutorial"
 RAW = argparse.RawDescriptionHelpFormatter  # descriptions keep their line ends
 EXAMPLES = """\
 examples:
@@ -51,7 +57,6 @@ LESS_MEMORY = {
     "evaluate": "take a smaller --batch or --length",
     "generate": "give a shorter --prompt, or write fewer --bytes",
 }
-BY_SCRIPT = "go on from the script that began the run, by the argument resume of train"
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -212,51 +217,6 @@ def add_report(commands):
     report.set_defaults(run=run_report)
 
 
-def add_settings(parser, config, title):
-    """Flags of a configuration's fields, in a group for all models and one for each set of architectures.
-
-    What is not given is absent, so that a resumed run knows what was asked for anew; a wrong value is refused by the
-    configuration itself.
-    """
-    groups = {title: parser.add_argument_group(title)}
-    for name, rule in rules(config).items():
-        if rule.flag is None:
-            continue
-        of = f"options of {', '.join(rule.of)}" if rule.of else title
-        if of not in groups:
-            groups[of] = parser.add_argument_group(of)
-        flag = rule.flag or "--" + name.replace("_", "-")
-        if rule.kind is bool:
-            how = {"action": "store_false" if rule.default else "store_true"}
-        else:
-            how = {
-                "type": reader(rule),
-                "metavar": "|".join([*(rule.choices or [name.upper()]), *rule.words]),
-            }
-        action = groups[of].add_argument(
-            flag, dest=name, default=argparse.SUPPRESS, help=help_of(rule), **how
-        )
-        action.words = rule.words
-
-
-def reader(rule):
-    """An argument type: the field's kind, or a word that stands for a value."""
-
-    def read(text):
-        return rule.words[text] if text in rule.words else rule.kind(text)
-
-    # argparse shows this name
-    read.__name__ = " or ".join([rule.kind.__name__, *map(repr, rule.words)])
-    return read
-
-
-def help_of(rule):
-    """What a flag does; a switch says what it switches off, and a value its default."""
-    if rule.kind is bool:
-        return f"without {rule.text}" if rule.default else rule.text
-    return rule.text + ("" if rule.default is None else f" (default: {rule.default})")
-
-
 def add_model(parser):
     """The model to be used."""
     parser.add_argument(
@@ -306,39 +266,8 @@ def run_train(args):
         if run.log:
             with stoppable(print):
                 save_curve(Path(args.out) / "training.png", run, model_config)
-        print(
-            f"next: {PROGRAM} {'generate' if model_config.causal else 'evaluate'} {shlex.quote(args.out)}"
-        )
-
-
-def run_processes(n, argv):
-    """Run the command in ``n`` processes, as torchrun does, but without its report of some forty lines where one of
-    them ends with an error: that is said in one line already."""
-    if n < 1:
-        raise ValueError(f"--processes {n}: expected at least 1")
-    from torch.distributed.elastic.multiprocessing import SignalException
-    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
-
-    logging.disable(logging.CRITICAL)  # of this process, which only waits
-    for name, value in {"OMP_NUM_THREADS": "1", "TORCH_CPP_LOG_LEVEL": "ERROR"}.items():
-        os.environ.setdefault(name, value)
-    here = dict(rdzv_backend="c10d", rdzv_endpoint="localhost:0", run_id=str(os.getpid()))
-    try:
-        elastic_launch(LaunchConfig(1, 1, n, max_restarts=0, **here), sys.executable)(
-            "-m", __spec__.name, *argv
-        )
-    except ChildFailedError as error:
-        code = error.get_first_failure()[1].exitcode
-        return code if code >= 0 else 128 - code
-    except SignalException as error:
-        return 128 + error.sigval
-    return 0
-
-
-def speaks():
-    """Whether this process is the one of torchrun's that talks to the user."""
-    return int(os.environ.get("RANK", 0)) == 0
+        then = "generate" if model_config.causal else "evaluate"
+        print(f"next: {PROGRAM} {then} {shlex.quote(args.out)}")
 
 
 def save_curve(path, run, config):
@@ -353,91 +282,6 @@ def save_curve(path, run, config):
     )
     with whole_file(path) as temporary:
         figure.savefig(temporary, format="png", metadata={"Description": alt})
-
-
-def read_configs(args):
-    """The two configurations: what was given, over what a run that goes on had, over the defaults."""
-    from flash_tutorial.model import find_config
-    from flash_tutorial.training.run_folder import refuse_fewer_steps
-
-    model, train = (
-        {name: value for name, value in vars(args).items() if name in rules(config)}
-        for config in (ModelConfig, TrainConfig)
-    )
-    if args.objective:
-        model |= {
-            "causal": args.objective == "causal",
-            "vocab_size": 256 if args.objective == "causal" else 257,
-        }
-    found = saved_settings(args.out) if args.resume and args.out else None
-    if found:
-        path, saved = found
-        refuse_own(path, saved["model_config"])
-        model = saved["model_config"] | model
-        train = saved["train_config"] | train
-        # before a warm-up that fits into none so few
-        refuse_fewer_steps(train["steps"], saved["step"])
-        return ModelConfig.from_dict(model, where=path), TrainConfig.from_dict(train, where=path)
-    if not train.get("start_from"):
-        start = {"max_length": train.get("length", TrainConfig.length)}
-        return ModelConfig(**start | model), TrainConfig(**train)
-    start = find_config(train["start_from"]).to_dict()
-    length = train.setdefault("length", start["max_length"])
-    # a shorter length takes nothing from the model
-    start["max_length"] = max(length, start["max_length"])
-    return ModelConfig.from_dict(start | model), TrainConfig(**train)
-
-
-def refuse_own(path, config):
-    """A run goes on by the command if the command can build its model."""
-    name = config.get("model_class") or config.get("architecture", "flash")
-    if name not in ARCHITECTURES:
-        why = f"is of a run of your own class {name}, which the command cannot build"
-        raise ValueError(f"{path} {why}: {BY_SCRIPT}")
-
-
-def tokens_of_run(args, model, train):
-    """The text of a run that goes on, in the ids of its own tokenizer; None where training finds it by its name."""
-    found = (
-        saved_settings(args.out) if args.resume and args.out and model.tokens is not None else None
-    )
-    if not found:
-        return None
-    from flash_tutorial.corpora import load_corpus
-    from flash_tutorial.model import find_vocabulary
-
-    path, saved = found
-    vocabulary = find_vocabulary(path if path.is_dir() else path.parent, model.tokens)
-    if not vocabulary.readable:
-        raise ValueError(
-            f"{path} was trained on tokens without a tokenizer, so no text gives them: {BY_SCRIPT}"
-        )
-    corpus = load_corpus(train.corpus).encoded(vocabulary)
-    if any(
-        getattr(corpus, name).sha256 != saved["text"][f"{name}_sha256"]
-        for name in ("train", "validation")
-    ):
-        other = f"was trained on other tokens than its tokenizer makes of {train.corpus!r}"
-        raise ValueError(f"{path} {other}: give their text (--corpus), or {BY_SCRIPT}")
-    return corpus
-
-
-def saved_settings(out):
-    """The newest values with the settings of the run in a folder, and where they stand: ``(path, values)`` or None."""
-    from flash_tutorial.training.checkpoints import last_checkpoint
-    from flash_tutorial.training.lock import locked
-    from flash_tutorial.training.run_folder import read_result
-
-    out = Path(out)
-    if not out.is_dir():
-        return None
-    # else a process that is quicker may begin the run already
-    alone = "WORLD_SIZE" not in os.environ
-    # another run would change what is read
-    with locked(out, say=lambda _: None) if alone else nullcontext():
-        found = last_checkpoint(out, say=lambda _: None)
-        result = None if found else read_result(out)
-    return found or (result and (out / "result.json", result))
 
 
 def load_model(name, device):
@@ -472,10 +316,14 @@ def run_evaluate(args):
     if not readable(model, args.model):
         return 1
     text = first_bytes(getattr(load_corpus(args.corpus), args.split), args.bytes)
-    split = text if model.config.tokens is None else text.encoded(model.vocabulary)
+    split = text
+    if model.config.tokens is not None:
+        split = text.encoded(model.vocabulary)
     length = model.config.max_length if args.length is None else args.length
     score = evaluate(model, split, length, args.batch)
-    kind = ("" if model.config.causal else "hidden ") + split.vocabulary.unit
+    kind = split.vocabulary.unit
+    if not model.config.causal:
+        kind = f"hidden {kind}"
     print(f"{in_words(score, kind)}: {args.model} on {args.corpus}, {args.split}, ", end="")
     counted = "of" if model.config.tokens is None else "tokens in"
     print(f"{score.n_tokens:,} {counted} {len(text.tokens):,} bytes, windows of {length}")
@@ -501,9 +349,14 @@ def run_generate(args):
     device = next(model.parameters()).device
     vocabulary = model.vocabulary
     generator = torch.Generator(device)
-    generator.manual_seed(args.seed) if args.seed is not None else generator.seed()
+    if args.seed is None:
+        generator.seed()
+    else:
+        generator.manual_seed(args.seed)
     prompt = vocabulary.encode(args.prompt)
-    ids = torch.from_numpy(prompt) if len(prompt) else torch.tensor([vocabulary.start_id])
+    ids = torch.from_numpy(prompt)
+    if not len(prompt):
+        ids = torch.tensor([vocabulary.start_id])
     write_on = text_writer(vocabulary, prompt.tolist())
     print(args.prompt, end="", flush=True)
     model.generate(
@@ -540,13 +393,28 @@ def text_writer(vocabulary, ids):
     return write_on
 
 
+# what the doctor looks for -> what alone needs it, where not everything does
+PACKAGES = {
+    "numpy": "",
+    "torch": "",
+    "safetensors": "",
+    "filelock": "",
+    "tqdm": "",
+    "matplotlib": "",
+    "ipython": "",
+    "pyarrow": "the online corpora pg19, wiki40b, c4 and wikitext-103",
+    "jupyterlab": "the notebooks",
+    "tokenizers": "models of tokens that are no bytes",
+    "pytest": "the tests",
+}
+
+
 def run_doctor(args):
     """``flash-tutorial doctor``: 1 if something that is needed is missing."""
     set_threads(args)
     import torch
 
     from flash_tutorial import FLASH
-    from flash_tutorial.corpora import load_austen
     from flash_tutorial.training.devices import (
         LARGE,
         describe_device,
@@ -563,47 +431,54 @@ def run_doctor(args):
     device = pick_device(args.device)
     half = torch.empty(0, device=device, dtype=pick_dtype(device, parameters=LARGE)[0])
     fused, why = FLASH(16, chunk_size=16, causal=True).fused_on(half)
-    print(f"FLASH: computed by {'Triton kernels' if fused else 'torch'}, since {why}")
+    by = "Triton kernels" if fused else "torch"
+    print(f"FLASH: computed by {by}, since {why}")
     print(f"system: {platform.platform()}, {os.cpu_count()} CPU cores, {sys.executable}")
-    healthy = True
-    for package, purpose in {
-        "numpy": "",
-        "torch": "",
-        "safetensors": "",
-        "filelock": "",
-        "tqdm": "",
-        "matplotlib": "",
-        "ipython": "",
-        "pyarrow": "the online corpora pg19, wiki40b, c4 and wikitext-103",
-        "jupyterlab": "the notebooks",
-        "tokenizers": "models of tokens that are no bytes",
-        "pytest": "the tests",
-    }.items():
-        try:
-            print(f"{package}: {metadata.version(package)}")
-        except metadata.PackageNotFoundError:
-            healthy = healthy and bool(purpose)
-            print(
-                f"{package}: missing"
-                + (f", only needed for {purpose}" if purpose else "")
-                + f": pip install {package}"
-            )
-    try:
-        load_austen()
-        print("corpus austen: whole")
-    except ValueError as error:
-        healthy = False
-        print(f"corpus austen: {error}")
-    models = resources.files("flash_tutorial") / "models"
-    names = (
-        sorted(path.name for path in models.iterdir() if path.is_dir()) if models.is_dir() else []
-    )
-    print(f"models of the package: {', '.join(names) or 'none'}")
+    has_packages = say_packages()
+    has_corpus = say_corpus()
+    say_models()
     if not is_stamped():
         print(
             f"warning: the repository is still {PLACEHOLDER}: name it with `python tools/stamp.py OWNER/REPO TAG`"
         )
-    return 0 if healthy else 1
+    return 0 if has_packages and has_corpus else 1
+
+
+def say_packages():
+    """A line for each package; whether all that are always needed are there."""
+    whole = True
+    for package, purpose in PACKAGES.items():
+        try:
+            print(f"{package}: {metadata.version(package)}")
+        except metadata.PackageNotFoundError:
+            if purpose:
+                print(f"{package}: missing, only needed for {purpose}: pip install {package}")
+            else:
+                print(f"{package}: missing: pip install {package}")
+                whole = False
+    return whole
+
+
+def say_corpus():
+    """Whether the text of the package is as it was made, and a line that says so."""
+    from flash_tutorial.corpora import load_austen
+
+    try:
+        load_austen()
+    except ValueError as error:
+        print(f"corpus austen: {error}")
+        return False
+    print("corpus austen: whole")
+    return True
+
+
+def say_models():
+    """A line with the models that came with the package."""
+    models = resources.files("flash_tutorial") / "models"
+    names = []
+    if models.is_dir():
+        names = sorted(path.name for path in models.iterdir() if path.is_dir())
+    print(f"models of the package: {', '.join(names) or 'none'}")
 
 
 def run_new(args):
@@ -635,7 +510,8 @@ def main(argv=None) -> int:
         if hasattr(stream, "reconfigure"):
             # a console that lacks a character shows a question mark
             stream.reconfigure(errors="replace")
-    parser = build_parser(argv[0] if argv else None)
+    command = argv[0] if argv else None
+    parser = build_parser(command)
     args = parser.parse_args(argv)
     with warnings.catch_warnings():
         warnings.showwarning = one_line_warning(set())
@@ -661,120 +537,11 @@ def run_command(args, parser, argv):
             print(f"\n{PROGRAM}: {str(stop) or f'stopped{how_to_go_on(args)}'}", file=sys.stderr)
         return 130
     except (RuntimeError, MemoryError) as error:
-        words = str(error).lower()
-        if "connection" in words:
+        if "connection" in str(error).lower():
             wait_to_be_stopped()
-        if (
-            isinstance(error, MemoryError)
-            or "out of memory" in words
-            or "can't allocate memory" in words
-        ):
+        if is_out_of_memory(error):
             return fail(f"out of memory: {LESS_MEMORY.get(args.command, 'close other programs')}")
         raise
-
-
-def one_line_warning(said):
-    """What shows a warning: in a line, and each only once."""
-
-    def show(message, *where, **more):
-        if str(message) not in said and speaks():
-            said.add(str(message))
-            print(f"{PROGRAM}: {' '.join(str(message).split())}", file=sys.stderr)
-
-    return show
-
-
-def fail(message):
-    """One line on standard error, and the exit code."""
-    wait_to_be_stopped()
-    print(f"{PROGRAM}: error: {message}", file=sys.stderr)
-    return 2
-
-
-def wait_to_be_stopped():
-    """Under torchrun, leave the word to the process that speaks: most errors are its own too, and when it has said so
-    and ended, torchrun stops the others. One that ended before it would have it stopped unheard."""
-    if not speaks():
-        time.sleep(30)
-
-
-def load_torch(command):
-    """Load torch, where the command needs it. Ctrl-C meanwhile ends the process: nothing is at stake yet, and an
-    exception in the middle of an import comes out as anything."""
-    if (
-        command in ("train", "evaluate", "generate")
-        and threading.current_thread() is threading.main_thread()
-    ):
-
-        def leave(number, frame):
-            os.write(
-                2, f"\n{PROGRAM}: stopped before anything was done\n".encode() if speaks() else b""
-            )
-            os._exit(128 + number)
-
-        numbers = [
-            number
-            for number in (signal.SIGINT, signal.SIGTERM)
-            if signal.getsignal(number) != signal.SIG_IGN
-        ]
-        before = {number: signal.signal(number, leave) for number in numbers}
-        try:
-            import torch  # noqa: F401
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-
-# names that a message of the package may have for what a flag sets, beside the flag's own
-OTHER_NAMES = {
-    "train": {"max_length": "length"},
-    "evaluate": {"n": "bytes"},
-    "generate": {"max_new_tokens": "bytes"},
-}
-
-
-def in_flags(message, parser, command):
-    """A message of the package with the command's flags for the arguments: ``--lr 0`` for ``learning_rate=0``."""
-    commands = next(action for action in parser._actions if action.dest == "command").choices
-    flags = {action.dest: action for action in commands[command]._actions if action.option_strings}
-    flags |= {name: flags[dest] for name, dest in OTHER_NAMES.get(command, {}).items()}
-
-    def flag(match):
-        action, value = flags[match[1]], match[2]
-        name = action.option_strings[-1]
-        if action.nargs == 0:  # a switch
-            return name if value == str(action.const) else f"no {name}"
-        words = {repr(meant): word for word, meant in getattr(action, "words", {}).items()}
-        if value == "None" and value not in words:
-            return f"no {name}"
-        return f"{name} {words.get(value) or value.strip(chr(39)) or value}"
-
-    message = as_typed(message.replace(" (resume=True)", ""), flags)
-    message = re.sub(rf"\b({'|'.join(flags)})=('[^']*'|[^\s,:;)]+)", flag, message)
-    options = re.search(r"(?<=no such option, it has )[\w, ]+", message)
-    if options:
-        names = [
-            flags[name].option_strings[-1] if name in flags else name
-            for name in options[0].split(", ")
-        ]
-        message = message.replace(options[0], ", ".join(names))
-    return message
-
-
-def as_typed(message, flags):
-    """What was expected of a flag, in what can be typed: texts without quotes, and for None the flag's word if it has
-    one. A class, and None where no word stands for it, are for scripts."""
-    found = re.search(
-        rf"\b({'|'.join(flags)})=('[^']*'|[^\s,:;)]+): expected (?P<what>.*)", message
-    )
-    if not found:
-        return message
-    words = getattr(flags[found[1]], "words", {})
-    none = next(
-        (f" or {word}" for word, meant in words.items() if meant is None), ", or leave it out"
-    )
-    what = re.sub(r",? or None\b", none, found["what"].replace(", or a class", ""))
-    return message[: found.start("what")] + re.sub("'([^']*)'", r"\1", what)
 
 
 def how_to_go_on(args):

@@ -25,6 +25,16 @@ def one_line(error):
     return " ".join(str(error).split()) or type(error).__name__
 
 
+def is_out_of_memory(error):
+    """Whether an error says that there is too little memory, in the words of torch, of a card or of Python."""
+    words = str(error).lower()
+    return (
+        isinstance(error, MemoryError)
+        or "out of memory" in words
+        or "can't allocate memory" in words
+    )
+
+
 def check_call(called, said, advice, /, *arguments, **named):
     """Refuse a class, a module or a method of one's own that cannot be called so; ``said`` is the call in words."""
     try:

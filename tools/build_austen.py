@@ -85,7 +85,10 @@ class Serialized:
 
     def string(self, flags):
         n = self.integer()
-        return None if n < 0 else self.take(n).decode("latin-1" if flags >> 12 & 4 else "utf-8")
+        if n < 0:
+            return None
+        encoding = "latin-1" if flags >> 12 & 4 else "utf-8"
+        return self.take(n).decode(encoding)
 
     def vector(self, kind, flags):
         n = self.integer()
@@ -95,7 +98,9 @@ class Serialized:
             values = [self.item() for _ in range(n)]
         else:
             raise ValueError(f"unsupported kind {kind} in R's data")
-        return (values, dict(self.item() or [])) if flags & 0x200 else values
+        if flags & 0x200:
+            return values, dict(self.item() or [])
+        return values
 
 
 def read_lazyload(base):
@@ -107,7 +112,9 @@ def read_lazyload(base):
         offset, n = place[0] if isinstance(place, tuple) else place
         raw = zlib.decompress(blob[offset + 4 : offset + n])
         values = Serialized(raw).load()
-        lines[name] = [line or "" for line in (values[0] if isinstance(values, tuple) else values)]
+        if isinstance(values, tuple):
+            values = values[0]
+        lines[name] = [line or "" for line in values]
     return lines
 
 

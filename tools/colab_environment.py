@@ -76,7 +76,8 @@ def constraints(versions):
 
 def make_environment(folder, python, versions):
     """A virtual environment with Colab's versions in ``folder``; one that is there already is kept. Its Python."""
-    inside = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    place = "Scripts/python.exe" if os.name == "nt" else "bin/python"
+    inside = folder / place
     ready = folder / "flash-tutorial-ready"
     wanted = [f"{name}=={versions[name.replace('_', '-')]}" for name in WANTED]
     if not ready.exists():
@@ -186,11 +187,9 @@ def main(arguments=None):
         print(
             f"installed: {', '.join(new)}; changed: {', '.join(changed) or 'nothing'}", flush=True
         )
-        done = (
-            json.loads(args.out.read_text(encoding="utf-8"))["notebooks"]
-            if args.names and args.out.exists()
-            else {}
-        )
+        done = {}
+        if args.names and args.out.exists():
+            done = json.loads(args.out.read_text(encoding="utf-8"))["notebooks"]
         for source in chosen:
             name = source.relative_to(ROOT).with_suffix("").as_posix()
             done[name] = run_notebook(source, python)

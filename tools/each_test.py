@@ -89,7 +89,9 @@ class EachTest:
                 self.failed[report.nodeid] = "skipped"
             return
         why = self.failed.pop(report.nodeid, None)
-        outcome = "passed" if why is None else "skipped" if why == "skipped" else "failed"
-        self.write(
-            test=report.nodeid, outcome=outcome, **({"why": why} if outcome == "failed" else {})
-        )
+        if why is None:
+            self.write(test=report.nodeid, outcome="passed")
+        elif why == "skipped":
+            self.write(test=report.nodeid, outcome="skipped")
+        else:
+            self.write(test=report.nodeid, outcome="failed", why=why)

@@ -20,6 +20,7 @@ import inspect
 import re
 import sys
 import textwrap
+from itertools import chain
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
@@ -197,7 +198,7 @@ MOST_LINES = 12  # of a wrong answer's text on the page; a longer one is named
 def kill_table(numbers=()):
     """(the page, how many wrong answers there are, those that survive), of some sets or of all."""
     found = [kill_section(exercise) for exercise in with_wrong_answers(numbers)]
-    survived = [name for _, names in found for name in names]
+    survived = [*chain.from_iterable(names for _, names in found)]
     count = sum(len(exercise.wrong) for exercise in with_wrong_answers(numbers))
     return (
         "\n".join([kill_head(count, len(survived)), *(text for text, _ in found)]),
@@ -209,9 +210,7 @@ def kill_table(numbers=()):
 def with_wrong_answers(numbers=()):
     from flash_course.checks.exercise import load_set, there
 
-    exercises = (
-        exercise for number in numbers or there() for exercise in load_set(number).values()
-    )
+    exercises = chain.from_iterable(load_set(number).values() for number in numbers or there())
     return [exercise for exercise in exercises if exercise.wrong]
 
 
@@ -244,9 +243,9 @@ def shown(exercise, wrong):
         return fenced("diff", edits_as_diff(wrong.edits))
     if exercise.kind == "predict":
         value = wrong.answer(exercise.numbers())
-        return (
-            f"Predicted: `{value if wrong.of or not isinstance(value, dict) else written(value)}`"
-        )
+        if isinstance(value, dict) and not wrong.of:
+            value = written(value)
+        return f"Predicted: `{value}`"
     if isinstance(wrong.answer, dict):
         return "Functions: " + ", ".join(
             f"`{name}={written(answer)}`" for name, answer in wrong.answer.items()
@@ -303,15 +302,17 @@ def written(value, depth=2):
         return ", ".join(f"{key}={written(each, depth - 1)}" for key, each in value.items())
     if depth and inspect.isfunction(value) and "<locals>" in value.__qualname__:
         of = inspect.getclosurevars(value).nonlocals.items()
-        named = [
-            written({} if isinstance(each, dict) else {key: each}, depth - 1) for key, each in of
-        ]
+        others = {key: each for key, each in of if not isinstance(each, dict)}
+        named = [written({key: each}, depth - 1) for key, each in others.items()]
         named += [written(each, depth - 1) for _, each in of if isinstance(each, dict)]
         return f"{value.__qualname__.partition('.<locals>')[0]}({', '.join(filter(None, named))})"
     name = getattr(value, "__name__", None)
-    name = source_of(value) or name if name == "<lambda>" else name
+    if name == "<lambda>":
+        name = source_of(value) or name
+    if name:
+        return name
     plain = value is None or isinstance(value, str | int | float | tuple)
-    return name or (repr(value) if plain else type(value).__name__)
+    return repr(value) if plain else type(value).__name__
 
 
 def handed_in(exercise, wrong, student="me"):
@@ -342,13 +343,15 @@ def main(arguments=None, root=ROOT):
             write_text(out, page)
             print(f"{out.relative_to(root)} has the text of each")
         print(f"{count - len(survived)} of {count} wrong answers rejected with their own sentence")
-        print(*survived, sep="\n", end="\n" if survived else "")
+        for line in survived:
+            print(line)
         return 1 if survived else 0
     if args.command == "rubrics":
         build_rubrics(root)
     chosen = masters(root, args.names)
-    for master in chosen if args.command == "build" else ():
-        build(master)
+    if args.command == "build":
+        for master in chosen:
+            build(master)
     found = check(root, args.names)
     for line in found:
         print(line, file=sys.stderr)

@@ -110,7 +110,8 @@ def run_cells(notebook, entries, root):
     shell, cells = new_shell(), cells_of(notebook)
     if FORK is None or not faults:
         found = {name: first_failure(shell, cells, fault) for name, fault in faults.items()}
-        return (None if faults else first_failure(shell, cells)), found
+        as_it_is = None if faults else first_failure(shell, cells)
+        return as_it_is, found
     return with_faults(shell, cells, faults)
 
 
@@ -131,7 +132,8 @@ def with_faults(shell, cells, faults):
         names = [name for name, codes in faulty.items() if codes & called]
         for name, failure in snapshot.ask(names):
             found[name] = failure
-            furthest = max(furthest, failure["cell"] if failure else 0)
+            if failure:
+                furthest = max(furthest, failure["cell"])
             del faulty[name]
         if as_it_is:
             return as_it_is, found
@@ -171,14 +173,17 @@ def first_failure(shell, cells, fault=None):
     """The first failure of cells, with a fault in the package, or None."""
     from faults.planter import planted
 
-    with planted(fault) if fault else nullcontext():
+    broken = planted(fault) if fault else nullcontext()
+    with broken:
         return next(filter(None, (failure_of(shell, *cell) for cell in cells)), None)
 
 
 def failure_of(shell, number, source, tags, stored):
     error, printed = run_cell(shell, source)
     kind, said = judge(error, printed, tags, stored)
-    return {"cell": number, "kind": kind, "said": said} if kind else None
+    if not kind:
+        return None
+    return {"cell": number, "kind": kind, "said": said}
 
 
 def cells_of(notebook):
@@ -238,11 +243,9 @@ def stored_text(outputs):
 def judge(error, printed, tags, stored):
     """(kind, text) of a failure, or (None, None)."""
     if "raises-exception" in tags:
-        return (
-            (None, None)
-            if error is not None
-            else ("no error", "the error that the cell shows did not come")
-        )
+        if error is None:
+            return "no error", "the error that the cell shows did not come"
+        return None, None
     if error is not None:
         return type(error).__name__, str(error)
     if "nbval-check-output" in tags and printed.strip() != stored.strip():
@@ -275,7 +278,8 @@ def main(arguments=None):
     if notebook is None:
         parser.error(f"no notebook {args.lecture}_*.ipynb")
     fault = fault_of(args.fault, parser)
-    as_it_is, found = run_lecture(notebook, {"fault": fault} if fault else {})
+    faults = {"fault": fault} if fault else {}
+    as_it_is, found = run_lecture(notebook, faults)
     failure = found.get("fault") or as_it_is
     said = "every cell passes" if failure is None else str(failure)
     print(f"{notebook.name}: {said}")

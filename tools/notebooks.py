@@ -22,7 +22,7 @@ import runpy
 import sys
 import tempfile
 from html import escape
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 
 import jupytext
@@ -57,9 +57,9 @@ class BuildError(Exception):
 
 def sources(root=ROOT, prefixes=()):
     """The notebooks' sources, or those whose names start with one of ``prefixes``."""
-    found = [
-        path for folder in FOLDERS for path in sorted((Path(root) / folder).glob("[0-9][0-9]_*.py"))
-    ]
+    found = []
+    for folder in FOLDERS:
+        found += sorted((Path(root) / folder).glob("[0-9][0-9]_*.py"))
     for prefix in prefixes:
         if not any(path.name.startswith(prefix) for path in found):
             names = ", ".join(sorted({path.stem for path in found})) or "none"
@@ -69,11 +69,9 @@ def sources(root=ROOT, prefixes=()):
 
 def work_copy(source):
     """Where a lecture's copy without outputs lies; None for a solution."""
-    return (
-        source.parent / "work" / f"{source.stem}.ipynb"
-        if source.parent.name == "notebooks"
-        else None
-    )
+    if source.parent.name != "notebooks":
+        return None
+    return source.parent / "work" / f"{source.stem}.ipynb"
 
 
 def load_project(root=ROOT):
@@ -91,9 +89,9 @@ def read_source(path):
     seen = {}
     for cell in read.cells:
         new = getattr(nbformat.v4, f"new_{cell.cell_type}_cell")(cell.source)
-        new.metadata = nbformat.from_dict(
-            {"tags": tags} if (tags := cell.metadata.get("tags")) else {}
-        )
+        new.metadata = nbformat.from_dict({})
+        if tags := cell.metadata.get("tags"):
+            new.metadata["tags"] = tags
         text = f"{cell.cell_type}\n{cell.source}"
         seen[text] = seen.get(text, 0) + 1  # equal cells still need ids of their own
         new.id = hashlib.sha256(f"{text}\n{seen[text]}".encode()).hexdigest()[:12]
@@ -137,12 +135,8 @@ def reading_minutes(notebook):
     lectures share and which only installs."""
     text = ADDRESS.sub("", markdown_of(notebook))
     words = len(re.findall(r"\w[\w'-]*", text))
-    code = [
-        line
-        for cell in code_cells(notebook)[1:]
-        for line in cell.source.splitlines()
-        if line.strip()
-    ]
+    lines = chain.from_iterable(cell.source.splitlines() for cell in code_cells(notebook)[1:])
+    code = [line for line in lines if line.strip()]
     figures = sum("drawing.show(" in line or "lab.show(" in line for line in code)
     return round(words / 180 + 3 * len(code) / 60 + 20 * figures / 60)
 
@@ -208,12 +202,9 @@ def pages(root=ROOT, prefixes=()):
         for path in sorted((Path(root) / folder).glob("*.ipynb")):
             if not prefixes or path.name.startswith(tuple(prefixes)):
                 yield path, markdown_of(nbformat.read(path, as_version=4))
-    for path in (
-        ()
-        if prefixes
-        else [*sorted(Path(root).glob("*.md")), *sorted((Path(root) / "docs").glob("*.md"))]
-    ):
-        yield path, path.read_text(encoding="utf-8")
+    if not prefixes:
+        for path in [*sorted(Path(root).glob("*.md")), *sorted((Path(root) / "docs").glob("*.md"))]:
+            yield path, path.read_text(encoding="utf-8")
 
 
 def markdown_of(notebook):
@@ -475,11 +466,12 @@ def lecture_problems(source, wanted, stored, project):
         found.append(
             "a compared cell is tagged timing or nbval-skip: its output cannot be compared"
         )
-    if unknown := {tag for cell in wanted.cells for tag in tags_of(cell)} - TAGS:
+    if unknown := set().union(*map(tags_of, wanted.cells)) - TAGS:
         found.append(
             f"unknown tags {', '.join(sorted(unknown))}: expected {', '.join(sorted(TAGS))}"
         )
-    head = relative_links(wanted.cells[0].source if wanted.cells else "")
+    first = wanted.cells[0].source if wanted.cells else ""
+    head = relative_links(first)
     if missing := {source.with_suffix(".ipynb").name, f"work/{source.stem}.ipynb"} - {*head}:
         found.append(f"the first cell does not link to {', '.join(sorted(missing))}")
     found += minutes_problems(wanted)
@@ -487,17 +479,18 @@ def lecture_problems(source, wanted, stored, project):
 
 
 def minutes_problems(wanted):
-    minutes, said = (
-        reading_minutes(wanted),
-        HEADER.search(wanted.cells[0].source if wanted.cells else ""),
-    )
+    minutes = reading_minutes(wanted)
+    first = wanted.cells[0].source if wanted.cells else ""
+    said = HEADER.search(first)
     if said is None:
         return ["the first cell has no line with **Time** NN minutes to read"]
     if said["minutes"] != str(minutes):
         return [
             f"the header says {said['minutes']} minutes to read, and it is {minutes}: build again"
         ]
-    return [f"{minutes} minutes to read: {MAX_MINUTES} at most"] if minutes > MAX_MINUTES else []
+    if minutes > MAX_MINUTES:
+        return [f"{minutes} minutes to read: {MAX_MINUTES} at most"]
+    return []
 
 
 def has_text(cell):
@@ -530,16 +523,12 @@ def work_problems(path, wanted, stored):
 
 def orphans(root=ROOT):
     """Built notebooks without a source."""
-    have = {
-        path
-        for source in sources(root)
-        for path in (source.with_suffix(".ipynb"), work_copy(source))
-    }
-    built = [
-        path
-        for folder in (*FOLDERS, "notebooks/work")
-        for path in (Path(root) / folder).glob("*.ipynb")
-    ]
+    have = set()
+    for source in sources(root):
+        have |= {source.with_suffix(".ipynb"), work_copy(source)}
+    built = []
+    for folder in (*FOLDERS, "notebooks/work"):
+        built += (Path(root) / folder).glob("*.ipynb")
     return [
         f"{path.relative_to(root).as_posix()}: no source .py"
         for path in sorted(built)
@@ -550,11 +539,10 @@ def orphans(root=ROOT):
 def check(root=ROOT, prefixes=()):
     """The problems of all notebooks, or of those asked for, each with its file's name."""
     project = load_project(root)
-    found = [
-        f"{source.relative_to(root).as_posix()}: {problem}"
-        for source in sources(root, prefixes)
-        for problem in problems(source, project)
-    ]
+    found = []
+    for source in sources(root, prefixes):
+        name = source.relative_to(root).as_posix()
+        found += [f"{name}: {problem}" for problem in problems(source, project)]
     if not prefixes:
         lectures = [
             path for path in sources(root) if path.parent.name == "notebooks" and path.name < "13"
@@ -564,7 +552,10 @@ def check(root=ROOT, prefixes=()):
             found.append(
                 f"lectures 00 to 12 take {minutes} minutes to read: {MAX_COURSE_MINUTES} at most"
             )
-    return found + dead_links(root, prefixes) + ([] if prefixes else orphans(root))
+    found += dead_links(root, prefixes)
+    if not prefixes:
+        found += orphans(root)
+    return found
 
 
 # ---------------------------------------------------------------- command line
@@ -584,7 +575,8 @@ def main(arguments=None, root=ROOT):
         chosen = sources(root, args.names)
     except ValueError as error:
         parser.error(str(error))
-    for source in chosen if args.command == "build" else ():
+    to_build = chosen if args.command == "build" else []
+    for source in to_build:
         name = source.relative_to(root).as_posix()
         print(f"{name} ...", flush=True)
         try:

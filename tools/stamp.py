@@ -26,10 +26,10 @@ def stamped_files(root):
         "notebooks/*.py",
         "solutions/*.py",
     )
-    return [
-        root / "flash_course" / "addresses.py",
-        *(path for p in patterns for path in sorted(root.glob(p))),
-    ]
+    found = [root / "flash_course" / "addresses.py"]
+    for pattern in patterns:
+        found += sorted(root.glob(pattern))
+    return found
 
 
 def project_of(text):
@@ -56,20 +56,21 @@ def restamped(text, folder, old, new):
 
     def address(match):
         start, before_tag = match.groups()
-        return f"{start}{repository}" + (f"{before_tag}{tag}" if before_tag else "")
+        if not before_tag:
+            return f"{start}{repository}"
+        return f"{start}{repository}{before_tag}{tag}"
 
-    text = text if folder is None else new["with_addresses"](text, folder)
+    if folder is not None:
+        text = new["with_addresses"](text, folder)
     text = addresses(old["REPOSITORY"], old["TAG"]).sub(address, text)
     return CONSTANT.sub(lambda _: f'REPOSITORY, TAG = "{repository}", "{tag}"', text)
 
 
 def cited(text, new):
     """CITATION.cff with the line that says where the code lies, or without it."""
-    line = (
-        f'repository-code: "https://github.com/{new["REPOSITORY"]}"\n'
-        if new["is_stamped"]()
-        else ""
-    )
+    line = ""
+    if new["is_stamped"]():
+        line = f'repository-code: "https://github.com/{new["REPOSITORY"]}"\n'
     text = re.sub(r"^repository-code:.*\n", "", text, flags=re.M)
     return re.sub(r"^(?=license:)", lambda _: line, text, count=1, flags=re.M)
 
@@ -77,11 +78,9 @@ def cited(text, new):
 def folder_of(path, root):
     """The folder whose relative links get addresses, None for a page whose links do not."""
     folder = path.parent.relative_to(root).as_posix()
-    return (
-        {"notebooks": folder, "solutions": folder, ".": ""}.get(folder)
-        if path.name != "CONTRIBUTING.md"
-        else None
-    )
+    if path.name == "CONTRIBUTING.md":
+        return None
+    return {"notebooks": folder, "solutions": folder, ".": ""}.get(folder)
 
 
 def stamp(repository, tag, root=ROOT):
@@ -121,14 +120,10 @@ def main(arguments=None, root=ROOT):
         parser.error(str(error))
     for path in changed:
         print(path.relative_to(root).as_posix())
-    print(
-        f"{len(changed)} files rewritten"
-        + (
-            "; now run: python tools/exercises.py build, python tools/notebooks.py build"
-            if changed
-            else ""
-        )
-    )
+    line = f"{len(changed)} files rewritten"
+    if changed:
+        line += "; now run: python tools/exercises.py build, python tools/notebooks.py build"
+    print(line)
     return 0
 
 

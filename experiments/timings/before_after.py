@@ -16,6 +16,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from itertools import product
 from pathlib import Path
 
 from flash_course.bench.stored import RESULTS, load_stored
@@ -65,7 +66,8 @@ for line in sys.stdin:
     print(time.process_time() - began, flush=True)
 """
 ASKED = [
-    f"{name} {what}" for name in ("flash", "transformer++") for what in ("update", "token", "far")
+    f"{name} {what}"
+    for name, what in product(("flash", "transformer++"), ("update", "token", "far"))
 ]
 
 
@@ -115,8 +117,8 @@ def measure_pair(workers, taken):
         for line in ASKED:
             order = list(workers) if turn % 2 else list(workers)[::-1]
             took = {which: ask(workers[which], line) for which in order}
-            # the first ones warm up
-            taken[line] += [(took["before"], took["now"])] if turn >= 2 else []
+            if turn >= 2:  # the first ones warm up
+                taken[line].append((took["before"], took["now"]))
     for worker in workers.values():
         worker.communicate()
 
@@ -176,11 +178,9 @@ def said_of(line, *milliseconds):
     if not milliseconds:
         return ""
     said = ", {:.3g} ms before and {:.3g} now".format(*milliseconds)
-    return said + (
-        ""
-        if line.endswith("update")
-        else ", {:.0f} and {:.0f} a second".format(*(1e3 / t for t in milliseconds))
-    )
+    if not line.endswith("update"):
+        said += ", {:.0f} and {:.0f} a second".format(*(1e3 / t for t in milliseconds))
+    return said
 
 
 if __name__ == "__main__":
@@ -189,4 +189,7 @@ if __name__ == "__main__":
     what.add_parser("run").add_argument("commit")
     what.add_parser("table")
     args = parser.parse_args()
-    run(args.commit) if args.what == "run" else table()
+    if args.what == "run":
+        run(args.commit)
+    else:
+        table()

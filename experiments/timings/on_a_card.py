@@ -62,13 +62,10 @@ CODE = (
 @cache
 def code_digest():
     """Of the text of all that is measured: rows of other code are not taken for this code's."""
-    paths = sorted(
-        path
-        for part in CODE
-        for path in [ROOT / part, *(ROOT / part).rglob("*.py")]
-        if path.is_file()
-    )
-    texts = (path.read_text(encoding="utf-8").encode() for path in paths)
+    paths = []
+    for part in CODE:
+        paths += [ROOT / part, *(ROOT / part).rglob("*.py")]
+    texts = (path.read_text(encoding="utf-8").encode() for path in sorted(paths) if path.is_file())
     return hashlib.sha256(b"".join(texts)).hexdigest()[:12]
 
 
@@ -94,9 +91,9 @@ class Card:
         # else a try: without kernels, and without a compiler's minutes
         self.is_real = self.device.type == "cuda"
         self.small = args.small
-        self.name = (torch.cuda.get_device_name() if self.is_real else "no card") + (
-            " as a T4" if args.t4 else ""
-        )
+        self.name = torch.cuda.get_device_name() if self.is_real else "no card"
+        if args.t4:
+            self.name += " as a T4"
         self.settings = replace(sizes_of(args), device=str(self.device))
         self.out = args.out
         no_units = args.t4 or (
@@ -117,7 +114,9 @@ class Card:
             tiles.Tile(*size, warps, stages)
             for size, warps, stages in product(SIZES, WARPS, STAGES)
         ]
-        return list(dict.fromkeys(usual if self.small else usual + every))
+        if self.small:
+            every = []
+        return list(dict.fromkeys(usual + every))
 
     def does_not_fit(self, tile, S, itemsize):
         """Why a tile is not tried on this card, or None."""
@@ -170,8 +169,10 @@ class Card:
             found[name] = reason(error)  # in place of the seconds before it
             del steps[name]
 
-        how = dict(prepare=lambda name: copy.deepcopy(given[name])) if any(given.values()) else {}
-        how |= dict(warmup=0 if self.small else 2, device=self.device, leave_out=leave_out)
+        warmup = 0 if self.small else 2
+        how = dict(warmup=warmup, device=self.device, leave_out=leave_out)
+        if any(given.values()):
+            how["prepare"] = lambda name: copy.deepcopy(given[name])
         for seconds in rounds_in_turn(steps, self.settings.rounds, **how):
             for name in seconds:
                 found[name]["seconds"] = summary(seconds[name])
@@ -186,7 +187,8 @@ class Card:
 
     def first_call(self, step, given):
         """The most bytes that it holds; a compiler does its work in it."""
-        return peak_bytes(partial(step, *copy.deepcopy([given] if given else [])), self.device)
+        arguments = [copy.deepcopy(given)] if given else []
+        return peak_bytes(partial(step, *arguments), self.device)
 
 
 def reason(error):
@@ -244,9 +246,9 @@ def ways_of_a_step(card, settings, T):
     def step(architecture, backend="torch", compile=False):
         def make():
             units = with_backend(make_units(architecture, settings), backend)
-            # all units share what is compiled for the first one
-            for unit in units if compile else ():
-                unit.compile(dynamic=False)
+            if compile:  # all units share what is compiled for the first one
+                for unit in units:
+                    unit.compile(dynamic=False)
             return training_step(units, settings, batch, T), None
 
         return make
@@ -314,6 +316,16 @@ def store_fastest(card):
             StoredRuns("card_tiles", __doc__, card.out).put(key, key | found)
 
 
+def forward_and_back(function, inputs):
+    """What is timed of a function: forward and backward; nothing is prepared for it."""
+
+    def step():
+        out = function(*inputs)
+        torch.autograd.grad(out, inputs, torch.ones_like(out))
+
+    return step, None
+
+
 def ways_of_mixing(card, settings, T):
     s, dtype, device = settings, DTYPES[settings.dtype], settings.device
     batch, E = s.tokens // T, 2 * s.dim
@@ -322,13 +334,6 @@ def ways_of_mixing(card, settings, T):
         return [
             torch.randn(shape, dtype=dtype, device=device, requires_grad=True) for shape in shapes
         ]
-
-    def back(function, inputs):
-        def step():
-            out = function(*inputs)
-            torch.autograd.grad(out, inputs, torch.ones_like(out))
-
-        return step, None
 
     def by_torch(compile=False):
         from flash_tutorial.fast import relu2_attention
@@ -343,7 +348,11 @@ def ways_of_mixing(card, settings, T):
             )
             return u * mixed_chunk_attention(quad_q, quad_k, lin_q, lin_k, v, **how)
 
-        return lambda: back(torch.compile(mix, dynamic=False) if compile else mix, inputs())
+        def make():
+            function = torch.compile(mix, dynamic=False) if compile else mix
+            return forward_and_back(function, inputs())
+
+        return make
 
     @cache
     def inputs():  # one set for all ways
@@ -362,16 +371,14 @@ def ways_of_mixing(card, settings, T):
                 how = dict(chunk_size=s.chunk_size, bias=lambda n: table[:n, :n], gate=u, tile=tile)
                 return fused_mixed_chunk(*five, **how)
 
-            return back(mix, inputs())
+            return forward_and_back(mix, inputs())
 
         return make
 
     def attention():
         heads = tensors(*[(batch, max(1, s.dim // 64), T, min(64, s.dim))] * 3)
-        return back(
-            lambda *qkv: torch.nn.functional.scaled_dot_product_attention(*qkv, is_causal=True),
-            heads,
-        )
+        attend = partial(torch.nn.functional.scaled_dot_product_attention, is_causal=True)
+        return forward_and_back(attend, heads)
 
     ways = {"torch, not compiled": by_torch(), "fused attention of a block": attention}
     if card.is_real:
@@ -384,7 +391,8 @@ def ways_of_mixing(card, settings, T):
 @torch.no_grad()
 def decoding(card):
     """Seconds of C steps in a row."""
-    for name in ("float16",) if card.device.type == "cuda" else ("float32",):
+    formats = ("float16",) if card.device.type == "cuda" else ("float32",)
+    for name in formats:
         for batch in (1, 64):
             for position in card.settings.positions:
                 settings = replace(card.settings, dtype=name)
@@ -471,8 +479,9 @@ def row_of_training(card, name, backend):
 
 def train_and_compare(card, name, backend):
     """What came out of a run; ``off`` is the largest relative difference from the CPU's losses, in float32."""
-    config = replace(SMALL_UPDATES if card.small else UPDATES, dtype=name)
-    model = ModelConfig("flash", backend=backend, **(SMALL_MODEL if card.small else MODEL))
+    updates, sizes = (SMALL_UPDATES, SMALL_MODEL) if card.small else (UPDATES, MODEL)
+    config = replace(updates, dtype=name)
+    model = ModelConfig("flash", backend=backend, **sizes)
     try:
         done = train(
             model, config, corpus=load_corpus("austen"), device=card.device, progress=False

@@ -26,9 +26,9 @@ class StoredRuns:
 
     def load(self):
         """All runs, in the order in which they were finished."""
-        return (
-            json.loads(self.path.read_text(encoding="utf-8"))["runs"] if self.path.exists() else []
-        )
+        if not self.path.exists():
+            return []
+        return json.loads(self.path.read_text(encoding="utf-8"))["runs"]
 
     def where(self, **key):
         """The runs that agree with ``key``."""

@@ -10,27 +10,38 @@ Letters: B batch, T length, D model width, E expanded width, S shared width, C c
 import copy
 import json
 import math
-import statistics
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from itertools import pairwise
-from operator import truediv
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 
 from flash_course.bench.counts import count_multiply_adds, count_state_numbers
 from flash_tutorial import states
 from flash_tutorial.check import draw_order_one
-from flash_tutorial.config import GATED, ModelConfig
+from flash_tutorial.config import ModelConfig
+from flash_tutorial.errors import is_out_of_memory
 from flash_tutorial.files import whole_file, write_text
 from flash_tutorial.model import LanguageModel, make_unit
 from flash_tutorial.training.devices import DTYPES, keep_freed_memory, pick_device, pick_dtype
 from flash_tutorial.transformer import gated_width
 
-from .clock import machine, peak_bytes, summary, time_in_turn
+from .clock import machine, peak_bytes, time_in_turn
+from .floors import decoding_floor, noise, training_floor
+from .floors import flash_products as flash_products
+from .floors import transformer_products as transformer_products
+from .lines import (
+    DECODING_HEAD,
+    TRAINING_HEAD,
+    UNIT_HEAD,
+    conclusion_lines,
+    decoding_line,
+    training_line,
+    unit_line,
+)
+from .ratios import every_round, ratio_in_turn, ratio_of_medians
 
 FORMAT = 2  # of the JSON; in 1 each ratio was one of medians
 GUEST, GUEST_VERSION = "FLASH-pytorch", "0.1.9"
@@ -174,12 +185,12 @@ def make_guest(settings):
     return draw_order_one(units, torch.Generator().manual_seed(0)).to(s.device), None
 
 
-# ---------------------------------------------------------------- a training step and its floor
+# ---------------------------------------------------------------- a training step
 
 
 def training_step(model, settings, batch, T):
     """A function: forward and backward of ``model`` on one ``(B, T, D)``."""
-    x = _noise(settings, batch, T, settings.dim, dtype=torch.float32).requires_grad_()
+    x = noise(settings, batch, T, settings.dim, dtype=torch.float32).requires_grad_()
     grad = torch.randn_like(x)
     half = settings.dtype != "float32"
 
@@ -191,77 +202,6 @@ def training_step(model, settings, batch, T):
         y.backward(grad.to(y.dtype))
 
     return step
-
-
-def training_floor(config, settings, batch, T):
-    """A function: the matrix products of a step alone, forward and backward; None for a model without a floor here."""
-    if config.architecture == "flash":
-        products = [_operands(settings, *shape) for shape in flash_products(config, batch, T)]
-        attend = None
-    elif config.architecture == "transformer++":
-        products = [
-            _operands(settings, *shape) for shape in transformer_products(config, batch * T)
-        ]
-        attend = _attention(settings, batch, T)
-    else:
-        return None
-
-    def floor():
-        for _ in range(config.depth):
-            for a, b, grad in products:
-                a @ b, grad @ b.mT, a.mT @ grad
-            if attend is not None:
-                attend()
-
-    return floor
-
-
-def flash_products(config, batch, T):
-    """Shapes (batch, rows, inner, columns) of the six products of a FLASH unit; the local ones of full chunks.
-
-    The first chunk reads no earlier one, and nobody reads the last: one fewer of each global product.
-    """
-    D = config.dim
-    S = config.qk_dim
-    C = min(config.chunk_size, T)
-    E = config.expansion * D
-    N = batch * T
-    near = batch * (T // C)
-    far = batch * (T // C - 1)
-    dense = [(1, N, D, 2 * E + S), (1, N, E, D)]
-    return [*dense, (near, C, S, C), (near, C, C, E), (far, S, C, E), (far, C, S, E)]
-
-
-def transformer_products(config, N):
-    """The same for the dense layers of a Transformer++ block, on N tokens."""
-    D, ff = config.dim, config.ff_dim_in_use
-    return [(1, N, D, 3 * D), (1, N, D, D), (1, N, D, 2 * ff), (1, N, ff, D)]
-
-
-def _operands(settings, batch, rows, inner, columns):
-    """a, b and the gradient of a @ b. Plain matrices where the batch is one, since that is how a dense layer runs."""
-    lead = () if batch == 1 else (batch,)
-    shapes = ((rows, inner), (inner, columns), (rows, columns))
-    return [_noise(settings, *lead, *shape) for shape in shapes]
-
-
-def _attention(settings, batch, T):
-    heads = max(1, settings.dim // 64)
-    q, k, v = (
-        _noise(settings, batch, heads, T, settings.dim // heads).requires_grad_() for _ in range(3)
-    )
-    grad = torch.randn_like(q)
-
-    def attend():
-        torch.autograd.grad(
-            F.scaled_dot_product_attention(q, k, v, is_causal=True), (q, k, v), grad
-        )
-
-    return attend
-
-
-def _noise(settings, *shape, dtype=None):
-    return torch.randn(*shape, dtype=dtype or DTYPES[settings.dtype], device=settings.device)
 
 
 # ---------------------------------------------------------------- part 1: training steps against T
@@ -291,7 +231,7 @@ def _training_rows(models, T, settings, before, no_guest):
 
     def leave_out(key, error):
         """What finds too little memory has no time; a step's row then says why."""
-        if not _is_out_of_memory(error):
+        if not is_out_of_memory(error):
             raise error
         if key in rows:  # not a floor
             rows[key]["reason"] = "out of memory"
@@ -301,10 +241,13 @@ def _training_rows(models, T, settings, before, no_guest):
             model=name, T=T, batch=batch, seconds=None, floor=None, peak_bytes=None, reason=None
         )
         rows[name] = row
-        # the guest computes the same
-        config = config_of("flash" if name == "flash_pytorch" else name, settings)
+        is_guest = name == "flash_pytorch"
+        config = config_of("flash" if is_guest else name, settings)  # the guest computes the same
         row["multiply_adds"] = batch * counted_units(config, T)
-        row["reason"] = no_guest if model is None else unreasonable(before.get(name), row, settings)
+        if model is None:
+            row["reason"] = no_guest
+        else:
+            row["reason"] = unreasonable(before.get(name), row, settings)
         if row["reason"]:
             continue
         try:
@@ -314,16 +257,17 @@ def _training_rows(models, T, settings, before, no_guest):
             leave_out(name, error)
             continue
         timed[name] = step
-        floor = None if name == "flash_pytorch" else training_floor(config, settings, batch, T)
+        floor = None if is_guest else training_floor(config, settings, batch, T)
         if floor:
             timed[name, "floor"] = floor
-    for key, seconds in time_in_turn(
-        timed, settings.rounds, device=settings.device, leave_out=leave_out
-    ).items():
-        name, field = (key, "seconds") if isinstance(key, str) else (key[0], "floor")
-        rows[name][field] = every_round(seconds)
-    for row in rows.values():
-        row["tokens_per_second"] = batch * T / row["seconds"]["median"] if row["seconds"] else None
+    found = time_in_turn(timed, settings.rounds, device=settings.device, leave_out=leave_out)
+    for name, row in rows.items():
+        row["tokens_per_second"] = None
+        if name in found:
+            row["seconds"] = every_round(found[name])
+            row["tokens_per_second"] = batch * T / row["seconds"]["median"]
+        if (name, "floor") in found:
+            row["floor"] = every_round(found[name, "floor"])
     return list(rows.values())
 
 
@@ -349,15 +293,6 @@ def unreasonable(before, row, settings):
     return None
 
 
-def _is_out_of_memory(error):
-    words = str(error).lower()
-    return (
-        isinstance(error, MemoryError)
-        or "out of memory" in words
-        or "can't allocate memory" in words
-    )
-
-
 # ---------------------------------------------------------------- part 2: one unit against its floor
 
 
@@ -380,21 +315,6 @@ def measure_unit(settings, say=print):
         rows.append(row | {"over_floor": ratio_in_turn(row["seconds"], row["floor"])})
         say(unit_line(rows[-1]))
     return rows
-
-
-def every_round(seconds):
-    """What is stored of something that was timed: ``summary``, and the seconds of each round."""
-    return summary(seconds) | {"each": seconds}
-
-
-def ratio_in_turn(a, b):
-    """Median over the rounds of a / b, which were timed in turn; None if either has no time."""
-    return statistics.median(map(truediv, a["each"], b["each"])) if a and b else None
-
-
-def ratio_of_medians(a, b):
-    """a / b of what was not timed in turn; None if either has no time."""
-    return a["median"] / b["median"] if a and b else None
 
 
 # ---------------------------------------------------------------- part 3: decoding against position
@@ -449,10 +369,12 @@ def state_at(model, position, batch=1):
     size costs time and its content does not."""
     device = model.embedding.weight.device
     ids = torch.randint(model.config.vocab_size, (batch, position - 1), device=device)
-    constant = model.config.architecture == "flash"
-    _, state = model.prefill(ids if constant else ids[:, :1])
-    for unit in () if constant else state.units:
-        fill(unit, position - 1)
+    if model.config.architecture == "flash":
+        _, state = model.prefill(ids)
+    else:
+        _, state = model.prefill(ids[:, :1])
+        for unit in state.units:
+            fill(unit, position - 1)
     state.rows.used = position - 1
     # a cache that is full doubles its room now, and not while it is timed
     return model.step(ids[:, 0], state)[1]
@@ -478,41 +400,6 @@ def decode_chunk(model, settings, batch=1):
     return steps
 
 
-def decoding_floor(config, settings, position):
-    """A function: the matrix products of C steps alone."""
-    D, C, once = config.dim, settings.chunk_size, []
-    if config.architecture in GATED:
-        S = config.qk_dim
-        E = config.expansion * D
-        every_step = [(1, 1, D, 2 * E + S), (1, 1, E, D)]
-        if config.architecture == "flash":
-            every_step += [(1, 1, S, C), (1, 1, C, E), (1, 1, S, E)]
-            once = [(1, S, C, E)]
-        else:
-            every_step += [(1, 1, S, position), (1, 1, position, E)]
-    else:
-        H = max(1, D // 64)
-        every_step = [
-            *transformer_products(config, 1),
-            (H, 1, D // H, position),
-            (H, 1, position, D // H),
-        ]
-    # each unit has weights and a state of its own, which do not all fit into a cache
-    units = [[_operands(settings, *shape)[:2] for shape in every_step] for _ in range(config.depth)]
-    chunk = [_operands(settings, *shape)[:2] for shape in once]
-    head = _operands(settings, 1, 1, D, config.vocab_size)[:2]
-
-    def floor(_):
-        for _ in range(C):
-            for a, b in (pair for unit in units for pair in unit):
-                a @ b
-            head[0] @ head[1]
-        for a, b in chunk * config.depth:
-            a @ b
-
-    return floor
-
-
 # ---------------------------------------------------------------- part 4: what follows from the numbers
 
 
@@ -528,12 +415,13 @@ def conclude(training, unit, decoding_rows, settings):
     for T in settings.lengths:
         measured = ratio_in_turn(time_of("transformer++", T), time_of("flash", T))
         counted = at["transformer++", T]["multiply_adds"] / at["flash", T]["multiply_adds"]
+        fraction = measured / counted if measured else None
         speedups.append(
             dict(
                 T=T,
                 measured=measured,
                 counted=counted,
-                fraction=measured / counted if measured else None,
+                fraction=fraction,
                 flash_over_floor=ratio_in_turn(time_of("flash", T), at["flash", T]["floor"]),
                 transformer_over_floor=ratio_in_turn(
                     time_of("transformer++", T), at["transformer++", T]["floor"]
@@ -582,89 +470,6 @@ def counted_crossover(settings):
         if counted_units(flash, T) < counted_units(transformer, T):
             return T
     return None
-
-
-# ---------------------------------------------------------------- tables
-
-
-NAMES = {
-    "flash": "FLASH",
-    "flash_quad": "FLASH-Quad",
-    "transformer++": "Transformer++",
-    "flash_pytorch": "FLASH-pytorch",
-}
-TRAINING_HEAD = (
-    f"{'model':<14}{'T':>7}{'B':>5}  {'seconds: median, low to high':<34}{'/floor':>7}{'tokens/s':>10}{'peak MB':>9}"
-    f"{'GMAC':>9}"
-)
-UNIT_HEAD = (
-    f"{'B':>3}  {'seconds: median, low to high':<34}{'floor: median, low to high':<34}{'/floor':>7}"
-)
-DECODING_HEAD = (
-    f"{'model':<14}{'position':>9}  {'ms: median, low to high':<34}{'/floor':>7}{'state numbers':>15}"
-    f"{'MMAC':>9}"
-)
-
-
-def spread(s, unit=1.0):
-    """ "1.234, 1.200 to 1.300" in thousandths or other units."""
-    return "{:.4g}, {:.4g} to {:.4g}".format(*(s[k] * unit for k in ("median", "low", "high")))
-
-
-def _or_dash(value, form):
-    return "-" if value is None else format(value, form)
-
-
-def training_line(row):
-    """A row of the table of training steps."""
-    start = f"{NAMES[row['model']]:<14}{row['T']:>7}{row['batch']:>5}  "
-    if row["reason"]:
-        return f"{start}{row['reason']}"
-    peak = None if row["peak_bytes"] is None else row["peak_bytes"] / 1e6
-    return (
-        f"{start}{spread(row['seconds']):<34}{_or_dash(ratio_in_turn(row['seconds'], row['floor']), '.2f'):>7}"
-        f"{row['tokens_per_second']:>10.0f}{_or_dash(peak, '.0f'):>9}{row['multiply_adds'] / 1e9:>9.1f}"
-    )
-
-
-def unit_line(row):
-    """A row of the table of the unit and its floor."""
-    return f"{row['batch']:>3}  {spread(row['seconds']):<34}{spread(row['floor']):<34}{row['over_floor']:>7.2f}"
-
-
-def decoding_line(row):
-    """A row of the table of decoding."""
-    over = ratio_in_turn(row["seconds"], row["floor"])
-    return (
-        f"{NAMES[row['model']]:<14}{row['position']:>9}  {spread(row['seconds'], 1e3):<34}"
-        f"{over:>7.2f}{row['state_numbers']:>15,}{row['multiply_adds'] / 1e6:>9.2f}"
-    )
-
-
-def conclusion_lines(end):
-    """What follows, in words and one more table."""
-    columns = f"{'T':>7}{'measured':>10}{'counted':>9}{'fraction':>10}{'against public':>16}"
-    lines = [f"\nFLASH against Transformer++\n{columns}"]
-    for s in end["speedups"]:
-        lines.append(
-            f"{s['T']:>7}{_or_dash(s['measured'], '.2f'):>10}{s['counted']:>9.2f}{_or_dash(s['fraction'], '.2f'):>10}"
-            f"{_or_dash(s['flash_over_public'], '.2f'):>16}"
-        )
-    cross, same = end["crossover"], end["constant_tokens"]
-    where = (
-        "nowhere between these lengths"
-        if cross["measured"] is None
-        else f"at about T={cross['measured']}"
-    )
-    lines.append(f"FLASH overtakes Transformer++ {where}, by the count at T={cross['counted']}.")
-    lines.append(
-        f"The same tokens at T={same['long']} cost {_or_dash(same['ratio'], '.2f')} times those at T={same['short']}."
-    )
-    for name, d in end["decoding"].items():
-        lines.append(
-            f"{NAMES[name]}: a token at position {d['long']} costs {d['ratio']:.2f} times one at {d['short']}."
-        )
-    return lines
 
 
 # ---------------------------------------------------------------- all of it
@@ -767,13 +572,13 @@ def settings_from(args):
 
 def command_of(args):
     """The command that repeats this, without the place of the files."""
-    words = ["flash-tutorial bench", f"--preset {args.preset}", "--quick" if args.quick else ""]
-    words += [
-        f"--{k} {getattr(args, k)}"
-        for k in ("device", "dtype", "rounds", "tokens")
-        if getattr(args, k)
-    ]
-    return " ".join(word for word in words if word)
+    words = ["flash-tutorial bench", f"--preset {args.preset}"]
+    if args.quick:
+        words.append("--quick")
+    for name in ("device", "dtype", "rounds", "tokens"):
+        if value := getattr(args, name):
+            words.append(f"--{name} {value}")
+    return " ".join(words)
 
 
 def run(args, draw):

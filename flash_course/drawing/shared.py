@@ -1,5 +1,7 @@
 """Plots that more than one lecture, the laboratory, a project or the command draws."""
 
+from itertools import chain
+
 import numpy as np
 
 from .plots import (
@@ -105,7 +107,8 @@ def cost_against_length(panels, *, ylabel, title):
     for axes, (panel, (models, crossings)) in zip(every, panels.items()):
         lines(axes, {name: tuple(zip(*points)) for name, points in models.items()}, markersize=6)
         mark_missing(axes)
-        powers_of_two(axes, sorted({T for points in models.values() for T, _ in points}))
+        every_point = chain.from_iterable(models.values())
+        powers_of_two(axes, sorted({T for T, _ in every_point}))
         logarithmic(axes)
         name_lines(axes)
         said = [in_words(axes, x="T = {:,}")]

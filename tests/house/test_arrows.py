@@ -35,6 +35,9 @@ COURSE = {
     "loops": {"successors"},
     "successors": set(),
     "variants": set(),
+    "flags": set(),
+    "going_on": set(),
+    "processes": set(),
     # a project counts and draws; all else of the course stays behind
     "template": {"bench.counts", "drawing"},
     "new_project": {"addresses", "template"},
@@ -48,6 +51,9 @@ COURSE = {
     "cli": {
         "addresses",
         "learner",
+        "flags",
+        "going_on",
+        "processes",
         "new_project",
         "bench",
         "drawing",
