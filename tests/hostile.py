@@ -37,6 +37,10 @@ FAULTS = {
         "import time\ntime.time = time.monotonic = time.perf_counter = lambda: 0.0\nwhile True:\n    pass",
         "stopped after 3 seconds",
     ),
+    "the checker": (
+        "from flash_course.checks import verdict\nverdict.difference = lambda *a: None\nreturn x_TD",
+        "takes a wrong answer for a right one",
+    ),
     "the oracle": (
         "from flash_course.checks.sets import set_05\nreturn set_05.to_chunks(x_TD, C)",
         "calls `flash_course.checks.sets.set_05.to_chunks`",
@@ -312,6 +316,7 @@ KINDS = (
     "segmentation fault",
     "all memory",
     "a fork",
+    "the checker",
     "the oracle",
     "a forged message",
     "a flood",

@@ -226,7 +226,7 @@ def kill_section(exercise):
     title = f"## {exercise.id} {exercise.title} ({exercise.kind}, {exercise.points} points)\n"
     blocks, survived, known = [title], [], {}
     for wrong in exercise.wrong:
-        said, answer = say(exercise.id, wrong.key), handed_in(exercise, wrong)
+        said, answer = say(exercise.id, wrong.key), exercise.handed_in(wrong)
         verdict = judge(exercise, answer, kept=True, known=known)
         if verdict.status == RIGHT or said not in " ".join([*verdict.likely, *verdict.lines]):
             survived.append(f"{exercise.id} {wrong.key}: {verdict}")
@@ -313,15 +313,6 @@ def written(value, depth=2):
         return name
     plain = value is None or isinstance(value, str | int | float | tuple)
     return repr(value) if plain else type(value).__name__
-
-
-def handed_in(exercise, wrong, student="me"):
-    """A kept wrong answer as a student would hand it in."""
-    if exercise.kind == "predict":
-        numbers = exercise.numbers(student)
-        value = wrong.answer(numbers)
-        return value if wrong.of is None else {**exercise.right(numbers), wrong.of: value}
-    return wrong.answer if wrong.of is None else {**exercise.right, wrong.of: wrong.answer}
 
 
 def main(arguments=None, root=ROOT):

@@ -130,6 +130,14 @@ class Exercise:
             answer = {**self.right, of: answer}
         return SimpleNamespace(**answer)
 
+    def handed_in(self, wrong, student="me"):
+        """A kept wrong answer as a student would hand it in."""
+        if self.kind != "predict":
+            return wrong.answer if wrong.of is None else {**self.right, wrong.of: wrong.answer}
+        numbers = self.numbers(student)
+        value = wrong.answer(numbers)
+        return value if wrong.of is None else {**self.right(numbers), wrong.of: value}
+
     def numbers(self, student="me"):
         """The personal numbers of a student, or None."""
         if self.draw is None:

@@ -101,6 +101,8 @@ def judge(exercises, seconds, task):
         return {"failed": say("all", "shut", function=error.function)}
     answer = answer_of(exercise, names)
     found = verdict.judge(exercise, answer, seed=seed, student=student, more_cases=more_cases)
+    if any(found.by_part.values()) and not still_rejects(exercise, seed):
+        return {"failed": say("all", "tampered")}
     if found.status == verdict.NOT_ATTEMPTED:
         notes = [
             *(say("all", "missing", name=name) for name in exercise.names if name not in names),
@@ -117,6 +119,15 @@ def judge(exercises, seconds, task):
         "text": text,
         "student": student,
     }
+
+
+def still_rejects(exercise, seed):
+    """Whether the checker, after the student's code has run, rejects an answer that is known to be wrong."""
+    if exercise.kind == "explain":
+        return True
+    wrong = exercise.handed_in(exercise.wrong[0])
+    found = verdict.judge(exercise, wrong, seed=seed, kept=True)
+    return found.status != verdict.RIGHT
 
 
 def student_in(names):

@@ -5,7 +5,7 @@ import io
 
 import pytest
 from submissions import forks, run
-from test_exercises import EXERCISES, tool
+from test_exercises import EXERCISES
 
 from flash_course import personal
 from flash_course.checks import in_notebook, verdict
@@ -46,7 +46,7 @@ def test_check_and_grade_find_the_same_in_a_right_and_in_wrong_answers(name, of_
     monkeypatch.setattr(verdict, "refusal", lambda exercise, answer: None)
     monkeypatch.setattr(in_notebook, "keep", kept.append)
     right = exercise.right(exercise.numbers()) if exercise.kind == "predict" else exercise.right
-    wrong = [tool.handed_in(exercise, wrong) for wrong in exercise.wrong[:2]]
+    wrong = [exercise.handed_in(wrong) for wrong in exercise.wrong[:2]]
     for answer in (right, *wrong):
         several = [answer[one] for one in exercise.names] if len(exercise.names) > 1 else [answer]
         in_notebook.check(name, *several)

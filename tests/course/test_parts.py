@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from marks import needs_solutions
 from small_exercise import CASES, exercise
-from test_exercises import EXERCISES, ROOT, by_exercise, skip_without_triton, tool
+from test_exercises import EXERCISES, ROOT, by_exercise, skip_without_triton
 
 from flash_course.checks import exercise as model
 from flash_course.checks.texts import say
@@ -114,7 +114,7 @@ def test_who_leaves_one_fault_loses_its_part_alone(name):
     seen = set()
     cases = [*one.list_cases(None), *one.list_held_out(held_out(name[:2])[name])]
     for wrong in one.wrong:
-        given = one.assemble(tool.handed_in(one, wrong), None)
+        given = one.assemble(one.handed_in(wrong), None)
         found = ask_all(one, cases, given, None, 0, known)
         practice = [each for each in found if not each.case.held_out]
         assert lines_on_parts(one, found) == lines_on_parts(one, practice), wrong.key

@@ -35,7 +35,7 @@ def test_every_wrong_answer_is_rejected_with_other_sizes_and_values(name):
         lambda i: None if cases[i].truth is not None else outcome_of(cases[i], right)
     )
     for wrong in exercise.wrong:
-        given = exercise.assemble(tool.handed_in(exercise, wrong, student), numbers)
+        given = exercise.assemble(exercise.handed_in(wrong, student), numbers)
         assert is_rejected(exercise, given, expected, cases, seed), f"{wrong.key}, seed {seed}"
 
 
