@@ -261,7 +261,8 @@ def given_4(lengths, tokens):
         "untimed calls": 1,
     }
     batch = tokens // lengths[0]
-    return [row | {"T": T, "batch": batch} for T, row in product(lengths, (rival, ours))]
+    # as in the problem set: by this text an untouched answer is known
+    return [row | {"T": T, "batch": batch} for T in lengths for row in (rival, ours)]
 
 
 def benchmark_plan(lengths, tokens):

@@ -387,9 +387,8 @@ def turn(x_nS, cos, sin):
 
 
 def given_4(x_TD, W_q, W_k, W_v, C):
-    T = len(x_TD)
-    S = W_q.shape[1]
-    E = W_v.shape[1]
+    # as in the problem set: by this text an untouched answer is known
+    T, S, E = len(x_TD), W_q.shape[1], W_v.shape[1]
     q_TS, k_TS, v_TE = x_TD @ W_q, x_TD @ W_k, x_TD @ W_v
     places = torch.arange(T, device=x_TD.device)
     state_SE = torch.zeros(S, E, dtype=torch.float64, device=x_TD.device)
