@@ -45,6 +45,7 @@ $\href{javascript:1}{a}$
 _a_b_ __c__
 no_such_name is x**2 - 3*y < 4 and a[0] != b
 ada_lovelace_05
+a ==marked==, ++inserted++, ~~struck~~, ^raised^ word
 a↵===
 a↵---
 | a |↵|---|↵| b |

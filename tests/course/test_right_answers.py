@@ -132,21 +132,20 @@ def test_a_length_needs_no_rounding_whoever_asks():
 @needs_solutions
 @pytest.mark.parametrize("name", by_exercise(EXERCISES))
 def test_the_solution_and_other_right_answers_get_all_points(name):
-    """And the course's own answer, which others are compared with."""
+    """And the course's own answer, which others are compared with: by itself, without held-out cases."""
     skip_without_triton(name)
     exercise = EXERCISES[name]
     module = right_answers(name[:2])
     names, _ = solved(name[:2])
     student = names.get("STUDENT", "me")
-    own = (
-        exercise.right(exercise.numbers(student)) if exercise.kind == "predict" else exercise.right
-    )
-    others = module.RIGHT[name]
+    own = exercise.right
+    if exercise.kind == "predict":
+        own = own(exercise.numbers(student))
     held_out = getattr(module, f"held_out_{name[3:]}", lambda rng: ())
-    for answer in (own, answer_of(exercise, names), *others):
-        seed = SEEDS[0]  # `grade`, above, takes another one
-        how = dict(seed=seed, student=student, more_cases=held_out(np.random.default_rng(seed)))
-        verdict = judge(exercise, answer, kept=True, **how)
-        assert (verdict.status, verdict.points) == ("right", exercise.points), (
-            f"{answer}: {verdict}"
-        )
+    seed = SEEDS[0]  # `grade`, above, takes another one
+    for answer in (own, answer_of(exercise, names), *module.RIGHT[name]):
+        more = () if answer is own else held_out(np.random.default_rng(seed))
+        how = dict(seed=seed, student=student, more_cases=more, kept=True)
+        verdict = judge(exercise, answer, **how)
+        said = f"{answer}: {verdict}"
+        assert (verdict.status, verdict.points) == ("right", exercise.points), said
