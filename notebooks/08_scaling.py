@@ -25,7 +25,7 @@
 #
 # **You need** lecture 05 (mixed chunk attention) and section 5 of lecture 01 (what attention costs).
 #
-# **Time** 40 minutes to read. Running the code takes about 40 seconds on two CPU cores. Sections 1 to 9 and 13 are one sitting, and sections
+# **Time** 43 minutes to read. Running the code takes about 40 seconds on two CPU cores. Sections 1 to 9 and 13 are one sitting, and sections
 # 10 to 12 can wait for another day.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.

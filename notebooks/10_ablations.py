@@ -25,7 +25,7 @@
 #
 # **You need** lecture 05 (mixed chunk attention), and lecture 02 (the gated attention unit, relu²).
 #
-# **Time** 37 minutes to read. Running the code takes about 15 seconds on two CPU cores.
+# **Time** 39 minutes to read. Running the code takes about 15 seconds on two CPU cores.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 

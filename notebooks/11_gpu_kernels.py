@@ -28,7 +28,7 @@
 #
 # **You need** lecture 05 (mixed chunk attention). Lectures 04 and 08 help.
 #
-# **Time** 37 minutes to read. Running the code takes about 20 seconds on two CPU cores.
+# **Time** 39 minutes to read. Running the code takes about 20 seconds on two CPU cores.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 

@@ -24,7 +24,7 @@
 #
 # **You need** lecture 04 (the state, exact chunks) and lecture 05 (mixed chunk attention); lecture 09 (what FLASH keeps) helps with section 7, lecture 10 with section 9.
 #
-# **Time** 42 minutes to read. Running the code takes about 25 seconds on two CPU cores.
+# **Time** 44 minutes to read. Running the code takes about 25 seconds on two CPU cores.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 
