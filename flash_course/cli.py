@@ -16,7 +16,6 @@ from flash_tutorial.settings import rules
 
 from .flags import add_settings, in_flags, reader
 from .going_on import read_configs, tokens_of_run
-from .going_on import saved_settings as saved_settings
 from .grading.command import add_commands as add_grading
 from .grading.command import seed
 from .processes import (

@@ -30,8 +30,6 @@ from flash_tutorial.transformer import gated_width
 
 from .clock import machine, peak_bytes, time_in_turn
 from .floors import decoding_floor, noise, training_floor
-from .floors import flash_products as flash_products
-from .floors import transformer_products as transformer_products
 from .lines import (
     DECODING_HEAD,
     TRAINING_HEAD,

@@ -10,6 +10,7 @@ from test_counts import executed
 
 from flash_course import drawing
 from flash_course.bench import against_length as bench
+from flash_course.bench import floors
 from flash_course.bench.counts import attention_pairs, count_multiply_adds
 from flash_tutorial import FLASH
 
@@ -92,13 +93,13 @@ def test_model_and_floor_multiply_the_same_shapes():
     c = bench.config_of("flash", settings)
     unit = FLASH(c.dim, qk_dim=c.qk_dim, chunk_size=c.chunk_size, causal=False)
     unread = 2 * c.chunk_size * c.qk_dim * unit.expanded
-    forward = multiply_adds(bench.flash_products(c, 2, T))
+    forward = multiply_adds(floors.flash_products(c, 2, T))
     assert forward == 2 * (count_multiply_adds(unit, T) - unread)
     # it runs three products for each of the forward pass
     assert executed(bench.training_floor(c, settings, 2, T)) == 3 * c.depth * forward
     plus = bench.config_of("transformer++", settings)
     attention = attention_pairs(T, True) * 2 * c.dim
-    dense = multiply_adds(bench.transformer_products(plus, T))
+    dense = multiply_adds(floors.transformer_products(plus, T))
     assert dense + attention == bench.counted_units(plus, T)
 
 
