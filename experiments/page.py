@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "results.md"
 NUMBER = re.compile(r"(<!-- number: (.+?) -->)(.*?)(<!-- /number -->)", flags=re.S)
 OWN_NUMBER = re.compile(r"\{([^{}]+)\}")
-ORDER = (
+ORDER = (  # on the page; an experiment that is not named here stands behind these
     "time_to_quality",
     "quality",
     "quality_maps",
@@ -64,7 +64,15 @@ def declarations():
     folder = str(Path(__file__).parent)
     if folder not in sys.path:
         sys.path.insert(0, folder)
-    return [importlib.import_module(name).EXPERIMENT for name in ORDER]
+    places = {name: place for place, name in enumerate(ORDER)}
+    names = sorted(declared(), key=lambda name: (places.get(name, len(ORDER)), name))
+    return [importlib.import_module(name).EXPERIMENT for name in names]
+
+
+def declared():
+    """The names of the files beside this one that declare an experiment."""
+    paths = Path(__file__).parent.glob("*.py")
+    return [path.stem for path in paths if "\nEXPERIMENT = " in path.read_text(encoding="utf-8")]
 
 
 # ---------------------------------------------------------------- the page

@@ -194,6 +194,15 @@ class ModelConfig:
         return self.bias
 
     @property
+    def length_scale_in_use(self):
+        """None for the length at hand; a causal model takes a fixed one, so that it can generate."""
+        if self.length_scale == "current":
+            return None
+        if self.length_scale is None and self.causal:
+            return self.max_length
+        return self.length_scale
+
+    @property
     def heads_in_use(self):
         return self.heads or default_heads(self.dim)
 

@@ -15,7 +15,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from . import files, states
-from .config import FORMAT, GATED, ModelConfig
+from .config import FORMAT, GATED, ModelConfig, options_of
 from .corpora.vocabulary import Vocabulary, text_of
 from .errors import MASK_BY_NAME, check_call, described
 from .flash import FLASH
@@ -42,25 +42,20 @@ def make_unit(config: ModelConfig) -> nn.Module:
     c = config
     if not isinstance(c.architecture, str):
         return make_own_unit(c.architecture, c.dim, causal=c.causal, **c.unit_options)
-    unit = dict(dim=c.dim, causal=c.causal, norm=c.norm)
+    options = {name: getattr(c, name) for name in options_of(c.architecture)}
+    options |= dict(dim=c.dim, causal=c.causal, norm=c.norm)
     if c.architecture in GATED:
-        unit |= dict(expansion=c.expansion, qk_dim=c.qk_dim, bias=c.bias_in_use)
+        options |= dict(bias=c.bias_in_use)
     else:
-        unit |= dict(heads=c.heads_in_use, ff_dim=c.ff_dim_in_use)
+        options |= dict(heads=c.heads_in_use, ff_dim=c.ff_dim_in_use)
     if c.architecture == "flash":
-        parts = dict(combine=c.combine, local=c.local, global_=c.global_, backend=c.backend)
-        return FLASH(chunk_size=c.chunk_size, **parts, **unit)
+        return FLASH(**options)
     if c.architecture == "flash_quad":
-        scale = c.length_scale
-        if scale is None and c.causal:
-            scale = c.max_length  # a fixed one, so that the model can generate
-        elif scale == "current":
-            scale = None
-        return GAU(bias_length=c.max_length, length_scale=scale, attention=c.attention, **unit)
+        return GAU(**options | dict(bias_length=c.max_length, length_scale=c.length_scale_in_use))
     if c.architecture == "mc_transformer++":
-        return MCTransformerBlock(chunk_size=c.chunk_size, **unit)
+        return MCTransformerBlock(**options)
     return TransformerBlock(
-        rope=c.architecture != "transformer", glu=c.architecture == "transformer++", **unit
+        rope=c.architecture != "transformer", glu=c.architecture == "transformer++", **options
     )
 
 
