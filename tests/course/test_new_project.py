@@ -137,7 +137,7 @@ def test_its_own_test_passes_and_notices_a_layer_that_reads_the_future(project):
 @pytest.mark.nightly
 def test_its_own_test_is_of_the_layer_that_runs_and_asks_whether_it_is_causal(project):
     """A layer that does not say that it is causal is not asked for leaks; one with options is tested with them."""
-    shrink(project, "MODELS['mine'] = replace(MODELS['mine'], unit_options={'look': True})")
+    shrink(project)
     text = read(project, "unit.py")
     bare = text.replace("self.dim, self.causal = dim, causal", "self.dim = dim")
     write(project, "unit.py", bare.replace("self.causal", "True"))
@@ -147,6 +147,8 @@ def test_its_own_test_is_of_the_layer_that_runs_and_asks_whether_it_is_causal(pr
     edit(project, "if self.causal:", "if self.causal and not self.look:")
     edit(project, "expansion=2", "expansion=2, look=0")
     edit(project, "super().__init__()", "super().__init__()\n        self.look = look")
+    with_option = "MODELS['mine'] = replace(MODELS['mine'], unit_options={'look': True})"
+    write(project, "settings.py", f"{read(project, 'settings.py')}{with_option}\n")
     done = own_test(project)
     assert done.returncode == 1 and "later" in done.stdout, done.stdout
 
