@@ -34,6 +34,7 @@ EXPERIMENT = Experiment(
     ),
     train=dict(dtype="float32", eval_bytes=100_000),
     steps=(300,),
+    same_code=("8958d8bc",),
     compare=(Compare("FLASH 1 / sqrt(D)", "FLASH 0.02", "large_minus_small"),),
     setting="The default run of `flash-tutorial train`, cut to 300 updates, in float32; D = 128. "
     "Code 2 starts the scale at 1 / sqrt(D), beside an embedding whose size the paper does "

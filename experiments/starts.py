@@ -140,7 +140,7 @@ EXPERIMENT = Experiment(
     at_start=at_start,
     measure=measure,
     compare=tuple(comparisons()),
-    same_code=("47150e1",),
+    same_code=("47150e1", "124fc642"),
     setting="D = 128, T = 512, 8 windows an update, bfloat16, one thread. Starts: the paper's "
     "0.02; everything that is drawn times sqrt(768 / D) (width); kernels, gamma and bias alone "
     "(kernels); 1 / sqrt(fan-in); and that of GPT-NeoX (small). Rates by a seed and on a text "
