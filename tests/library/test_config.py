@@ -16,28 +16,23 @@ from flash_tutorial.flash import FLASH
 from flash_tutorial.model import find_config, make_unit
 from flash_tutorial.settings import ABSENT, rules
 
-# a value other than the default for each option, a new one too, which some architecture takes
-OTHER = dict(
-    expansion=3,
-    qk_dim=8,
-    bias="rotary",
-    chunk_size=16,
-    combine="sum",
-    local=False,
-    global_=False,
-    backend="torch",
-    attention="softmax",
-    length_scale=7,
-    heads=1,
-    ff_dim=24,
-    unit_options={"expansion": 3},
-)
 EVERY = [*ARCHITECTURES, FLASH]
 NAMES = [a if isinstance(a, str) else a.__name__ for a in EVERY]
 
 
 def assert_short_line(call, *parts):
     assert len(assert_one_line(call, *parts)) < 300
+
+
+def another_value(name):
+    """Not the default of an option, and one that the option may have."""
+    rule = rules(ModelConfig)[name]
+    if rule.kind is bool:
+        return not rule.default
+    if rule.kind is dict:
+        return {"expansion": 3}
+    others = [value for value in rule.choices if value != rule.default]
+    return others[-1] if others else 2 * (rule.default or 1)
 
 
 # ---------------------------------------------------------------- what is refused
@@ -47,11 +42,12 @@ def assert_short_line(call, *parts):
 @pytest.mark.parametrize("architecture", EVERY, ids=NAMES)
 def test_an_option_is_taken_or_refused_with_those_that_there_are(architecture, name):
     there = options_of(architecture)
+    another = another_value(name)
     default = rules(ModelConfig)[name].default
     if name in there:
-        assert getattr(ModelConfig(architecture, **{name: OTHER[name]}), name) == OTHER[name]
+        assert getattr(ModelConfig(architecture, **{name: another}), name) == another
         return
-    for value in (OTHER[name], default):  # also where it says nothing new
+    for value in (another, default):  # also where it says nothing new
         said = (f"{name}={value!r}", ", ".join(there))
         assert_short_line(lambda: ModelConfig(architecture, **{name: value}), *said)  # noqa: B023
     assert getattr(ModelConfig(architecture), name) is ABSENT
