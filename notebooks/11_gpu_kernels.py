@@ -481,10 +481,10 @@ for way, stride in {"along a row": 1, "down a column, E = 1536": 1536}.items(): 
 # float32 (`"ieee"` forbids it to round float32 inputs first). `load_tile` is a masked load as in the last section.
 #
 # Here is the package's `mix_kernel`, in three pieces. (At a first reading follow `rows` and `columns` alone, and skip strides and
-# `documents`.) The first finds out where this program works. Its number is taken apart into a tile of M tokens, some of the E columns, a
-# chunk and a sequence, in that order: neighbouring numbers usually run together, so what they share, parts of `v` and `state`, should still
-# lie in the card's *L2 cache*, faster than main memory. The last chunk may be short, so rows from its `end` on are masked in every load and
-# in the store.
+# `documents`.) The first finds out where this program works, and its two helpers stand above it. The number is taken apart into a tile of M
+# tokens, some of the E columns, a chunk and a sequence, in that order: neighbouring numbers usually run together, so what they share, parts of
+# `v` and `state`, should still lie in the card's *L2 cache*, faster than main memory. The last chunk may be short, so rows from its `end` on
+# are masked in every load and in the store.
 
 # %% tags=["nbval-check-output"]
 source = Path(importlib.util.find_spec("flash_tutorial.gpu.kernels").origin).read_text(encoding="utf-8")
@@ -495,6 +495,8 @@ def show_piece(begin, end):
     print(piece[: piece.index(end)].rstrip())
 
 
+show_piece("def divided(", "@triton.jit\ndef local_map(")
+print()
 show_piece("def mix_kernel(", "    # Global part")
 tiles, column_tiles, chunks = 2, 2, 3  # the first lines in numbers, for a sequence of three chunks
 for n in (0, 1, 2, 3, 4, 12):
@@ -507,7 +509,7 @@ for n in (0, 1, 2, 3, 4, 12):
 # the reader's own tile; those further right are never touched. `total` stays in float32, also when the inputs are float16.
 
 # %% tags=["nbval-check-output"]
-show_piece("    # Global part", "    inside = (rows < end)[:, None] & (columns < E)")
+show_piece("    # Global part", "    # Store.")
 
 # %% [markdown]
 # The third piece stores. The gate multiplies once, after both parts, and training also stores `y`, the sum before its gate, because the
@@ -516,7 +518,7 @@ show_piece("    # Global part", "    inside = (rows < end)[:, None] & (columns <
 # that it is right in every tile.
 
 # %% tags=["nbval-check-output"]
-show_piece("    inside = (rows < end)[:, None] & (columns < E)", "\n\n\n")
+show_piece("    # Store.", "\n\n\n")
 print()
 show_piece("def local_map(", "\n\n\n")
 

@@ -62,6 +62,42 @@ def load_tile(x, strides, rows, columns, row_end, column_end):
 
 
 @triton.jit
+def store_tile(x, strides, rows, columns, row_end, column_end, values):
+    """x[rows, columns] = values, in x's format, where ``load_tile`` would read."""
+    inside = (rows < row_end)[:, None] & (columns < column_end)[None, :]
+    places = rows[:, None] * strides[0] + columns[None, :] * strides[1]
+    tl.store(x + places, values.to(x.dtype.element_ty), mask=inside)
+
+
+@triton.jit
+def load_gate(u, strides, rows, columns, row_end, column_end, SILU: tl.constexpr):
+    """The gate u[rows, columns], or SiLU of it, in float32."""
+    gate = load_tile(u, strides, rows, columns, row_end, column_end).to(tl.float32)
+    return gate * sigmoid(gate) if SILU else gate
+
+
+@triton.jit
+def divided(number, first, second, G):
+    """A program's number taken apart: its place of ``first``, its place of ``second``, its sequence, its chunk.
+
+    Neighbours differ in their place of ``first``: what they share should still lie in the card's L2 cache.
+    """
+    rest = number // (first * second)
+    return number % first, number // first % second, (rest // G).to(tl.int64), rest % G
+
+
+@triton.jit
+def tile_of_program(T, C, E, M: tl.constexpr, E_TILE: tl.constexpr):
+    """The tile that is this program's: m, b, g, the chunk's first token and its end, rows, columns."""
+    m, e, b, g = divided(tl.program_id(0), cdiv(C, M), cdiv(E, E_TILE), cdiv(T, C))
+    chunk = g * C
+    end = tl.minimum(chunk + C, T)  # the last chunk may be short
+    rows = chunk + m * M + tl.arange(0, M)  # those from `end` on are never read and never written
+    columns = e * E_TILE + tl.arange(0, E_TILE)
+    return m, b, g, chunk, end, rows, columns
+
+
+@triton.jit
 def local_map(q, k, bias, bias_strides, documents, rows, keys, chunk, end, C, scale):
     """relu(scale q k^T + bias) of M queries and M keys: ``(M, M)`` float32, zero where a query may not read a key."""
     r = tl.dot(q, tl.trans(k), input_precision="ieee") * scale  # float32, whatever the inputs are
@@ -204,53 +240,33 @@ def mix_kernel(
 
     y = lin_q @ state + (relu(scale quad_q @ quad_k^T + bias)^2, later keys 0) @ v, and out = u * y
     """
-    G = cdiv(T, C)
-    tiles = cdiv(C, M)
-    columns_of_tiles = cdiv(E, E_TILE)
-    # the tiles of a chunk are neighbours: they read the same values, keys and state
-    program = tl.program_id(0)
-    m = program % tiles
-    e = program // tiles % columns_of_tiles
-    chunks_before = program // (tiles * columns_of_tiles)
-    b = (chunks_before // G).to(tl.int64)
-    g = chunks_before % G
-    chunk = g * C
-    # the last chunk may be short
-    end = tl.minimum(g * C + C, T)
-    rows = chunk + m * M + tl.arange(0, M)  # those from `end` on are never read and never written
-    columns = e * E_TILE + tl.arange(0, E_TILE)
+    m, b, g, chunk, end, rows, columns = tile_of_program(T, C, E, M, E_TILE)
     s = tl.arange(0, S_TILE)
     if documents is not None:
         documents += b * T
 
     # Global part: one product with the state that holds all earlier chunks. Its sum is where the local part goes on.
     q = load_tile(lin_q + b * lin_q_strides[0], lin_q_strides[1:], rows, s, end, S)  # (M, S_TILE)
-    before = load_tile(
-        state + b * state_strides[0] + g * state_strides[1], state_strides[2:], s, columns, S, E
-    )
+    before_chunk = state + b * state_strides[0] + g * state_strides[1]
+    before = load_tile(before_chunk, state_strides[2:], s, columns, S, E)  # (S_TILE, E_TILE)
     total = tl.dot(q, before.to(q.dtype), input_precision="ieee")  # (M, E_TILE), float32
 
-    # Local part: M keys at a time, up to the reader's own tile. Tiles further right hold later keys only.
+    # Local part: M keys at a time, up to the reader's own tile. Tiles further right hold later keys only, and what
+    # the others give adds up, for there is no running maximum.
     q = load_tile(quad_q + b * quad_q_strides[0], quad_q_strides[1:], rows, s, end, S)
     for first in range(chunk, chunk + (m + 1) * M, M):
         keys = first + tl.arange(0, M)
-        # (M, S_TILE)
         k = load_tile(quad_k + b * quad_k_strides[0], quad_k_strides[1:], keys, s, end, S)
-        r = local_map(
-            q, k, bias, bias_strides, documents, rows, keys, chunk, end, C, scale
-        )  # (M, M)
+        r = local_map(q, k, bias, bias_strides, documents, rows, keys, chunk, end, C, scale)
         value = load_tile(v + b * v_strides[0], v_strides[1:], keys, columns, end, E)  # (M, E_TILE)
-        # no running maximum: tiles add up
         total += tl.dot((r * r).to(value.dtype), value, input_precision="ieee")
 
-    inside = (rows < end)[:, None] & (columns < E)[None, :]
-    place = b * out_strides[0] + rows[:, None] * out_strides[1] + columns[None, :] * out_strides[2]
-    if y is not None:  # without the gate, for the backward pass
-        tl.store(y + place, total.to(out.dtype.element_ty), mask=inside)
-    if u is not None:  # the gate of the token that reads
-        gate = load_tile(u + b * u_strides[0], u_strides[1:], rows, columns, end, E).to(tl.float32)
-        total *= gate * sigmoid(gate) if SILU else gate
-    tl.store(out + place, total.to(out.dtype.element_ty), mask=inside)
+    # Store. The gate is that of the token that reads; y is what stands before it, for the backward pass.
+    if y is not None:
+        store_tile(y + b * out_strides[0], out_strides[1:], rows, columns, end, E, total)
+    if u is not None:
+        total *= load_gate(u + b * u_strides[0], u_strides[1:], rows, columns, end, E, SILU)
+    store_tile(out + b * out_strides[0], out_strides[1:], rows, columns, end, E, total)
 
 
 @triton.jit
@@ -280,14 +296,9 @@ def maps_kernel(
     """One program makes one tile, M queries by M keys, of the weights a = r^2 and the scores' gradient 2 r (dy v^T)."""
     G = cdiv(T, C)
     tiles = cdiv(C, M)
-    program = tl.program_id(0)
-    i = program // tiles % tiles
-    j = program % tiles
-    chunks_before = program // (tiles * tiles)
-    b = (chunks_before // G).to(tl.int64)
-    g = chunks_before % G
+    j, i, b, g = divided(tl.program_id(0), tiles, tiles, G)
     chunk = g * C
-    end = tl.minimum(g * C + C, T)
+    end = tl.minimum(chunk + C, T)
     rows = chunk + i * M + tl.arange(0, M)
     keys = chunk + j * M + tl.arange(0, M)
     s = tl.arange(0, S_TILE)
@@ -340,19 +351,7 @@ def values_kernel(
 
     With h it is that of h, where v = SiLU(h).
     """
-    G = cdiv(T, C)
-    tiles = cdiv(C, M)
-    columns_of_tiles = cdiv(E, E_TILE)
-    program = tl.program_id(0)
-    j = program % tiles
-    e = program // tiles % columns_of_tiles
-    chunks_before = program // (tiles * columns_of_tiles)
-    b = (chunks_before // G).to(tl.int64)
-    g = chunks_before % G
-    chunk = g * C
-    end = tl.minimum(g * C + C, T)
-    keys = chunk + j * M + tl.arange(0, M)
-    columns = e * E_TILE + tl.arange(0, E_TILE)
+    j, b, g, chunk, end, keys, columns = tile_of_program(T, C, E, M, E_TILE)
     s = tl.arange(0, S_TILE)
 
     k = load_tile(lin_k + b * lin_k_strides[0], lin_k_strides[1:], keys, s, end, S)  # (M, S_TILE)
@@ -362,7 +361,9 @@ def values_kernel(
     total = tl.dot(k, asked, input_precision="ieee")  # (M, E_TILE), float32
     for first in range(chunk + j * M, end, M):  # queries from the key's own tile on
         rows = first + tl.arange(0, M)
-        places = a + (b * G + g) * C * C  # the chunk's weights, queries down and keys across
+        places = (
+            a + (b * cdiv(T, C) + g) * C * C
+        )  # the chunk's weights, queries down and keys across
         weight = load_tile(places, (C, 1), rows - chunk, keys - chunk, C, C)  # (M, M)
         # (M, E_TILE)
         grad = load_tile(dy + b * dy_strides[0], dy_strides[1:], rows, columns, end, E)
@@ -371,15 +372,7 @@ def values_kernel(
         total *= silu_slope(
             load_tile(h + b * h_strides[0], h_strides[1:], keys, columns, end, E).to(tl.float32)
         )
-    place = (
-        out
-        + b * out_strides[0]
-        + keys[:, None] * out_strides[1]
-        + columns[None, :] * out_strides[2]
-    )
-    tl.store(
-        place, total.to(out.dtype.element_ty), mask=(keys < end)[:, None] & (columns < E)[None, :]
-    )
+    store_tile(out + b * out_strides[0], out_strides[1:], keys, columns, end, E, total)
 
 
 @triton.jit
