@@ -12,9 +12,9 @@
 #
 # [With results](10_ablations.ipynb) · [without, to work in](work/10_ablations.ipynb) · [problem set 10](../exercises/10_ablations.ipynb) · [glossary](../docs/glossary.md)
 #
-# FLASH has many parts: a gate, relu², one head, a local part, a global part, a chunk length. Does it need them all? An *ablation* takes one
-# part away, leaves all else equal, and measures what is lost. There are many ways in which that goes wrong, and this lecture is about them.
-# Part one plays a memory game that the local part cannot win; part two repeats the paper's own ablations at small scale.
+# FLASH has many parts: a gate, relu², one head, a local part, a global part, a chunk length. Does it need them all? An *ablation* takes one part
+# away, leaves all else equal, and measures what is lost. That goes wrong in many ways, and this lecture shows them. Part one plays a memory game
+# that the local part cannot win; part two repeats the paper's own ablations at small scale.
 #
 # **After this lecture you can**
 # - build a task that one part of a model cannot solve;
@@ -25,7 +25,7 @@
 #
 # **You need** lecture 05 (mixed chunk attention), and lecture 02 (the gated attention unit, relu²).
 #
-# **Time** 39 minutes to read. Running the code takes about 15 seconds on two CPU cores.
+# **Time** 38 minutes to read. Running the code takes about 15 seconds on two CPU cores.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 
@@ -156,7 +156,7 @@ print(f"global only: {of_its_four.mean():.0%} of its answers are among the seque
 #
 # <details><summary>Answer</summary>
 #
-# Because training did. With a different divisor the decoder would compute a different function.
+# Because training did. With a different divisor the decoder computes a different function.
 #
 # </details>
 #
@@ -293,15 +293,15 @@ reveal("10.c", max(p for p in counts if right[16, p] > 0.9), "pairs")
 assert right[16, 32] > 0.9 and right[16, 128] < 0.75  # more than S pairs, and still a limit
 
 # %% [markdown]
-# Why can S = 16 hold 32 pairs? The answer need not be exact. The right value gets a 1, and each other pair adds noise of about 1/√S = 0.25 to
-# its own value; an error needs noise that adds up beyond the right value. So S is not a hard limit. Accuracy falls gradually, and our four
-# pairs in S = 64 have room enough.
+# Why can S = 16 hold 32 pairs? The answer need not be exact. The right value gets a 1, and each other pair adds noise of 1/√S = 0.25 to its own
+# value; an error needs noise that adds up beyond the right value. So S is not a hard limit. Accuracy falls gradually, and our four pairs in S = 64
+# have room enough.
 #
 # ## 4. The global-only model fails. Can it not, or did it not?
 #
-# For the local-only model there is a proof: no path, no answer. For the global-only one there *is* a path. Tokens know their positions, so a question
-# could fetch twice: first the position of its key, then the value one position further. Here are the two fetches, with one-hot vectors.
-# (33 ids and 64 positions need more room than D = 64, so this shows what global parts can do, not what ours can.)
+# For the local-only model there is a proof: no path, no answer. For the global-only one there *is* a path. Tokens know their positions, so a
+# question can fetch twice: first the position of its key, then the value one position further. Here are the two fetches, with one-hot vectors. (33
+# ids and 64 positions need more room than D = 64, so this shows what global parts can do, not what ours can.)
 
 
 # %% tags=["nbval-check-output"]
@@ -317,14 +317,13 @@ twice = np.array([fetch_twice(sequence, T, C) for sequence in ids])[asked]
 print(f"fetched twice: accuracy {(twice == targets[asked]).mean():.2f}")
 
 # %% [markdown]
-# So "the global part cannot bind" would be false. Whether ours could, with D = 64, is open: it did not learn to, with one seed and from a
-# start that was made for FLASH. A failed run shows what training found, and only an argument about paths shows what is impossible.
+# So a global part can bind, and ours did not learn to. A failed run shows what training found; what is impossible, an argument about paths shows.
 #
 # ## 5. Look at the binding
 #
-# If a local part binds, it must read the token before, and how strongly it does so shows in its position bias at distance -1 (lecture 02).
-# A large entry would prove nothing, because training started from a 1 there (section 6). Does the model *need* it?
-# Switch things off, one at a time: that single entry, then the local and the global part of each unit.
+# If a local part binds, it must read the token before, and how strongly it does so shows in its position bias at distance -1 (lecture 02). A large
+# entry proves nothing, because training started from a 1 there (section 6). Does the model *need* it? Switch things off, one at a time: that single
+# entry, then the local and the global part of each unit.
 
 # %%
 import copy
@@ -346,15 +345,15 @@ one, local_1, global_1, local_2, global_2 = lost.values()
 assert max(one, local_1) < 0.35 and global_2 < 0.12 and local_2 > 0.97 > global_1 > 0.4
 
 # %% [markdown]
-# Unit 1 binds in its local part, and unit 2 fetches in its global part. That is not all: without the *global* part of unit 1 a third of the
-# answers is lost as well (0.65). What it contributes we did not find out; perhaps the second unit is only used to its size. Without the bias at distance -1 this model does not bind, and does no better than a guess among four
-# values (0.25); without the fetching it knows nothing of the sequence.
+# Unit 1 binds in its local part, and unit 2 fetches in its global part. That is not all: without the *global* part of unit 1 a third of the answers
+# is lost as well (0.65). Without the bias at distance -1 this model does not bind, and does no better than a guess among four values (0.25);
+# without the fetching it knows nothing of the sequence.
 #
 # ## 6. Train the smallest pair
 #
 # Now train FLASH and the local-only model yourself, on a smaller game: one or two pairs, 8 keys, 8 values. They do not start as in the paper,
 # but by a recipe of five parts, found by trial:
-# - `init_std`: weight matrices from N(0, 0.125²) in place of N(0, 0.02²), with which a fresh unit does almost nothing (lecture 03).
+# - `init_std`: weight matrices from N(0, 0.125²) in place of N(0, 0.02²), with which a fresh unit begins as the identity (lecture 03).
 # - `embedding_std`: 0.5 in place of 0.02, so that what the units add does not drown a token's own embedding.
 # - `read_previous`: the first unit's bias starts with 1 at distance -1, so the binding is there before training.
 # - `gamma`: the scales of the global query and key start at 0.5, not at random, so that those of one token agree.
@@ -420,9 +419,9 @@ assert with_global < 1 / 3 and abs(without_global - 1) < 0.05
 # %% [markdown]
 # ## 7. What it took
 #
-# On the full game the stored FLASH hardly makes a mistake. With all five put back, so nearly from the paper's start, the same FLASH
-# does not learn it in 600 updates: it stops at a guess among four. Which parts of the recipe are needed? That is an ablation, too: each stored run puts *one* of them
-# back to the paper's way, and one run all of them.
+# On the full game the stored FLASH is right. With all five put back the same FLASH does not learn it in 600 updates: it stops at a guess among
+# four. Which parts of the recipe are needed? That is an ablation, too: each stored run puts *one* of them back to the paper's way, and one run all
+# of them.
 #
 # **Your guess.** For how many of the five does the accuracy then fall below 0.9?
 
@@ -445,11 +444,13 @@ assert min(put_back[label] for label in ("the whole recipe", "seed 1", "seed 2",
 
 # %% [markdown]
 # Three of the five are needed here: larger weights, a larger embedding, and gamma. Each of the other two, the planted binding and the easy
-# sequences, can be left out by itself. (Both at once was not tried, and two parts may stand in for each other.) A good reason for a part
-# is no evidence that it is needed.
+# sequences, can be left out by itself. A good reason for a part is no evidence that it is needed.
 #
-# So the architecture can recall across chunks, and with the whole recipe it did so with each of three seeds. The runs with one thing put back have
-# one seed each and the learning rate of the whole recipe. They say what was needed *here*.
+# So the architecture recalls across chunks, and with the whole recipe it did so with each of three seeds.
+#
+# > **What this rests on.** The runs with one thing put back have one seed each and the learning rate of the whole recipe, and leaving out two things
+# > at once was not tried: two parts can stand in for each other. The model with the global part alone had one seed too, and a start that was made
+# > for FLASH. What the global part of unit 1 adds we did not find out.
 #
 # ## Part two: the paper's ablations at small scale
 #
@@ -476,9 +477,9 @@ predict("10.e", my_fourth_guess)
 # Three things: the *data* (one seed draws the same windows for all), the *size* (where a part is taken away, its parameters go somewhere
 # else), and the *tuning* (each learning rate comes from the same search).
 #
-# **Misconception: removing a part is a fair test of the part.** The symptom is that the number of parameters moves too. In the paper's Table 1,
-# GAU has 105M parameters, and its version without a gate 131M. Our small unit would lose one of its three large matrices with the gate, so
-# its values are widened instead.
+# **Misconception: removing a part is a fair test of the part.** The symptom is that the number of parameters moves too. In the paper's Table 1, GAU
+# has 105M parameters, and its version without a gate 131M. Our small unit loses one of its three large matrices with the gate, so its values are
+# widened instead.
 #
 # ## 9. Fifteen variants
 #
@@ -507,17 +508,17 @@ for name, (other, _) in VARIANTS.items():
 # ## 10. From three seeds to an interval
 #
 # By hand first, with three values 4, 6 and 5. The mean is 5, the deviations are -1, 1 and 0, and their squares sum to 2. Divide by n - 1 = 2 and
-# take the root, and the standard deviation is 1. The mean's standard error is 1/√3 = 0.58. With many seeds, 1.96 standard errors to each
-# side would hold the truth in 95% of the cases. With three seeds the standard deviation itself is badly known, and Student's t asks for
+# take the root, and the standard deviation is 1. The mean's standard error is 1/√3 = 0.58. With many seeds, 1.96 standard errors to each side hold
+# the truth in 95% of the cases. With three seeds the standard deviation itself is badly known, and Student's t asks for
 # 4.30, so the interval is 5 ± 4.30 × 0.58 = 5 ± 2.5.
 #
 # For the *difference* of two models the squared standard errors of both add up, and what replaces the 4.30 lies between it and 2.78, by a
 # formula of Welch's for two spreads that need not be equal. So the interval in this lecture, and on the
 # [page of results](../docs/results.md), is Welch's.
 #
-# **Misconception: runs with the same seed belong together.** The same seed gives two models the same windows of text, so one may take the
-# differences seed by seed, and make an interval of these (problem 10.4 does). It is narrower if a seed that is good for one model is good for
-# the other. Is it? The cell below prints how the three scores go together: 1 is in step, -1 is opposed.
+# **Misconception: runs with the same seed belong together.** The same seed gives two models the same windows of text, so it is tempting to make an
+# interval of the differences seed by seed (problem 10.4 does). It is narrower if a seed that is good for one model is good for the other. Is it?
+# The cell below prints how the three scores go together: 1 is in step, -1 is opposed.
 #
 # **Misconception: the smaller mean is better.** The symptom is that with different seeds the order is reversed. An interval tells two
 # things. If it does not contain zero, the direction is *settled*. And it is a *bound*: an effect outside of it is ruled out.
@@ -550,8 +551,8 @@ print("correlation over the seeds, twelve changes:", " ".join(f"{r:+.2f}" for r 
 assert in_step[0] < -0.7 and in_step[-1] > 0.9 and 4 <= sum(r < 0.4 for r in in_step) <= 8
 
 # %% [markdown]
-# One head has the smaller mean, and its direction is open; but that it costs more than 0.06 bits is ruled out. As to the seeds: some pairs go in
-# step, some are opposed, and three points cannot tell. So nothing is taken for granted about them here.
+# One head costs no more than 0.06 bits, and its direction is open. Some pairs of seeds go in step and some are opposed, so nothing is taken for
+# granted about them.
 #
 # ## 11. All ablations, and the paper's
 #
@@ -608,9 +609,9 @@ reveal("10.e", len(settled))
 assert settled == ["GAU: softmax", "GAU: no gate", "MHSA+MLP: relu²", "MHSA+MLP: gate"]
 
 # %% [markdown]
-# Of twelve intervals of 95% 0.6 miss the truth on average, so one of them may well be wrong. If *all twelve* are to hold together at 95%, each
-# must hold at 1 - 0.05 / 12 (a rule named after Bonferroni). The cell prints both kinds, and how many seeds it would take to know an effect to
-# ± 0.02 bits if they scatter as these did: at least (1.96 / 0.02)² times the sum of the two squared standard deviations.
+# Of twelve intervals of 95% 0.6 miss the truth on average. If *all twelve* are to hold together at 95%, each must hold at 1 - 0.05 / 12 (a rule
+# named after Bonferroni). The cell prints both kinds, and how many seeds an effect takes to be known to ± 0.02 bits, if they scatter as these did:
+# (1.96 / 0.02)² times the sum of the two squared standard deviations.
 
 # %% tags=["nbval-check-output"]
 together = {c: welch(bits(v), bits(o), 1 - 0.05 / 12) for c, (v, o, _, _) in paper.items()}
@@ -628,8 +629,8 @@ bounds = {c: results[c].mean + results[c].half for c in ("MHSA+MLP: 1 head", "FL
 assert max(bounds.values()) < 0.1
 
 # %% [markdown]
-# The paper's effects in Tables 1 and 2 are 0.005 to 0.02 bits for each byte, if a token is about four bytes. Effects of that size cannot be seen
-# here; what we see are larger effects of a short run.
+# The paper's effects in Tables 1 and 2 are 0.005 to 0.02 bits for each byte, at four bytes a token. Three seeds do not show effects of that size;
+# what they show are the larger effects of a short run.
 #
 # Before you believe a direction, ask whether it is the part or something else. Six closer looks follow. The first three are at rates and starts.
 
@@ -649,10 +650,9 @@ assert no_gate > 3.9 and gau < 3.3 and abs(same) < abs(best) / 3 and faster[0] <
 assert [ablations["best_rates"][name] for name in ("MHSA+MLP", "MHSA+MLP, gate")] == [0.004, 0.01]
 
 # %% [markdown]
-# 1. *GAU without a gate* has hardly begun to learn: it is closer to the 4.43 of the byte frequencies (lecture 07) than to the gated unit.
-# 2. *The gate in MHSA+MLP* helps mostly by allowing a larger rate: at the rate that is best without a gate, little of its lead is left.
-# 3. *Global only* is far behind at 0.025. The search preferred 0.06 by a hair, on seed 0, and this rate then failed with seed 2; to change the
-#    search now would be to choose by the answer.
+# 1. *GAU without a gate* has just begun to learn: it is closer to the 4.43 of the byte frequencies (lecture 07) than to the gated unit.
+# 2. *The gate in MHSA+MLP* helps by allowing a larger rate: at the rate that is best without a gate, its lead shrinks.
+# 3. *Global only* is far behind at 0.025. The search preferred 0.06 by a hair, on seed 0, and this rate then failed with seed 2; to change the search now is to choose by the answer.
 #
 # The fourth look is at the length of a run, and of a sequence.
 
@@ -715,8 +715,8 @@ assert (saved["global only"] > 4 * error["global only"]).all() and saved["Transf
 assert abs(np.subtract(*(whole["program text", name].mean(0) for name in ("FLASH", "local only")))).max() < 0.1
 
 # %% [markdown]
-# FLASH remembers a name 128 to 512 bytes back, and what it remembers is worth about a thirtieth of a bit. The rows beside it say that the test
-# works: to the local part a mention in another chunk must be worth nothing, and is; the global part alone remembers more, and less with distance.
+# FLASH remembers a name 128 to 512 bytes back, and what it remembers is worth a thirtieth of a bit. The rows beside it say that the test works: to
+# the local part a mention in another chunk must be worth nothing, and is; the global part alone remembers more, and less with distance.
 #
 # The second table, what the whole name costs by distance, is no such test: its columns hold different names, and on program text FLASH and the
 # local part agree in every one of them.
@@ -734,8 +734,8 @@ assert all(m > 4 * e for m, e, _ in mentions["austen-flash"].values())
 assert all(abs(m) < 2 * e for m, e, _ in mentions["austen-transformer++"].values())
 
 # %% [markdown]
-# To this FLASH a name is worth remembering: at 256 to 512 bytes its sums save it a fifth of a bit. Transformer++ keeps every key and value and
-# *could* look the name up, but no sign is seen that it does. What a model can reach and what it has learned to use are two things.
+# To this FLASH a name is worth remembering: at 256 to 512 bytes its sums save it a fifth of a bit. Transformer++ keeps every key and value, within
+# reach of a look-up, and shows no sign of one. What a model can reach and what it has learned to use are two things.
 #
 # The last look is at the number of seeds.
 
@@ -763,7 +763,7 @@ assert all(len(scores) == 10 for scores in ten.values())
 # | **Settled, also if all twelve are to hold together**: worse at equal size, as in the paper | GAU: no gate; MHSA+MLP: relu² |
 # | **Settled if taken by itself**: worse, as in the paper; after 2,000 updates better | GAU: softmax |
 # | **Settled if taken by itself**: better, against the paper | MHSA+MLP: gate |
-# | **Bounded**, each by itself: costs at most 0.1 bits, if anything | MHSA+MLP: 1 head; FLASH: local only |
+# | **Bounded**, each by itself: costs no more than 0.1 bits | MHSA+MLP: 1 head; FLASH: local only |
 # | **Not known** | GAU: 4 heads; GAU to FLASH; Transformer++ to MC; FLASH: global only, C = 16, C = 128 |
 #
 # > **What this rests on.** Tiny models, short runs, sequences of 256 bytes. A slow start may be forgotten after the paper's 125,000 updates. A
@@ -790,7 +790,7 @@ assert all(len(scores) == 10 for scores in ten.values())
 #
 # **Three takeaways**
 # 1. FLASH binds near and fetches far: the local part alone cannot recall across chunks.
-# 2. "It does not learn" may be about the start, not about the architecture. Change one thing at a time to find out.
+# 2. "It does not learn" can be the start's fault and not the architecture's. Change one thing at a time to find out.
 # 3. Match the parameters, fix the search before the runs, take several seeds, and read an interval both ways.
 #
 # **Exercises** [Problem set 10](../exercises/10_ablations.ipynb): a recall task of your own, the capacity of a sum, intervals, and a fair ablation.

@@ -12,8 +12,7 @@
 #
 # [With results](12_your_project.ipynb) · [without, to work in](work/12_your_project.ipynb) · [glossary](../docs/glossary.md) · [what you can bring along](../docs/projects.md)
 #
-# Everything so far was somebody else's question. In this lecture you take a small project of your own from a guess to a page that you could
-# hand in.
+# Everything so far was somebody else's question. In this lecture you take a small project of your own from a guess to a page that you can hand in.
 #
 # **After this lecture you can**
 # - begin a project with a question and a prediction, and have a command that repeats it;
@@ -79,7 +78,7 @@ print(describe_device())
 #
 # <details><summary>Answer</summary>
 #
-# The divisor must count valid tokens only. Else padding makes every mean smaller, though nothing of it is read.
+# The divisor must count valid tokens only. Else padding makes every mean smaller, and nothing of it is read.
 #
 # </details>
 
@@ -167,7 +166,8 @@ bits["austen-flash, untouched"] = evaluate(novelist, held_out, 1024).bits_per_by
 print(*(f"{name:26} {b:.2f} bits per byte" for name, b in bits.items()), sep="\n")
 
 # %% [markdown]
-# A model that has only read novels is far worse on this text than a bigram model (if you brought English prose, yours may differ). Let it go on learning: `train` accepts a trained model like a configuration. A model of the same configuration (its dropout of 0.2 included) is trained from scratch, for as many updates on the same windows.
+# A model that has read novels alone is far worse on this text than a bigram model. Let it go on learning: `train` accepts a trained model like a
+# configuration. A model of the same configuration (its dropout of 0.2 included) is trained from scratch, for as many updates on the same windows.
 #
 # **A guess.** You have just seen what the bigram model needs. After 60 updates of 1024 bytes (300 on a GPU), how many bits per byte does the
 # fine-tuned model need?
@@ -204,21 +204,19 @@ assert bits[best] < min(bits["from scratch"], bits["bigram model"])
 
 # %% [markdown]
 # In this run the novels helped: the fine-tuned model is ahead of the bigram model and of the model that started from nothing.
-# *What* carries over from Emma Woodhouse to Python was not tested; the code has English comments, too.
 #
-# Is that a result? Not yet. It is one seed, one text, one budget, and a learning rate that was tried on this text for the fine-tuned model
-# only. To turn this into a result, train both at the same rates and with three seeds each. The template's `grid.py` starts every model from nothing, so
+# Is that a result? Not yet. Train both at the same rates and with three seeds each. The template's `grid.py` starts every model from nothing, so
 # write a loop over `train` as above, or run `flash-tutorial train --corpus my_text.txt` with and without `--start-from austen-flash`.
 #
 # ## 3. A long-context task: does it remember a name?
 #
 # The shipped models read windows of 1024 bytes, and FLASH keeps a state of everything before. But does the model *use* it? Take a page of *Persuasion*, have somebody speak of a certain Mr. Quorne, whom Jane Austen never met, and some way further on let the text say "And Mr. Q". A reader who remembers will go on with "uorne". One who does not has to spell an unknown word.
 #
-# A test that finds no memory is worth something only if it would find one. So the same windows also go to a *positive control* that
-# has to succeed: it looks for the last four bytes earlier in the window and bets on what followed.
+# A test that finds no memory is worth something if it finds one where there is one. So the same windows also go to a *positive control* that has to
+# succeed: it looks for the last four bytes earlier in the window and bets on what followed.
 #
-# **A second guess.** Without a mention the letters after the Q cost austen-flash about eight bits each, as much as a blind guess: it expects
-# other names. If the name was mentioned 50 bytes ago, well inside the local part, how many bits do they cost?
+# **A second guess.** Without a mention the letters after the Q cost austen-flash eight bits each, as much as a blind guess: it expects other names.
+# If the name was mentioned 50 bytes ago, well inside the local part, how many bits do they cost?
 
 # %%
 predict("12.b", None)  # bits for each letter, in place of None
@@ -272,15 +270,13 @@ for name, by in memory.items():
 print(drawing.text_table(rows))
 
 # %% [markdown]
-# **Misconception: a long window is a long memory.** The copier shows that the test can see a memory: after a mention
-# it pays next to nothing. Neither model remembers the name, not even over fifty bytes, and not even the Transformer, which has every one of those bytes in its
-# cache. A window is what a model *may* read. To copy a word that occurred once usually takes two cooperating heads in different
-# layers, the second of which is called an *induction head* ([Olsson et al., 2022](https://arxiv.org/abs/2209.11895)), and four novels
-# apparently did not force models of two million parameters to learn one.
+# **Misconception: a long window is a long memory.** The copier shows that the test can see a memory: after a mention it pays next to nothing.
+# Neither model remembers the name, not even over fifty bytes, and not even the Transformer, which has every one of those bytes in its cache. A
+# window is what a model is *allowed* to read. To copy a word that occurred once takes two cooperating heads in different layers, the second of
+# which is called an *induction head* ([Olsson et al., 2022](https://arxiv.org/abs/2209.11895)), and on four novels these models did not learn one.
 #
-# If the question of your project is about long memory, the score on ordinary text will hardly answer it with models and a text of this size:
-# the two mixings tried here both fail. Take a task that cannot be solved without memory, such as lecture 10's, or a model and a text large
-# enough to pass this test first.
+# If the question of your project is about long memory, the score on ordinary text does not answer it with models of this size. Take a task that
+# cannot be solved without memory, such as lecture 10's, or a model and a text large enough to pass this test first.
 #
 # ## 4. A unit of your own in fifteen lines
 #
@@ -384,9 +380,12 @@ seconds = np.diff([row["seconds"] for row in run.log])
 learner.score("12", "mean so far", bits_per_byte=run.evaluation.bits_per_byte, step_ms=1000 * float(np.median(seconds)))
 
 # %% [markdown]
-# FLASH is ahead by more than 0.4 bits with every seed, and the running mean is about as good as the bigram model, as if it had little
-# use for anything beyond the last byte. One guess why: a mean weighs the last byte and one far back alike, and cannot choose by content what to read. (Its model has fewer
-# parameters, without a base z; a project would match them.)
+# FLASH is ahead by more than 0.4 bits with every seed, and the running mean is as good as the bigram model. A mean weighs the last byte and one far
+# back alike, and cannot choose by content what to read.
+#
+# > **What this rests on.** Fine-tuning: one seed, one text, one budget, and a learning rate that was tried on this text for the fine-tuned model
+# > alone; what carries over from Emma Woodhouse to Python was not tested, and the code has English comments. Memory: one model of each kind, of two
+# > million parameters. The running mean: three seeds, and its model has fewer parameters, since it has no base z; a project matches them.
 #
 # ## 5. The page
 #
@@ -429,7 +428,7 @@ Markdown(page)
 #
 # **Three takeaways**
 # 1. Write the guess first, and count something simple before you train anything.
-# 2. A model may be allowed to read what it never uses. Test that, before you compare memories.
+# 2. What a model is allowed to read, it need not use. Test that, before you compare memories.
 # 3. A new unit is a new `mix`; test it before you train it, because a leak looks like success.
 #
 # **Exercises** Your project. `flash-tutorial new my-project` makes its folder; `QUESTIONS.md` in it has questions, and how a project is graded. [What you can bring along](../docs/projects.md) shows tokens, models and losses of your own, a classifier, and training on several processes.
