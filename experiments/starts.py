@@ -17,7 +17,7 @@ from flash_tutorial.experiments.tables import markdown, runs_table
 from flash_tutorial.training import TrainConfig, draw_batch, evaluate, first_bytes
 from flash_tutorial.training.measures import branch_sizes, gradient_norms
 
-STARTS = ("paper", "width", "fan-in", "small", "kernels")
+STARTS = ("paper", "width", "fan-in", "small")
 RATES = {
     "flash": (2.5e-3, 5e-3, 1e-2, 2e-2),
     "flash_quad": (2.5e-3, 5e-3, 1e-2, 2e-2),
@@ -40,8 +40,7 @@ def build(model, start, seed):
         std = std_of(name, parameter, start, wide)
         if std is not None:
             nn.init.normal_(parameter, std=std)
-    if start != "kernels":
-        nn.init.constant_(built.stack.positions.scale, wide)
+    nn.init.constant_(built.stack.positions.scale, wide)
     return built
 
 
@@ -54,8 +53,6 @@ def std_of(name, parameter, start, wide):
     is_kernel = name.endswith(("proj.weight", "out.weight", "in.weight"))
     if start == "width":
         return wide
-    if start == "kernels":  # what init_std sets: the embedding and the positions stay as they are
-        return None if name == "embedding.weight" else wide
     reads_width = is_kernel or name == "embedding.weight"  # the embedding is the head's kernel too
     if start == "fan-in":  # LeCun et al. (1998)
         return parameter.shape[1] ** -0.5 if reads_width else wide
@@ -142,8 +139,8 @@ EXPERIMENT = Experiment(
     compare=tuple(comparisons()),
     same_code=("47150e1", "124fc642"),
     setting="D = 128, T = 512, 8 windows an update, bfloat16, one thread. Starts: the paper's "
-    "0.02; everything that is drawn times sqrt(768 / D) (width); kernels, gamma and bias alone "
-    "(kernels); 1 / sqrt(fan-in); and that of GPT-NeoX (small). Rates by a seed and on a text "
+    "0.02; everything that is drawn times sqrt(768 / D) (width); 1 / sqrt(fan-in); and that of "
+    "GPT-NeoX (small). Rates by a seed and on a text "
     "that are not reported; bits per byte of the first 100,000 bytes of *Persuasion*.",
     meaning="The runs are going on.",
     tables=tables,
