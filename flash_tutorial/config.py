@@ -397,7 +397,13 @@ class TrainConfig:
         1.0, "largest norm of the gradient over all parameters", above=0, words={"none": None}
     )
     accumulate: int = setting(1, "parts that a batch is computed in: more of them need less memory")
-    weight_decay: float = setting(0.01, "of AdamW")
+    weight_decay: float = setting(0.01, "of the optimizer")
+    optimizer: str = setting(
+        "adamw",
+        "adamw, or muon for the kernels of the units and adamw for the rest",
+        choices=("adamw", "muon"),
+        before="adamw",
+    )
     seed: int = setting(0, "of the start and of all that is drawn", least=0)
     corpus: str = setting("austen", "austen, the name of an online corpus, or a UTF-8 text file")
     dtype: str = setting(

@@ -2,7 +2,7 @@
 
     runs/first/step_000200/   config.json, model.safetensors, tokenizer.json where there is one: a model that
                               LanguageModel.from_pretrained reads
-                              optimizer.safetensors: AdamW's moments and step counts
+                              optimizer.safetensors: the optimizer's moments and step counts
                               log.csv: a row for each update so far
                               training.json: the step, the settings, the sha256 of the files and of itself
 
@@ -78,7 +78,7 @@ def whole_folder(target, what, record):
 
 
 def optimizer_tensors(model, optimizer):
-    """AdamW's numbers by parameter name: ``embedding.weight.exp_avg`` and so on."""
+    """The optimizer's numbers by parameter name: ``embedding.weight.exp_avg`` and so on."""
     names = [name for name, _ in model.named_parameters()]
     tensors = {}
     for i, entry in optimizer.state_dict()["state"].items():

@@ -1,14 +1,15 @@
-"""One update: the loss of a batch and its gradient, cut, then AdamW at this step's learning rate."""
+"""One update: the loss of a batch and its gradient, cut, then the optimizer at this step's rate."""
 
 import math
 
 import torch
 
 from .devices import Engine
+from .muon import Muon, kernels
 
 
 def train_step(model, optimizer, batch, step, config, engine=None):
-    """One update: the loss of a batch and its gradient, part by part, cut to ``clip``; then AdamW at this step's rate.
+    """One update: the loss of a batch and its gradient, part by part, cut to ``clip``; then the optimizer's step.
 
     ``batch`` holds parts (ids, targets, mask, share), as ``parts`` draws them; the shares sum to one. ``engine`` knows
     of number formats and processes. Gives the loss in nats, and the gradient's norm before the cut.
@@ -61,8 +62,10 @@ class Diverged(ValueError):
 
 
 def new_optimizer(model, config):
-    """AdamW with the paper's betas and eps."""
-    fused = next(model.parameters()).device.type in ("cpu", "cuda")
+    """AdamW with the paper's betas and eps, or Muon for the kernels and that AdamW for the rest."""
     paper = dict(betas=(0.9, 0.999), eps=1e-6)
     rates = dict(lr=config.learning_rate, weight_decay=config.weight_decay)
+    if config.optimizer == "muon":
+        return Muon(model.parameters(), kernels(model), **rates, **paper)
+    fused = next(model.parameters()).device.type in ("cpu", "cuda")
     return torch.optim.AdamW(model.parameters(), **rates, **paper, fused=fused)
