@@ -10,6 +10,7 @@ from .declaration import Arm as Arm
 from .declaration import Compare as Compare
 from .declaration import Experiment as Experiment
 from .declaration import Search as Search
+from .intervals import over_windows as over_windows
 from .intervals import paired as paired
 from .intervals import welch as welch
 from .runner import command as command
