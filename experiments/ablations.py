@@ -13,9 +13,7 @@ EXPERIMENT = Experiment(
     train=dict(batch=4, length=256, warmup=20, eval_bytes=50_000),
     steps=(STEPS,),
     search=Search(steps=STEPS, seeds=(0,), factor=2.5),
-    compare=tuple(
-        Compare(name, other, name, paired=True) for name, (other, _) in VARIANTS.items() if other
-    ),
+    compare=tuple(Compare(name, other, name) for name, (other, _) in VARIANTS.items() if other),
     same_code=("789190e",),
     setting="0.13 million parameters, T = 256, C = 32, 200 updates of 1,024 bytes; each rate "
     "tuned by one rule with seed 0. A fifth of the runs were made on an Intel Xeon, the others "

@@ -91,7 +91,7 @@ EXPERIMENT = Experiment(
     at_start=at_start,
     measure=measure,
     compare=(
-        Compare("flash_quad toeplitz paper", "flash_quad rotary paper", "toeplitz", paired=True),
+        Compare("flash_quad toeplitz paper", "flash_quad rotary paper", "toeplitz"),
         Compare("flash_quad rotary open", "flash_quad rotary paper"),
         Compare("flash_quad toeplitz open", "flash_quad toeplitz paper"),
     ),

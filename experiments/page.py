@@ -53,9 +53,8 @@ stored in `flash_course/bench/results/`. Each section is the declaration `experi
 `python experiments/NAME.py run` makes the runs that are missing, `table` prints what is here. What
 was guessed before is in [predictions](../experiments/predictions.md).
 
-Intervals hold 95%: Welch's, which takes nothing of the seeds for granted; where a comparison seed by
-seed was declared, its interval stands beside it with the correlation on which it rests. No number is
-from a GPU.
+Intervals hold 95% and are Welch's; [how a comparison is made](statistics.md) says why, and what was
+decided when. No number is from a GPU.
 """
 
 
@@ -87,10 +86,21 @@ def section(experiment, rows, known):
 **{experiment.question}** {experiment.setting}
 
 {report(experiment, rows)}
-{OWN_NUMBER.sub(number, experiment.meaning)}
+{OWN_NUMBER.sub(number, experiment.meaning)}{of_reported_seeds(experiment)}
 
 *Not tried:* {experiment.not_tried}
 """
+
+
+def of_reported_seeds(experiment):
+    """That rates were chosen by seeds that are reported too, where it is so."""
+    for arm in experiment.arms:
+        search = experiment.search_of(arm)
+        if search and set(search.seeds) & set(arm.seeds or experiment.seeds):
+            shared = sorted(set(search.seeds) & set(arm.seeds or experiment.seeds))
+            which = ", ".join(map(str, shared))
+            return f" Seed {which} chose the rates and is reported too."
+    return ""
 
 
 def speed():

@@ -202,10 +202,8 @@ def comparisons():
     """Each with FLASH after 1,000 updates: with as many, and with those that FLASH's time holds."""
     for name in (*OTHERS, HALF):
         rates = (1e-2, None) if name == "chunk before" else None
-        yield Compare(name, "FLASH", name, paired=True, rates=rates, steps=STEPS)
-        yield Compare(
-            name, "FLASH", f"{name} in equal time", paired=True, rates=rates, equal_time=True
-        )
+        yield Compare(name, "FLASH", name, rates=rates, steps=STEPS)
+        yield Compare(name, "FLASH", f"{name} in equal time", rates=rates, equal_time=True)
 
 
 OTHERS = ("local only", "FLASH-Quad", "Transformer++", *REMEDIES)

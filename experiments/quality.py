@@ -51,10 +51,8 @@ EXPERIMENT = Experiment(
     search=Search(steps=300, seeds=(0,), most=6),
     measure=measure,
     compare=(
-        Compare(
-            "flash", "transformer++", "flash_minus_transformer", paired=True, rates=(1e-2, None)
-        ),
-        Compare("flash", "flash_quad", paired=True, rates=(1e-2, None)),
+        Compare("flash", "transformer++", "flash_minus_transformer", rates=(1e-2, None)),
+        Compare("flash", "flash_quad", rates=(1e-2, None)),
     ),
     same_code=("ebafe77",),
     setting="0.46 million parameters, 4,096 bytes an update, float32; FLASH's 1,000 updates, "

@@ -109,6 +109,9 @@ def comparisons_table(experiment, rows):
             settled = "yes" if found.welch.is_settled else "no"
             lines.append([in_words(compare), found.welch, settled, beside(found.by_seed)])
     head = ["difference", "95%, Welch", "settled", "seed by seed, and correlation"]
+    if not any(line[-1] for line in lines):  # none was declared
+        head.pop()
+        lines = [line[:-1] for line in lines]
     return markdown(head, lines)
 
 
