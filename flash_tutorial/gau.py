@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from .calls import by_call
 from .config import check_options
 from .fast import relu2_attention
 from .layers import (
@@ -24,6 +25,7 @@ from .layers import (
     gates_again,
     make_bias,
     make_norm,
+    reset_norms,
     rope,
 )
 from .mixing import softmax_attention, visible_pairs
@@ -52,7 +54,9 @@ class GatedUnit(nn.Module):
         self.bias: nn.Module | None = None
 
     def reset_parameters(self, std=0.02):
-        """The paper's start: kernels, gamma and the position bias from N(0, std²), beta and biases zero (Codes 4-8)."""
+        """The paper's start: kernels, gamma and the position bias from N(0, std²), beta and biases zero, gains one
+        (Codes 4-8)."""
+        reset_norms(self.norm)
         for linear in (self.in_proj, self.out_proj):
             nn.init.normal_(linear.weight, std=std)
             nn.init.zeros_(linear.bias)
@@ -95,6 +99,7 @@ class GatedUnit(nn.Module):
         return back(u, mixed)
 
     # ------------------------------------------------------------ token by token
+    @by_call
     def prefill(self, x, mask=None, *, checked=False):
         """Output ``(B, T, D)`` of a prompt and the state after it; ``checked``: the model has validated it."""
         refuse_non_causal(self)
@@ -104,6 +109,7 @@ class GatedUnit(nn.Module):
         y = x + self.out_proj(u * self.mix(heads, v, mask, None))
         return y, self.remember(heads, v, Rows.after(x, mask))
 
+    @by_call
     def step(self, x, state):
         """Output ``(B, D)`` of one more token ``x (B, D)``, and the state."""
         u, v, z = self.project(x)

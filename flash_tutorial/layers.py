@@ -17,13 +17,34 @@ from .formats import is_followed, is_integers, is_rewritten
 EPS = 1e-5  # Code 5, both norms
 
 
+# ---------------------------------------------------------------- one learnt number
+class OneNumber(nn.Module):
+    """A part that learns one number, of shape (1,): FSDP shards no parameter of shape (), which older weights have."""
+
+    def _load_from_state_dict(self, state_dict, prefix, *rest):
+        for name in self._parameters:
+            stored = state_dict.get(prefix + name)
+            if stored is not None:
+                state_dict[prefix + name] = at_least_one_axis(stored)
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+
+
+def at_least_one_axis(stored):
+    """A number of shape (), as older versions stored it, with the shape (1,) of today; any other tensor as it is."""
+    return stored[None] if stored.dim() == 0 else stored
+
+
 # ---------------------------------------------------------------- norms (Code 5)
-class ScaleNorm(nn.Module):
+class ScaleNorm(OneNumber):
     """x / rms(x) * gain with one gain for all channels: ``(..., D) -> (..., D)`` (Code 5)."""
 
     def __init__(self, dim: int):
         super().__init__()
-        self.dim, self.gain = dim, nn.Parameter(torch.ones(()))
+        self.dim, self.gain = dim, nn.Parameter(torch.ones(1))
+
+    def reset_parameters(self):
+        """The gain one."""
+        nn.init.ones_(self.gain)
 
     def forward(self, x):
         return F.rms_norm(x, (self.dim,), self.gain.expand(self.dim), eps=EPS)
@@ -37,6 +58,11 @@ class LayerNorm(nn.Module):
         self.dim = dim
         self.gain, self.offset = nn.Parameter(torch.ones(dim)), nn.Parameter(torch.zeros(dim))
 
+    def reset_parameters(self):
+        """Gains one, offsets zero."""
+        nn.init.ones_(self.gain)
+        nn.init.zeros_(self.offset)
+
     def forward(self, x):
         return F.layer_norm(x, (self.dim,), self.gain, self.offset, eps=EPS)
 
@@ -48,6 +74,13 @@ def make_norm(kind: str, dim: int) -> nn.Module:
     """The norm called ``"scale"`` or ``"layer"``."""
     check_options(norm=kind)
     return NORMS[kind](dim)
+
+
+def reset_norms(*norms):
+    """Start norms anew; one of a class of the user's keeps its start if it has no method for that."""
+    for norm in norms:
+        if hasattr(norm, "reset_parameters"):
+            norm.reset_parameters()
 
 
 # ---------------------------------------------------------------- positions (Codes 2 and 3)
@@ -133,12 +166,16 @@ def rope(x, cos, sin):
     return _Rotate.apply(x.contiguous(), cos, sin)
 
 
-class ScaledSin(nn.Module):
+class ScaledSin(OneNumber):
     """Absolute positions: a sine table times one learnt number (Code 2). Returns what is added, ``(T, D)``."""
 
     def __init__(self, dim: int):
         super().__init__()
-        self.dim, self.scale = dim, nn.Parameter(torch.full((), dim**-0.5))
+        self.dim, self.scale = dim, nn.Parameter(torch.full((1,), dim**-0.5))
+
+    def reset_parameters(self):
+        """The paper's scale, 1 / sqrt(D)."""
+        nn.init.constant_(self.scale, self.dim**-0.5)
 
     def forward(self, x):
         cos, sin = cos_sin(x.shape[1], self.dim, x)
@@ -348,7 +385,8 @@ def arrays_of(norms=None, linears=None, **parameters):
     """Float64 arrays of parts, by name: ``NAME_gain`` (and ``NAME_offset``) of norms, ``NAME_weight`` (in, out) and
     ``NAME_bias`` of linears, and parameters as they are."""
     for name, norm in (norms or {}).items():
-        parameters |= {f"{name}_{key}": p for key, p in norm.named_parameters()}
+        for key, p in norm.named_parameters():
+            parameters[f"{name}_{key}"] = p[0] if isinstance(norm, ScaleNorm) else p
     for name, linear in (linears or {}).items():
         parameters |= {f"{name}_weight": linear.weight.T, f"{name}_bias": linear.bias}
     return {name: p.detach().to("cpu", torch.float64).numpy() for name, p in parameters.items()}

@@ -5,6 +5,7 @@ Letters: B batch, T length, D model width, N vocabulary.
 
 import inspect
 import warnings
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -15,6 +16,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from . import files, states
+from .calls import by_call
 from .config import FORMAT, GATED, ModelConfig, options_of
 from .corpora.vocabulary import Vocabulary, text_of
 from .errors import MASK_BY_NAME, check_call, described
@@ -24,11 +26,13 @@ from .gau import GAU
 from .generate import generate
 from .layers import (
     LearntPositions,
+    at_least_one_axis,
     check_input,
     check_mask,
     check_reading,
     make_norm,
     make_positions,
+    reset_norms,
 )
 from .settings import check_format
 from .transformer import MCTransformerBlock, TransformerBlock
@@ -104,22 +108,25 @@ class Stack(nn.Module):
         self.norm = make_norm(config.norm, config.dim)
         self.drop = nn.Dropout(config.dropout)
         kinds = {type(unit) for unit in self.units}
-        self.checked_here = {kind for kind in kinds if takes_checked(kind.forward)}
-        self.prompt_checked_here = {
-            kind for kind in kinds if takes_checked(getattr(kind, "prefill", None))
-        }
+        # the methods and not the classes: FSDP makes a class of its own of each
+        self.checked_here = {kind.forward for kind in kinds if takes_checked(kind.forward)}
+        prefills = {getattr(kind, "prefill", None) for kind in kinds}
+        self.prompt_checked_here = {prefill for prefill in prefills if takes_checked(prefill)}
         self.reset_parameters()
 
     def reset_parameters(self):
         """Start all parameters anew, as the configuration has it (our units by their own method, which a subclass may
         override); any other unit keeps the start that it gave itself."""
+        reset_norms(self.norm)
         for unit in self.units:
             if isinstance(unit, (FLASH, GAU, TransformerBlock)):
                 unit.reset_parameters(self.config.init_std)
         if isinstance(self.positions, LearntPositions):
             nn.init.normal_(self.positions.table, std=self.config.embedding_std)
-        elif self.positions is not None and self.config.position_scale is not None:
-            nn.init.constant_(self.positions.scale, self.config.position_scale)
+        elif self.positions is not None:
+            self.positions.reset_parameters()
+            if self.config.position_scale is not None:
+                nn.init.constant_(self.positions.scale, self.config.position_scale)
 
     def forward(self, x, mask=None, segment_ids=None, *, checked=False):
         """``x (B, T, D)``; positions run over the row and do not start again at a document.
@@ -135,7 +142,7 @@ class Stack(nn.Module):
         dropping = self.training and self.drop.p
         for unit in self.units:
             how = {"mask": mask, "segment_ids": segment_ids}
-            if type(unit) in self.checked_here:
+            if type(unit).forward in self.checked_here:
                 how["checked"] = True
             if self.config.checkpoint and torch.is_grad_enabled():
                 y = checkpoint(unit, x, use_reentrant=False, **how)
@@ -144,6 +151,7 @@ class Stack(nn.Module):
             x = x + self.drop(y - x) if dropping else y
         return self.norm(x)
 
+    @by_call
     def prefill(self, x, mask=None, *, checked=False):
         """Features ``(B, T, D)`` of a prompt up to the end of its longest row, and the state after it."""
         check_input(x, self.config.dim, mask, every_row=True, checked=checked)
@@ -155,11 +163,14 @@ class Stack(nn.Module):
             x = x + self.positions(x)
         of_units = []
         for unit in self.units:
-            door = {"checked": True} if type(unit) in self.prompt_checked_here else {}
+            door = {}
+            if getattr(type(unit), "prefill", None) in self.prompt_checked_here:
+                door["checked"] = True
             x, state = states.prefill(unit, x, mask, **door)
             of_units.append(state)
         return self.norm(x), State(of_units, states.Rows.after(x, mask), self.config)
 
+    @by_call
     def step(self, x, state):
         """Features ``(B, D)`` of one more token ``x (B, D)``; the state is changed in place."""
         # equal is slow to say, for each token
@@ -217,14 +228,54 @@ class LanguageModel(nn.Module):
         self.stack = Stack(config)
         self.head = nn.Linear(config.dim, config.vocab_size, bias=False)
         nn.init.normal_(self.embedding.weight, std=config.embedding_std)
-        if config.tied:
-            self.head.weight = self.embedding.weight
-        else:
+        if not config.tied:
             nn.init.normal_(self.head.weight, std=config.init_std)
+        self.tie_weights()
 
-    def forward(self, ids, mask=None, segment_ids=None):
-        """``ids (B, T) -> logits (B, T, N)``; ``mask (B, T)`` bool of valid tokens, ``segment_ids (B, T)`` sorted."""
-        return self.head(self.features(ids, mask, segment_ids))
+    @torch.no_grad()
+    def reset_parameters(self):
+        """Start anew, with the numbers that a new model of this configuration has from the same seed.
+
+        For a model that was built on ``meta`` and made real by ``to_empty``, also one in shares on several machines.
+        They are those of a model built on the CPU beside it for a moment, whose draws a seed decides.
+        """
+        self.tie_weights()
+        with torch.device("cpu"):
+            new = LanguageModel(self.config)
+        numbers = dict(new.named_parameters()) | dict(new.named_buffers())
+        for name, mine in [*self.named_parameters(), *self.named_buffers()]:
+            if name in numbers:  # a subclass starts what it adds
+                mine.copy_(shared_like(mine, numbers[name]))
+
+    def tie_weights(self):
+        """Let the head share the embedding's weights, where the configuration has it so (``tied``)."""
+        if self.config.tied:
+            self.head.weight = self.embedding.weight
+
+    def _apply(self, *args, **kwargs):
+        with self._staying_tied():  # what to_empty makes, it makes twice
+            return super()._apply(*args, **kwargs)
+
+    def load_state_dict(self, *args, **kwargs):
+        """As torch's; with ``assign=True`` a tied head stays tied."""
+        with self._staying_tied():
+            return super().load_state_dict(*args, **kwargs)
+
+    @contextmanager
+    def _staying_tied(self):
+        """A head that was tied is tied afterwards too; one that somebody untied or replaced is left alone."""
+        tied = self.head.weight is self.embedding.weight
+        yield
+        if tied:
+            self.head.weight = self.embedding.weight
+
+    def forward(self, ids, mask=None, segment_ids=None, targets=None):
+        """``ids (B, T) -> logits (B, T, N)``; ``mask (B, T)`` bool of valid tokens, ``segment_ids (B, T)`` sorted.
+
+        With ``targets (B, T)`` it gives their loss, as ``loss`` does: DDP and FSDP follow a model's call alone.
+        """
+        logits = self.head(self.features(ids, mask, segment_ids))
+        return logits if targets is None else self._loss_of(logits, targets)
 
     def features(self, ids, mask=None, segment_ids=None):
         """``ids (B, T) ->`` what the head reads, ``(B, T, D)``."""
@@ -234,9 +285,12 @@ class LanguageModel(nn.Module):
 
     def loss(self, ids, targets, mask=None, segment_ids=None):
         """Mean cross-entropy in nats over the targets other than -100."""
-        logits = self(ids, mask, segment_ids)
-        if not is_integers(targets) or targets.shape != ids.shape:
-            expected = f"expected {tuple(ids.shape)} integers, -100 where nothing is asked"
+        return self._loss_of(self(ids, mask, segment_ids), targets)
+
+    def _loss_of(self, logits, targets):
+        shape = logits.shape[:2]
+        if not is_integers(targets) or targets.shape != shape:
+            expected = f"expected {tuple(shape)} integers, -100 where nothing is asked"
             raise ValueError(f"targets are {described(targets)}: {expected}")
         logits = logits.flatten(0, 1)
         targets = targets.flatten().long()
@@ -249,6 +303,7 @@ class LanguageModel(nn.Module):
                 "targets", targets[targets != -100], ", and -100 where nothing is asked"
             ) from None
 
+    @by_call
     @torch.no_grad()
     def prefill(self, ids, mask=None):
         """Read a prompt ``(B, T)``: logits ``(B, N)`` of each row's last valid token, and the state."""
@@ -258,6 +313,7 @@ class LanguageModel(nn.Module):
         features, state = self.stack.prefill(self._embedded(ids), mask, checked=True)
         return self.head(features[state.rows.at(state.rows.place - 1)]), state
 
+    @by_call
     @torch.no_grad()
     def step(self, ids, state):
         """Read one more token ``(B,)``: logits ``(B, N)`` of the next, and the state, which is changed in place."""
@@ -333,6 +389,15 @@ class LanguageModel(nn.Module):
         return model.eval()
 
 
+def shared_like(mine, numbers):
+    """Numbers for a tensor of a model: the share of this process, where the model is in shares on several."""
+    if not hasattr(mine, "device_mesh"):
+        return numbers
+    from torch.distributed.tensor import distribute_tensor  # hundreds of modules
+
+    return distribute_tensor(numbers.detach().to(mine.device), mine.device_mesh, mine.placements)
+
+
 def weights_of(model):
     """The tensors of a model by name, each once: of two names for one, as with a tied head, the first."""
     found = {}
@@ -352,6 +417,8 @@ def load_weights(model, folder):
         where = "lacks" if name in expected else "has the unknown"
         raise ValueError(f"{path} {where} weight {name!r}: it does not belong to its config.json")
     for name, value in weights.items():
+        if expected[name].dim():
+            weights[name] = value = at_least_one_axis(value)
         if value.shape != expected[name].shape:
             asked = f"config.json asks for {tuple(expected[name].shape)}: the two files do not belong together"
             raise ValueError(f"{path}: {name} has shape {tuple(value.shape)}, {asked}")

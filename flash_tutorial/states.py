@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 
 import torch
 
+from .calls import through_call
 from .chunks import chunk_means, to_chunks
 
 
@@ -220,14 +221,14 @@ def prefill(unit, x, mask=None, **door):
     refuse_non_causal(unit)
     if not remembers(unit):
         return unit(x, mask=mask), Cache((x,), Rows.after(x, mask))
-    return unit.prefill(x, mask, **door)
+    return through_call(unit.prefill, x, mask, **door)
 
 
 def step(unit, x, state):
     """One more token ``x (B, D)`` through a unit: output ``(B, D)`` and the state."""
     if not remembers(unit):
         return replay(unit, x, state), state
-    return unit.step(x, state)
+    return through_call(unit.step, x, state)
 
 
 def remembers(unit):

@@ -9,10 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from .calls import by_call
 from .chunks import chunk_counts, chunk_documents, from_chunks, to_chunks
 from .config import check_options, default_heads
 from .fast import read_earlier_chunks
-from .layers import arrays_of, check_input, cos_sin, cos_sin_at, make_norm, rope
+from .layers import arrays_of, check_input, cos_sin, cos_sin_at, make_norm, reset_norms, rope
 from .mixing import global_part, softmax_attention, visible_pairs
 from .states import Cache, ChunkState, Rows, refuse_non_causal
 
@@ -54,7 +55,8 @@ class TransformerBlock(nn.Module):
         TransformerBlock.reset_parameters(self)
 
     def reset_parameters(self, std=0.02):
-        """Kernels from N(0, std²), biases zero."""
+        """Kernels from N(0, std²), biases zero, gains one."""
+        reset_norms(self.norm1, self.norm2)
         for linear in (self.qkv_proj, self.attn_out, self.ff_in, self.ff_out):
             nn.init.normal_(linear.weight, std=std)
             nn.init.zeros_(linear.bias)
@@ -98,6 +100,7 @@ class TransformerBlock(nn.Module):
         return x + self.ff_out(F.gelu(h))
 
     # ------------------------------------------------------------ token by token
+    @by_call
     def prefill(self, x, mask=None, *, checked=False):
         """Output ``(B, T, D)`` of a prompt and the state after it; ``checked``: the model has validated it."""
         refuse_non_causal(self)
@@ -112,6 +115,7 @@ class TransformerBlock(nn.Module):
         # a head's tokens side by side in memory: read in half the time where they are many
         return Cache((k, v), rows)
 
+    @by_call
     def step(self, x, state):
         """Output ``(B, D)`` of one more token ``x (B, D)``, and the state."""
         q, k, v = self.read_heads(x[:, None])  # (B, H, 1, d)

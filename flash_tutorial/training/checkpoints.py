@@ -193,9 +193,13 @@ def last_checkpoint(folder, say=print):
 
 def load_optimizer(path, model, optimizer):
     """Put the numbers of ``optimizer_tensors`` back."""
-    places, state = {name: i for i, (name, _) in enumerate(model.named_parameters())}, {}
+    parameters = dict(model.named_parameters())
+    places = {name: i for i, name in enumerate(parameters)}
+    state = {}
     for key, tensor in files.load_tensors(path / "optimizer.safetensors").items():
         name, _, what = key.rpartition(".")
+        if what != "step":  # older versions kept one number as (), where it is (1,) today
+            tensor = tensor.reshape(parameters[name].shape)
         # a copy has torch's own alignment in memory: where a tensor starts can change the last bit of a sum
         state.setdefault(places[name], {})[what] = tensor.clone()
     optimizer.load_state_dict(

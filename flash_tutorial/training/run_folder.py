@@ -157,6 +157,8 @@ def refuse_another_run(path, saved, facts, earlier):
             before, now = (
                 values[part].get(key, missing.get(key, "absent")) for values in (saved, facts)
             )
+            if key == "weights" and "absent" not in (before, now):
+                before = shapes_of_today(before, now)
             if before != now:
                 advice = "give the same value to go on, or choose another folder for a new run"
                 raise ValueError(
@@ -168,6 +170,11 @@ def refuse_another_run(path, saved, facts, earlier):
         raise ValueError(
             f"{path} was trained on the text {names}: give that text (--corpus), or choose another folder"
         )
+
+
+def shapes_of_today(before, now):
+    """Shapes of weights by name, as they were stored; [] for one number is what is [1] today."""
+    return {n: [1] if shape == [] and now.get(n) == [1] else shape for n, shape in before.items()}
 
 
 def refuse_altered(out, found, result):
