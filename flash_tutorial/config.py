@@ -18,6 +18,8 @@ BLOCKS = ("transformer", "transformer+", "transformer++", "mc_transformer++")
 ARCHITECTURES = GATED + BLOCKS
 OWN = "a class of your own"
 FORMAT = 3  # of a stored configuration
+PAPER_STD = 0.02  # what the paper draws kernels, gamma and position bias with
+LEFT_TO_START = {"init_std": None, "embedding_std": None, "position_scale": "start"}
 TOEPLITZ_BELOW = (
     512  # Code 4's condition: the table by distance below this length, the rotary form from it on
 )
@@ -86,12 +88,25 @@ class ModelConfig:
         kind=str,
         choices=("scaled_sin", "learnt", "none"),
     )
-    # 1 / sqrt(D), the paper's, drowns an embedding of standard deviation 0.02 in a small model
-    position_scale: float | None = setting(
-        0.02, "start of the sine table's scale; paper is 1 / sqrt(D)", words={"paper": None}
+    start: str = setting(
+        "paper",
+        "how wide what is drawn begins: small, by width and fan-in (flash_tutorial.starts), or the paper's 0.02",
+        choices=("small", "paper"),
+        before="paper",
     )
-    init_std: float = setting(0.02, "standard deviation of the kernels at the start")
-    embedding_std: float = setting(0.02, "standard deviation of the embedding at the start")
+    init_std: float | None = setting(
+        None, "standard deviation of the kernels, in place of the start's", kind=float, least=0
+    )
+    embedding_std: float | None = setting(
+        None, "standard deviation of the embedding, in place of the start's", kind=float, least=0
+    )
+    # 1 / sqrt(D), the paper's, drowns an embedding of standard deviation 0.02 in a small model
+    position_scale: float | str | None = setting(
+        "start",
+        "start of the sine table's scale, a number; start's; or paper, which is 1 / sqrt(D)",
+        kind=float,
+        words={"start": "start", "paper": None},
+    )
     dropout: float = setting(
         0.0, "share of the embedding and of each unit's branch that training puts to zero"
     )
@@ -332,6 +347,10 @@ class ModelConfig:
             if not hasattr(named, "__qualname__"):
                 named = type(named)
             values["architecture"] = f"{named.__module__}.{named.__qualname__}"
+        if self.start == "paper":  # as files had it before there was a choice
+            values |= {
+                name: PAPER_STD for name, left in LEFT_TO_START.items() if values[name] == left
+            }
         values = {
             name: value
             for name, value in values.items()

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from . import files, states
+from . import files, starts, states
 from .calls import by_call
 from .config import FORMAT, GATED, ModelConfig, options_of
 from .corpora.vocabulary import Vocabulary, text_of
@@ -120,13 +120,11 @@ class Stack(nn.Module):
         reset_norms(self.norm)
         for unit in self.units:
             if isinstance(unit, (FLASH, GAU, TransformerBlock)):
-                unit.reset_parameters(self.config.init_std)
+                starts.draw(unit, self.config)
         if isinstance(self.positions, LearntPositions):
-            nn.init.normal_(self.positions.table, std=self.config.embedding_std)
+            nn.init.normal_(self.positions.table, std=starts.embedding_std(self.config))
         elif self.positions is not None:
-            self.positions.reset_parameters()
-            if self.config.position_scale is not None:
-                nn.init.constant_(self.positions.scale, self.config.position_scale)
+            nn.init.constant_(self.positions.scale, starts.position_scale(self.config))
 
     def forward(self, x, mask=None, segment_ids=None, *, checked=False):
         """``x (B, T, D)``; positions run over the row and do not start again at a document.
@@ -227,9 +225,9 @@ class LanguageModel(nn.Module):
         self.embedding = nn.Embedding(config.vocab_size, config.dim)
         self.stack = Stack(config)
         self.head = nn.Linear(config.dim, config.vocab_size, bias=False)
-        nn.init.normal_(self.embedding.weight, std=config.embedding_std)
+        nn.init.normal_(self.embedding.weight, std=starts.embedding_std(config))
         if not config.tied:
-            nn.init.normal_(self.head.weight, std=config.init_std)
+            nn.init.normal_(self.head.weight, std=starts.kernel_std(config.dim, config))
         self.tie_weights()
 
     @torch.no_grad()

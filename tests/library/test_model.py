@@ -24,6 +24,7 @@ from flash_tutorial import (
 )
 from flash_tutorial.config import ARCHITECTURES
 from flash_tutorial.layers import LearntPositions, ScaledSin, cos_sin
+from flash_tutorial.training.measures import branch_sizes
 
 every_architecture = pytest.mark.parametrize("architecture", ARCHITECTURES)
 
@@ -567,3 +568,57 @@ def test_a_unit_that_is_computed_again_keeps_less_and_changes_nothing():
         found.append([loss.detach(), *(p.grad for p in each.parameters())])
     assert all(torch.equal(a, b) for a, b in zip(*found))
     assert kept[1] < 0.5 * kept[0]
+
+
+# ---------------------------------------------------------------- the start of small models
+@pytest.mark.parametrize(
+    "architecture", ["flash", "flash_quad", "transformer++", "mc_transformer++"]
+)
+def test_the_small_start_draws_a_kernel_by_what_it_reads(architecture):
+    torch.manual_seed(0)
+    whole = LanguageModel(config(architecture, dim=96, start="small", tied=False))
+    by_width = 0.02 * 8**0.5
+    near(whole.embedding.weight, 96**-0.5)
+    near(whole.head.weight, 96**-0.5)
+    assert whole.stack.positions.scale.item() == pytest.approx(by_width)
+    for unit in whole.stack.units:
+        for layer in unit.modules():
+            if isinstance(layer, torch.nn.Linear):
+                near(layer.weight, layer.in_features**-0.5)
+                assert layer.bias.count_nonzero() == 0
+        for name, parameter in unit.named_parameters():
+            if "gamma" in name or name.startswith("bias."):
+                near(parameter, by_width)
+
+
+def test_a_number_of_ones_own_stands_in_place_of_the_starts():
+    torch.manual_seed(0)
+    own = dict(init_std=0.3, embedding_std=0.4, position_scale=0.7)
+    whole = LanguageModel(config("flash", dim=96, start="small", **own))
+    near(whole.embedding.weight, 0.4)
+    assert whole.stack.positions.scale.item() == pytest.approx(0.7)
+    for unit in whole.stack.units:
+        near(unit.in_proj.weight, 0.3)
+        near(unit.scale_offset.gamma, 0.3)
+
+
+@pytest.mark.parametrize("architecture", ["flash", "flash_quad"])
+def test_a_small_model_of_the_small_start_adds_something(architecture):
+    """From the paper's start a fresh branch is a thousandth of its input at this width."""
+    ids = torch.randint(0, 256, (2, 384), generator=torch.Generator().manual_seed(0))
+    sizes = {}
+    for start in ("paper", "small"):
+        torch.manual_seed(0)
+        whole = LanguageModel(ModelConfig(architecture, start=start))
+        sizes[start] = branch_sizes(whole, ids)
+    assert max(sizes["paper"]) < 0.01 and min(sizes["small"]) > 0.1
+
+
+def test_a_configuration_of_before_there_was_a_choice_has_the_papers_start():
+    stored = ModelConfig(start="paper").to_dict()
+    assert "start" not in stored and stored["init_std"] == stored["position_scale"] == 0.02
+    again = ModelConfig.from_dict(stored)
+    assert again.start == "paper" and again.to_dict() == stored
+    small = ModelConfig(start="small")
+    assert ModelConfig.from_dict(small.to_dict()) == small
+    assert ModelConfig.paper("wiki40b").start == "paper"
