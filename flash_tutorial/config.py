@@ -377,6 +377,8 @@ class ModelConfig:
             raise ValueError(
                 f"this model was built from the class {name}: hand that class back, {back}"
             )
+        if "start" not in values:  # the paper's, with its numbers written out
+            values |= {n: left for n, left in LEFT_TO_START.items() if values.get(n) == PAPER_STD}
         config = cls(**values)
         missing = before_they_existed(cls).keys() - values.keys() - config.inert().keys()
         missing = [name for name in missing if getattr(config, name) is not ABSENT]

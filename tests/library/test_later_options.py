@@ -15,7 +15,7 @@ from flash_course.new_project import create_project
 pytestmark = pytest.mark.usefixtures("one_thread")
 PACKAGE = Path(flash_tutorial.__file__).parent
 LATER = {
-    '    init_std: float = setting(0.02, "': '    leak: float = setting(0.3, "pretended", before=0.1)\n',
+    "    init_std: float | None = setting(\n": '    leak: float = setting(0.3, "pretended", before=0.1)\n',
     '    steps: int = setting(1700, "updates")\n': '    cooling: float = setting(0.7, "pretended", before=0.0)\n',
 }
 SETTINGS = """
