@@ -29,7 +29,7 @@ class HeldScale(FLASH):
 def model_of(C):
     """At every C with the Toeplitz bias, so that C alone differs."""
     options = dict(chunk_size=C, qk_dim=64, bias="toeplitz")
-    return ModelConfig(HeldScale, max_length=T, unit_options=options)
+    return ModelConfig(HeldScale, max_length=T, unit_options=options, start="paper")
 
 
 def measure(model, corpus):

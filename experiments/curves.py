@@ -24,7 +24,9 @@ from flash_tutorial.mixing import mixed_chunk_attention
 from flash_tutorial.training import TrainConfig, draw_batch, first_bytes, learning_rate_at
 
 EVERY = 30  # updates between two scores on other text
-MODEL = ModelConfig("flash", dim=64, depth=4, qk_dim=32, chunk_size=16, max_length=64, norm="layer")
+MODEL = ModelConfig(
+    "flash", dim=64, depth=4, qk_dim=32, chunk_size=16, max_length=64, norm="layer", start="paper"
+)
 SETTINGS = TrainConfig(steps=300, batch=16, length=64, learning_rate=1e-2, warmup=20, eval_bytes=0)
 PROMPT = b"She had not "
 
@@ -53,7 +55,7 @@ def inclusive():
         chunk_size=MODEL.chunk_size, qk_dim=MODEL.qk_dim, expansion=MODEL.expansion, norm=MODEL.norm
     )
     sizes = dict(dim=MODEL.dim, depth=MODEL.depth, max_length=MODEL.max_length, norm=MODEL.norm)
-    return ModelConfig(InclusiveFLASH, unit_options=options, **sizes)
+    return ModelConfig(InclusiveFLASH, unit_options=options, start="paper", **sizes)
 
 
 # cause: (model, settings, bytes of the training text, targets one byte ahead)

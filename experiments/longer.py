@@ -60,9 +60,15 @@ EXPERIMENT = Experiment(
     "longer",
     "What happens in windows longer than those of training?",
     arms=(
-        Arm("FLASH, mean", ModelConfig("flash", max_length=1024), (1e-2,)),
-        Arm("FLASH, sum", ModelConfig("flash", max_length=1024, combine="sum"), (1e-2,)),
-        Arm("Transformer++", ModelConfig("transformer++", max_length=1024), (2.5e-3,)),
+        Arm("FLASH, mean", ModelConfig("flash", max_length=1024, start="paper"), (1e-2,)),
+        Arm(
+            "FLASH, sum",
+            ModelConfig("flash", max_length=1024, combine="sum", start="paper"),
+            (1e-2,),
+        ),
+        Arm(
+            "Transformer++", ModelConfig("transformer++", max_length=1024, start="paper"), (2.5e-3,)
+        ),
     ),
     steps=(1000,),
     make=make,

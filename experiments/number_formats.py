@@ -15,7 +15,7 @@ EXPERIMENT = Experiment(
     arms=tuple(
         Arm(
             "default",
-            ModelConfig(),
+            ModelConfig(start="paper"),
             (DEFAULT.learning_rate,),
             settings={"dtype": dtype},
             train={"dtype": dtype},

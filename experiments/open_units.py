@@ -22,7 +22,7 @@ def build(bias, start, seed):
     ones.
     """
     torch.manual_seed(seed)
-    model = LanguageModel(ModelConfig("flash_quad", max_length=T, bias=bias))
+    model = LanguageModel(ModelConfig("flash_quad", max_length=T, bias=bias, start="paper"))
     if start == "open":
         with torch.no_grad():
             for unit in model.stack.units:

@@ -29,9 +29,9 @@ OTHER = {"FLASH austen": ("local only austen",), "local only austen": ("FLASH au
 def model_of(name):
     """Models of one size; D = 128, S = 64, C = 128."""
     if name == "Transformer++":
-        return ModelConfig("transformer++", max_length=T)
+        return ModelConfig("transformer++", max_length=T, start="paper")
     switch = {"local only": {"global_": False}, "global only": {"local": False}}.get(name, {})
-    return ModelConfig("flash", max_length=T, **switch)
+    return ModelConfig("flash", max_length=T, start="paper", **switch)
 
 
 def scores(model, corpus):

@@ -108,13 +108,13 @@ def build(name, seed):
     """A model that has not been trained."""
     torch.manual_seed(seed)
     if name == "FLASH-Quad":
-        return LanguageModel(ModelConfig("flash_quad", max_length=T))
+        return LanguageModel(ModelConfig("flash_quad", max_length=T, start="paper"))
     if name == "Transformer++":
-        return LanguageModel(ModelConfig("transformer++", max_length=T))
+        return LanguageModel(ModelConfig("transformer++", max_length=T, start="paper"))
     options = {"local only": {"global_": False}, "C = 256": {"chunk_size": 256}}.get(name, {})
     if name == "subwords":
         options = {"tokens": TOKENS, "vocab_size": TOKENS + 1}
-    model = LanguageModel(ModelConfig("flash", max_length=T, **options))
+    model = LanguageModel(ModelConfig("flash", max_length=T, start="paper", **options))
     other = {
         "borders moved": (MovedFLASH, 1),
         "chunk before": (OverlapFLASH, 0),

@@ -28,7 +28,7 @@ EXPERIMENT = Experiment(
     arms=(
         Arm(
             "flash",
-            ModelConfig("flash"),
+            ModelConfig("flash", start="paper"),
             (3e-3, 5e-3, 1e-2, 1.5e-2, 2e-2, 3e-2),
             steps=(1000,),
             also=(1e-2,),
@@ -36,13 +36,13 @@ EXPERIMENT = Experiment(
         # the rotary bias, as the condition of Code 4 has it at 512 tokens; `open_units` has both
         Arm(
             "flash_quad",
-            ModelConfig("flash_quad", bias="rotary"),
+            ModelConfig("flash_quad", bias="rotary", start="paper"),
             (5e-3, 1e-2, 2e-2, 3e-2),
             steps=(920,),
         ),
         Arm(
             "transformer++",
-            ModelConfig("transformer++", depth=2, ff_dim=392),
+            ModelConfig("transformer++", depth=2, ff_dim=392, start="paper"),
             (2e-3, 3e-3, 5e-3, 1e-2),
             steps=(1142,),
         ),

@@ -58,7 +58,7 @@ def tables(rows):
 EXPERIMENT = Experiment(
     "quality_maps",
     "Which of FLASH-Quad's units read anything after the warm-up?",
-    arms=(Arm("flash_quad", ModelConfig("flash_quad", bias="rotary"), (1e-2,)),),
+    arms=(Arm("flash_quad", ModelConfig("flash_quad", bias="rotary", start="paper"), (1e-2,)),),
     steps=(920,),
     make=make,
     same_code=("789190e",),

@@ -54,7 +54,13 @@ class LinearWithBias(GatedUnit):
 BIAS = {  # no lecture trains these: linear attention has no position bias, and what 04 and 05 compare it with has one
     "04 GAU, no bias": gau(bias=None, max_length=64),
     "04 linear attention, bias": ModelConfig(
-        LinearWithBias, dim=64, depth=4, max_length=64, norm="layer", unit_options={"qk_dim": 32}
+        LinearWithBias,
+        dim=64,
+        depth=4,
+        max_length=64,
+        norm="layer",
+        unit_options={"qk_dim": 32},
+        start="paper",
     ),
     "05 FLASH, local only, no bias": flash(bias=None, max_length=64, chunk_size=16, global_=False),
 }

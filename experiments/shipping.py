@@ -51,7 +51,7 @@ def arm(name, dropout, decay, **options):
     train = {"weight_decay": decay} | options.pop("train", {})
     return Arm(
         name,
-        ModelConfig(name, dropout=dropout, **MODELS[name]),
+        ModelConfig(name, dropout=dropout, start="paper", **MODELS[name]),
         settings=settings,
         train=train,
         **options,

@@ -26,7 +26,7 @@ EXPERIMENT = Experiment(
     arms=tuple(
         Arm(
             "FLASH",
-            ModelConfig("flash", dim=D, position_scale=scale, **SMALL),
+            ModelConfig("flash", dim=D, position_scale=scale, start="paper", **SMALL),
             (TrainConfig().learning_rate,),
             settings={"start": start},
         )

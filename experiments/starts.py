@@ -32,7 +32,7 @@ PAPER_STD, PAPER_DIM = 0.02, 768
 def build(model, start, seed):
     """A model whose drawn parameters have the start's widths."""
     torch.manual_seed(seed)
-    built = LanguageModel(ModelConfig(model, dim=DIM, max_length=T))
+    built = LanguageModel(ModelConfig(model, dim=DIM, max_length=T, start="paper"))
     if start == "paper":
         return built
     wide = PAPER_STD * math.sqrt(PAPER_DIM / DIM)

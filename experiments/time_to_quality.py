@@ -37,7 +37,7 @@ def arm(name, T):
     middle = RATES[name]
     return Arm(
         name,
-        ModelConfig(name, max_length=T),
+        ModelConfig(name, max_length=T, start="paper"),
         (middle / 2, middle, middle * 2),
         settings={"T": T},
         train=dict(batch=BYTES // T, length=T),

@@ -106,26 +106,32 @@ Relu2Block.prefill = Relu2Block.step = None
 
 def gau(**changed):
     """Four GAUs."""
-    sizes = dict(dim=64, depth=4, qk_dim=32, max_length=T, norm="layer")
+    sizes = dict(dim=64, depth=4, qk_dim=32, max_length=T, norm="layer", start="paper")
     return ModelConfig("flash_quad", **sizes | changed)
 
 
 def flash(**changed):
     """Four FLASH units."""
-    sizes = dict(dim=64, depth=4, qk_dim=32, chunk_size=C, max_length=T, norm="layer")
+    sizes = dict(
+        dim=64, depth=4, qk_dim=32, chunk_size=C, max_length=T, norm="layer", start="paper"
+    )
     return ModelConfig("flash", **sizes | changed)
 
 
 def blocks(architecture="transformer+", **changed):
     """Two Transformer blocks, with the paper's hidden width: 4 D, and 8 D / 3 with a gate."""
     ff_dim = gated_width(64) if architecture.endswith("++") else 4 * 64
-    sizes = dict(dim=64, depth=2, heads=HEADS, ff_dim=ff_dim, max_length=T, norm="layer")
+    sizes = dict(
+        dim=64, depth=2, heads=HEADS, ff_dim=ff_dim, max_length=T, norm="layer", start="paper"
+    )
     return ModelConfig(architecture, **sizes | changed)
 
 
 def own(unit, depth, **options):
     """A model of a unit that the package does not have."""
-    return ModelConfig(unit, dim=64, depth=depth, max_length=T, norm="layer", unit_options=options)
+    return ModelConfig(
+        unit, dim=64, depth=depth, max_length=T, norm="layer", unit_options=options, start="paper"
+    )
 
 
 # name -> (what it is compared with, its configuration); the first of a family is compared with nothing

@@ -202,7 +202,7 @@ from flash_tutorial.training import TrainConfig, train
 settings = TrainConfig(steps=300, batch=16, length=64, learning_rate=3e-3, warmup=20, eval_bytes=20_000)
 runs = {}
 for name, F in {"transformer": 256, "transformer++": 176}.items():  # F: width of the feed-forward layers
-    config = ModelConfig(name, dim=64, depth=2, heads=2, ff_dim=F, max_length=64, norm="layer")
+    config = ModelConfig(name, dim=64, depth=2, heads=2, ff_dim=F, max_length=64, norm="layer", start="paper")
     runs[name] = train(config, settings, corpus=corpus, progress=False)
 plain, plus = (runs[name].evaluation.bits_per_byte for name in runs)
 

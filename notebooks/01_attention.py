@@ -559,7 +559,7 @@ from flash_tutorial.training import TrainConfig, train
 
 corpus = load_corpus("austen")
 settings = TrainConfig(steps=300, batch=16, length=64, learning_rate=3e-3, warmup=20, eval_bytes=20_000)
-size = dict(dim=64, depth=2, heads=2, ff_dim=256, max_length=64, norm="layer")
+size = dict(dim=64, depth=2, heads=2, ff_dim=256, max_length=64, norm="layer", start="paper")
 models = {
     "learned positions": ModelConfig("transformer", **size),
     "ScaledSin": ModelConfig("transformer", positions="scaled_sin", **size),

@@ -562,7 +562,7 @@ from flash_tutorial.training import TrainConfig, train
 torch.set_num_threads(1)
 corpus = load_corpus("austen")
 settings = TrainConfig(steps=300, batch=16, length=64, learning_rate=3e-3, warmup=20, eval_bytes=20_000)
-tiny = ModelConfig("flash_quad", dim=64, depth=4, qk_dim=32, max_length=64, norm="layer")
+tiny = ModelConfig("flash_quad", dim=64, depth=4, qk_dim=32, max_length=64, norm="layer", start="paper")
 run = train(tiny, settings, corpus=corpus, progress=False)
 compare_with_stored("02", {"GAU, relu^2": run})  # made once by experiments/scoreboard.py, same seed and settings
 bits = run.evaluation.bits_per_byte

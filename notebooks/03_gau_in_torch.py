@@ -575,8 +575,10 @@ corpus = load_corpus("austen")
 settings = TrainConfig(
     steps=300, batch=16, length=64, learning_rate=3e-3, warmup=20, dtype="float32", eval_bytes=20_000
 )
-tiny = ModelConfig("flash_quad", dim=64, depth=4, qk_dim=32, max_length=64, norm="layer")
-my_config = ModelConfig(MyGAU, dim=64, depth=4, max_length=64, norm="layer", unit_options=dict(length=64, n=64))
+tiny = ModelConfig("flash_quad", dim=64, depth=4, qk_dim=32, max_length=64, norm="layer", start="paper")
+my_config = ModelConfig(
+    MyGAU, dim=64, depth=4, max_length=64, norm="layer", unit_options=dict(length=64, n=64), start="paper"
+)
 
 torch.manual_seed(settings.seed)
 of_package, of_mine = LanguageModel(tiny), LanguageModel(my_config)

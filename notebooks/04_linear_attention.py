@@ -650,7 +650,7 @@ class LinearUnit(GatedUnit):
 
 corpus = load_corpus("austen")
 settings = TrainConfig(steps=300, batch=16, length=64, learning_rate=3e-3, warmup=20, eval_bytes=score_bytes)
-tiny = ModelConfig(LinearUnit, dim=64, depth=4, max_length=64, norm="layer", unit_options={"qk_dim": 32})
+tiny = ModelConfig(LinearUnit, dim=64, depth=4, max_length=64, norm="layer", unit_options={"qk_dim": 32}, start="paper")
 runs = {"linear attention": train(tiny, settings, corpus=corpus, progress=False)}
 run = runs["linear attention"]
 

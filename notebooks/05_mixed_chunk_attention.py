@@ -633,7 +633,7 @@ from flash_tutorial.training import TrainConfig, evaluate, first_bytes, train
 
 corpus = load_corpus("austen")
 settings = TrainConfig(steps=300, batch=16, length=64, learning_rate=3e-3, warmup=20, eval_bytes=score_bytes)
-tiny = ModelConfig("flash", dim=64, depth=4, qk_dim=32, chunk_size=16, max_length=64, norm="layer")
+tiny = ModelConfig("flash", dim=64, depth=4, qk_dim=32, chunk_size=16, max_length=64, norm="layer", start="paper")
 runs = {
     "FLASH, C = 16": train(tiny, settings, corpus=corpus, progress=False),
     "FLASH, local only": train(replace(tiny, global_=False), settings, corpus=corpus, progress=False),

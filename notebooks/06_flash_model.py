@@ -683,7 +683,7 @@ from flash_tutorial.training import TrainConfig, train
 
 torch.set_num_threads(1)
 settings = TrainConfig(steps=300, batch=16, length=64, learning_rate=3e-3, warmup=20, eval_bytes=score_bytes)
-tiny = ModelConfig("flash", dim=64, depth=4, qk_dim=32, max_length=64, chunk_size=16, norm="layer")
+tiny = ModelConfig("flash", dim=64, depth=4, qk_dim=32, max_length=64, chunk_size=16, norm="layer", start="paper")
 runs = {
     "FLASH, mean": train(tiny, settings, corpus=corpus, progress=False),
     "FLASH, bare sum": train(replace(tiny, combine="sum"), settings, corpus=corpus, progress=False),

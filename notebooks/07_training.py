@@ -368,7 +368,7 @@ learner.your_line("07.c", new_p, ((start, g, g**2, 0.1), torch_adamw(start, g, 0
 # the *seed* and the number of the update alone, so three models with one seed read the same bytes in the same order.
 
 # %% tags=["nbval-check-output"]
-tiny = ModelConfig(dim=32, depth=2, qk_dim=16, chunk_size=16, max_length=56)
+tiny = ModelConfig(dim=32, depth=2, qk_dim=16, chunk_size=16, max_length=56, start="paper")
 short = TrainConfig(steps=40, batch=8, length=56, learning_rate=3e-2, warmup=10, eval_bytes=0, checkpoint_every=8)
 
 

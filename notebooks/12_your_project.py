@@ -356,7 +356,7 @@ except ValueError as error:
 from flash_course.bench.stored import compare_with_stored, load_stored
 
 board = TrainConfig(steps=300, batch=16, length=64, learning_rate=3e-3, warmup=20, eval_bytes=20_000)
-mean_config = ModelConfig(MeanUnit, dim=64, depth=4, max_length=64, norm="layer")
+mean_config = ModelConfig(MeanUnit, dim=64, depth=4, max_length=64, norm="layer", start="paper")
 runs = {"mean so far": train(mean_config, board, corpus=corpus, progress=False)}
 run, stored = runs["mean so far"], load_stored("scoreboard")
 
