@@ -35,6 +35,7 @@ ORDER = (  # on the page; an experiment that is not named here stands behind the
     "longer",
     "sine_table",
     "recall",
+    "recall_learned",
     "recall_state",
     "ablations_long",
     "ablations",
