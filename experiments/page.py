@@ -24,6 +24,7 @@ PAGE = ROOT / "docs" / "results.md"
 NUMBER = re.compile(r"(<!-- number: (.+?) -->)(.*?)(<!-- /number -->)", flags=re.S)
 OWN_NUMBER = re.compile(r"\{([^{}]+)\}")
 ORDER = (  # on the page; an experiment that is not named here stands behind these
+    "gate",
     "time_to_quality",
     "quality",
     "quality_maps",
@@ -41,6 +42,7 @@ ORDER = (  # on the page; an experiment that is not named here stands behind the
     "ablations",
     "starts",
     "shipping",
+    "dynamic",
     "ngrams",
     "number_formats",
     "scoreboard",
