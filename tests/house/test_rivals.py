@@ -1,0 +1,65 @@
+"""The rivals of a race: a window is attention with a band, and a hybrid has one attention in four."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from flash_tutorial import FLASH, GAU, LanguageModel, ModelConfig, check_unit
+from flash_tutorial.layers import cos_sin, rope
+from flash_tutorial.mixing import softmax_attention
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "experiments"))
+from rivals import WindowBlock, hybrid, window_model
+
+pytestmark = pytest.mark.quick
+
+
+@pytest.mark.parametrize("T", [5, 24, 29])
+def test_a_window_is_attention_with_a_band(T):
+    torch.manual_seed(0)
+    unit = WindowBlock(16, window=8, causal=True, heads=2).double()
+    for parameter in unit.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    x = torch.randn(2, T, 16, dtype=torch.float64)
+    q, k, v = unit.read_heads(x)
+    mixed = unit.mix(q, k, v, None, None)
+    q, k = (rope(t, *cos_sin(T, 8, v)) for t in (q, k))
+    band = torch.ones(T, T, dtype=torch.bool).triu(-7)
+    expected = softmax_attention(q, k, v, causal=True, visible=band)
+    torch.testing.assert_close(mixed, expected, rtol=1e-10, atol=1e-10)
+    assert (mixed - softmax_attention(q, k, v, causal=True)).abs().max() > 0.1 or T == 5
+
+
+def test_a_window_leaks_nothing_and_refuses_documents():
+    unit = WindowBlock(16, window=4, causal=True, heads=2)
+    assert check_unit(unit)
+    with pytest.raises(ValueError, match="segment_ids"):
+        unit(torch.randn(1, 6, 16), segment_ids=torch.zeros(1, 6, dtype=torch.long))
+
+
+def test_a_window_model_is_as_large_as_the_transformer():
+    sizes = dict(dim=64, max_length=64)
+    theirs = LanguageModel(ModelConfig("transformer++", **sizes))
+    ours = LanguageModel(window_model(16, **sizes))
+    assert [p.shape for p in ours.parameters()] == [p.shape for p in theirs.parameters()]
+
+
+def test_one_unit_in_four_is_attention():
+    torch.manual_seed(0)
+    config = ModelConfig("flash", dim=64, depth=8, qk_dim=32, chunk_size=16, start="small")
+    model = hybrid(config)
+    kinds = [type(unit) for unit in model.stack.units]
+    assert kinds == [FLASH, FLASH, FLASH, GAU] * 2
+    unit = model.stack.units[3]
+    assert (
+        unit.attention == "softmax"
+        and abs(float(unit.in_proj.weight.detach().std()) * 8 - 1) < 0.05
+    )
+    ids = torch.randint(0, 256, (2, 70))
+    other = ids.clone()
+    other[:, 40] += 1
+    other %= 256
+    changed = (model(ids) - model(other)).abs().amax((0, 2)) > 1e-6
+    assert not changed[:40].any() and changed[40:].all()
