@@ -99,9 +99,9 @@ def of_reported_seeds(experiment):
     """That rates were chosen by seeds that are reported too, where it is so."""
     for arm in experiment.arms:
         search = experiment.search_of(arm)
-        if search and set(search.seeds) & set(arm.seeds or experiment.seeds):
-            shared = sorted(set(search.seeds) & set(arm.seeds or experiment.seeds))
-            which = ", ".join(map(str, shared))
+        shared = set(search.seeds) & set(experiment.seeds_of(arm)) if search else set()
+        if shared:
+            which = ", ".join(map(str, sorted(shared)))
             return f" Seed {which} chose the rates and is reported too."
     return ""
 

@@ -170,6 +170,10 @@ class Experiment:
             return None
         return arm.search or self.search
 
+    def seeds_of(self, arm):
+        """The seeds that are reported of an arm; none of one that was dropped after the search."""
+        return self.seeds if arm.seeds is None else arm.seeds
+
     def settings_of(self, arm, rate, seed, steps, budget=None):
         """The ``TrainConfig`` of a run."""
         shared = self.train(steps, budget) if callable(self.train) else self.train

@@ -39,7 +39,7 @@ def is_trial(experiment, arm, row, taken=()):
     """Whether a run was made to choose a rate and is not reported: where trials are as long as the
     reported runs, those at the rates that were taken are.
     """
-    if row["seed"] not in (arm.seeds or experiment.seeds):
+    if row["seed"] not in experiment.seeds_of(arm):
         return True
     search = experiment.search_of(arm)
     if search is None or row["seed"] not in search.seeds:

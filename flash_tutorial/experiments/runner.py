@@ -70,7 +70,7 @@ def reported_runs(experiment, rows):
     for budget in (None, *experiment.seconds):
         for seed in all_seeds(experiment):
             for arm in experiment.arms:
-                if seed in (arm.seeds or experiment.seeds):
+                if seed in experiment.seeds_of(arm):
                     for steps in lengths(experiment, arm, rows, budget):
                         for rate in rates_of(experiment, arm, rows.load()):
                             yield arm, rate, seed, steps, budget
