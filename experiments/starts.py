@@ -3,6 +3,7 @@ width asks for.
 """
 
 import math
+import statistics
 from functools import partial
 from itertools import product
 
@@ -13,12 +14,13 @@ from flash_course.bench.stored import RESULTS
 from flash_tutorial import LanguageModel, ModelConfig
 from flash_tutorial.corpora import Split
 from flash_tutorial.experiments import Arm, Compare, Experiment, Search, command, measured
+from flash_tutorial.experiments.rates import trials
 from flash_tutorial.experiments.tables import markdown, runs_table
 from flash_tutorial.training import TrainConfig, draw_batch, evaluate, first_bytes
 from flash_tutorial.training.measures import branch_sizes, gradient_norms
 
 STARTS = ("paper", "width", "fan-in", "small")
-WHOLE_STARTS = ("paper", "fan-in")  # what is run on, after the search
+WHOLE_STARTS = ("paper", "width", "small")  # what is run on, after the search
 RATES = {
     "flash": (2.5e-3, 5e-3, 1e-2, 2e-2),
     "flash_quad": (2.5e-3, 5e-3, 1e-2, 2e-2),
@@ -109,18 +111,30 @@ def tables(rows):
 
 
 def numbers(rows):
-    """How large FLASH's branches are before training, from the paper's start."""
+    """How large FLASH's branches are before training, from the paper's start; and each start's mean
+    over the models of the best score of the search.
+    """
     sizes = measured(rows, "branches", arm="flash", start="paper")[0]
-    return {"paper_branch": f"{min(sizes):.1g}"}
+    found = {"paper_branch": f"{min(sizes):.1g}"}
+    for start in STARTS:
+        arms = [EXPERIMENT.arm(f"{model} {start}") for model in RATES]
+        best = [min(trials(EXPERIMENT, arm, rows).values()) for arm in arms]
+        found[f"search_{start}"] = f"{statistics.mean(best):.3f}"
+    return found
 
 
 def comparisons():
-    """Each model's start with the paper's, and the models with each other."""
+    """Each start with the paper's, and the models with each other: Transformer++ with the start that suits it, too."""
     for model in RATES:
-        yield Compare(f"{model} fan-in", f"{model} paper", f"{model}_gain")
+        for start in WHOLE_STARTS[1:]:
+            yield Compare(f"{model} {start}", f"{model} paper", f"{model}_{start}")
+        yield Compare(f"{model} small", f"{model} width")
     for start in WHOLE_STARTS:
-        for other in ("flash_quad", "transformer++"):
-            yield Compare(f"flash {start}", f"{other} {start}", f"flash_minus_{other}_{start}")
+        yield Compare(f"flash {start}", f"flash_quad {start}")
+        yield Compare(
+            f"flash {start}", f"transformer++ {start}", f"flash_minus_transformer_{start}"
+        )
+    yield Compare("flash small", "transformer++ width", "flash_minus_transformer_best")
 
 
 EXPERIMENT = Experiment(

@@ -89,8 +89,8 @@ class ModelConfig:
         choices=("scaled_sin", "learnt", "none"),
     )
     start: str = setting(
-        "paper",
-        "how wide what is drawn begins: small, by width and fan-in (flash_tutorial.starts), or the paper's 0.02",
+        "small",
+        "how wide what is drawn begins: small, by width and depth (flash_tutorial.starts), or the paper's 0.02",
         choices=("small", "paper"),
         before="paper",
     )
@@ -328,6 +328,7 @@ class ModelConfig:
         norm = "layer"
         if task == "c4" and architecture != "transformer":
             norm = "scale"
+        options["start"] = "paper"
         return cls(
             architecture,
             vocab_size=32_000,

@@ -2,33 +2,44 @@
 
 The paper draws kernels, gamma and position bias from N(0, 0.02²), for widths from 768 on. A unit's branch is a
 product of five of them, so that in a small model it begins at next to nothing: at D = 128 a FLASH unit adds a
-thousandth of what it is given, and learns late. The start of small models draws a kernel by what it reads,
-1 / sqrt(fan-in) (LeCun et al., 1998), and all else by 0.02 sqrt(768 / D), the paper's number at the paper's width.
+thousandth of what it is given, and learns late. The start of small models is that of GPT-NeoX: what reads the
+width is drawn with sqrt(2 / (5 D)) (Nguyen and Salazar, 2019), and what writes into the sum over L layers with
+2 / (L sqrt(D)) (Wang and Komatsuzaki, 2021); two gated units are a layer. All else has 0.02 sqrt(768 / D), the
+paper's number at the paper's width.
 """
 
 import torch
 
-from .config import PAPER_STD
+from .config import BLOCKS, PAPER_STD
 
 PAPER_DIM = 768  # the smallest width that the paper ran
-KERNELS = {
-    f"{name}.weight" for name in ("in_proj", "out_proj", "qkv_proj", "attn_out", "ff_in", "ff_out")
-}
+READ = {"in_proj.weight", "qkv_proj.weight", "ff_in.weight"}
+WRITE = {"out_proj.weight", "attn_out.weight", "ff_out.weight"}
 OTHERS = {"scale_offset.gamma", "gamma", "bias.weights", "bias.a", "bias.b"}
 
 
-def kernel_std(fan_in, config):
-    """Of a kernel that reads so many channels."""
+def reading_std(config):
+    """Of kernels that read the width, the head's among them."""
     if config.init_std is not None:
         return config.init_std
-    return PAPER_STD if config.start == "paper" else fan_in**-0.5
+    return PAPER_STD if config.start == "paper" else (2 / (5 * config.dim)) ** 0.5
+
+
+def writing_std(config):
+    """Of kernels that write into the sum."""
+    if config.start == "paper":
+        return PAPER_STD
+    layers = config.depth if config.kind in BLOCKS else config.depth / 2
+    return 2 / (
+        max(layers, 2) * config.dim**0.5
+    )  # made for deep models: one layer as if it were two
 
 
 def embedding_std(config):
-    """Of the embedding, which as a tied head reads D channels, and of learnt positions."""
+    """Of the embedding, which a tied head reads with, and of learnt positions."""
     if config.embedding_std is not None:
         return config.embedding_std
-    return PAPER_STD if config.start == "paper" else config.dim**-0.5
+    return PAPER_STD if config.start == "paper" else (2 / (5 * config.dim)) ** 0.5
 
 
 def position_scale(config):
@@ -53,8 +64,8 @@ def draw(unit, config):
         unit.reset_parameters(config.init_std)
         return
     unit.reset_parameters(PAPER_STD)
+    widths = dict.fromkeys(READ, reading_std(config)) | dict.fromkeys(WRITE, writing_std(config))
+    widths |= dict.fromkeys(OTHERS, by_width(config))
     for name, parameter in unit.named_parameters():
-        if name in KERNELS:
-            parameter.mul_(kernel_std(parameter.shape[1], config) / PAPER_STD)
-        elif name in OTHERS:
-            parameter.mul_(by_width(config) / PAPER_STD)
+        if name in widths:
+            parameter.mul_(widths[name] / PAPER_STD)

@@ -574,21 +574,25 @@ def test_a_unit_that_is_computed_again_keeps_less_and_changes_nothing():
 @pytest.mark.parametrize(
     "architecture", ["flash", "flash_quad", "transformer++", "mc_transformer++"]
 )
-def test_the_small_start_draws_a_kernel_by_what_it_reads(architecture):
+def test_the_small_start_draws_a_kernel_by_what_it_reads_or_writes(architecture):
     torch.manual_seed(0)
-    whole = LanguageModel(config(architecture, dim=96, start="small", tied=False))
+    whole = LanguageModel(config(architecture, dim=96, depth=6, start="small", tied=False))
+    reads = (2 / 5 / 96) ** 0.5
+    layers = 3 if architecture in ("flash", "flash_quad") else 6
     by_width = 0.02 * 8**0.5
-    near(whole.embedding.weight, 96**-0.5)
-    near(whole.head.weight, 96**-0.5)
+    near(whole.embedding.weight, reads)
+    near(whole.head.weight, reads)
     assert whole.stack.positions.scale.item() == pytest.approx(by_width)
     for unit in whole.stack.units:
-        for layer in unit.modules():
-            if isinstance(layer, torch.nn.Linear):
-                near(layer.weight, layer.in_features**-0.5)
-                assert layer.bias.count_nonzero() == 0
         for name, parameter in unit.named_parameters():
-            if "gamma" in name or name.startswith("bias."):
+            if name.endswith(("out_proj.weight", "attn_out.weight", "ff_out.weight")):
+                near(parameter, 2 / layers / 96**0.5)
+            elif name.endswith(("proj.weight", "in.weight")):
+                near(parameter, reads)
+            elif "gamma" in name or name.startswith("bias."):
                 near(parameter, by_width)
+            elif "norm" not in name:
+                assert parameter.count_nonzero() == 0
 
 
 def test_a_number_of_ones_own_stands_in_place_of_the_starts():
