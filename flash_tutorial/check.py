@@ -8,7 +8,9 @@ start a unit is almost the identity, and hides its faults. Letters: B batch, T l
 """
 
 import copy
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import nn
@@ -16,12 +18,16 @@ from torch import nn
 from . import states
 from .errors import MASK_BY_NAME, check_call
 from .layers import LayerNorm, RotaryBias, ScaleNorm
+from .probing import NO_DRAW, SECONDS, Sweep, Trial
+from .settings import check_counts
 
 EXACT = 0.0
 ROUNDING = 1e-12  # float64: the same sums in another order
 DECODING = 1e-10  # float64: sums in another order, and a running state
 LOUD = 30.0  # what is put in for the rest is this much larger, so that a leak through rounding shows (without a norm)
 BRANCH_STD = (0.1, 10.0)
+
+LEAKING = "outputs before it change with later inputs; look at the mask, and at sums that hold their own chunk"
 
 # ---------------------------------------------------------------- parameters of order one
 
@@ -170,6 +176,36 @@ def document_leak(unit, x, segment_ids, document, **kw):
     return _change(unit, x, segment_ids == document, segment_ids=segment_ids, **kw)
 
 
+@torch.no_grad()
+def one_document_error(unit, x, segment_ids):
+    """A row that is one document, against the row without ``segment_ids``."""
+    return branch_error(unit(x, segment_ids=segment_ids), unit(x), x)
+
+
+# ---------------------------------------------------------------- many cuts at once
+@torch.no_grad()
+def value_leaks(unit, x, cuts):
+    """``value_leak`` of the first row of ``x`` at each of ``cuts``: a list, from one batch of a row for each."""
+    rows = x[:1].expand(len(cuts), -1, -1).contiguous()
+    kept = _first(rows, cuts)
+    changed = torch.where(kept[..., None], rows, LOUD * _noise_like(rows))
+    return _largest_each((unit(changed) - unit(rows)) * kept[..., None])
+
+
+def gradient_leaks(unit, x, cuts):
+    """``gradient_leak`` of the first row of ``x`` at each of ``cuts``: a list."""
+    rows = x[:1].detach().expand(len(cuts), -1, -1).contiguous().requires_grad_()
+    kept = _first(rows, cuts)[..., None]
+    y = unit(rows)
+    (gradient,) = torch.autograd.grad((y * _noise_like(y) * kept).sum(), rows)
+    return _largest_each(gradient * ~kept)
+
+
+def _largest_each(t):
+    """``largest`` of each row."""
+    return [largest(row) for row in t]
+
+
 # ---------------------------------------------------------------- token by token
 @torch.no_grad()
 def step_error(unit, x, prompts):
@@ -218,14 +254,33 @@ class Report:
     __repr__ = __str__
 
 
-def check_unit(unit, *, dim=None, seed=0):
+def check_unit(
+    unit: nn.Module,
+    *,
+    dim: int | None = None,
+    seed: int = 0,
+    lengths: int | Iterable[int] | None = None,
+    documents: bool = False,
+) -> Report:
     """Leak, prefix, padding, batch and step tests of a unit, a student's own or one of the package.
 
     It works on a copy in float64, in ``eval`` mode, whose parameters are drawn anew, of order one (``draw_order_one``,
     then ``settle_branch``). ``unit`` is called as ``unit(x, mask=mask)`` on ``x (B, T, D)``; ``dim`` is D, taken from
     ``unit.dim`` or the first Linear. Without a true ``unit.causal`` the leak, prefix and step tests are left out.
 
-    Returns a ``Report``. Raises ValueError with the property that fails, its place and its size.
+    T is that of three chunks and a half, ``unit.chunk_size`` or 4 long. From there on longer rows are probed, cut at
+    more and more places, until they are three times as long as the last output reads back, or for a second or two; the
+    table says up to which T. ``lengths`` names the T, one or several, in place of all these. ``documents=True`` also
+    tests that ``segment_ids`` keep documents apart.
+
+    Returns a ``Report``. Raises ValueError with the property that fails, its place and its size; a unit that is random
+    in ``eval`` mode is said to be so.
+
+    >>> import torch
+    >>> from flash_tutorial import FLASH, check_unit
+    >>> report = check_unit(FLASH(8, qk_dim=4, chunk_size=4, causal=True), lengths=20, documents=True)
+    >>> print(str(report).splitlines()[0])
+    FLASH: all properties hold
     """
     if not isinstance(unit, nn.Module):
         raise ValueError(
@@ -233,32 +288,49 @@ def check_unit(unit, *, dim=None, seed=0):
         )
     said = f"{type(unit).__name__} cannot be called as unit(x, mask=None)"
     check_call(unit.forward, said, MASK_BY_NAME, None, mask=None)
+    if documents:
+        said = f"{type(unit).__name__} cannot be called as unit(x, mask=None, segment_ids=None)"
+        check_call(unit.forward, said, "documents=True", None, mask=None, segment_ids=None)
     dim = _width(unit) if dim is None else dim
     generator = torch.Generator().manual_seed(seed)
-    device = next((p.device for p in unit.parameters()), torch.device("cpu"))
     copied = draw_order_one(copy.deepcopy(unit).double().eval(), generator)
     C, T = _sizes(copied)
-    x = torch.randn(3, T, dim, generator=generator, dtype=torch.float64).to(device)
-    name, causal = type(unit).__name__, getattr(unit, "causal", False)
-    rows = [_branch_row(name, copied, x)]
+    asked = [T] if lengths is None else _asked(lengths)
+    causal = bool(getattr(unit, "causal", False))
+    properties = partial(properties_of, C=C, causal=causal, documents=documents)
+    trial = Trial(type(unit).__name__, copied, C, dim, generator, properties)
+    if causal:
+        trial.leaks = (
+            Sweep("leak of values", EXACT, LEAKING, value_leaks),
+            Sweep("leak of gradients", EXACT, LEAKING, gradient_leaks),
+        )
+    x = trial.draw(asked[0])
+    rows = [_branch_row(trial.name, copied, x)]
+    for T in asked:
+        if T != asked[0]:
+            x = trial.draw(T)
+        for case in trial.cases(x):
+            trial.measure(case)
+        if lengths is not None:
+            trial.sweep_all(x, 10 * SECONDS)
+    note = trial.probe(asked[0]) if lengths is None else ""
     if not causal:
         reason = "reads both sides" if hasattr(unit, "causal") else "has no attribute causal"
         rows += [
             (left, None, None, f"left out: the unit {reason}")
             for left in ("leak", "prefix", "step")
         ]
-    for said, limit, advice, measured in _properties(copied, x, C, causal):
-        worst = 0.0
-        for (
-            place,
-            value,
-        ) in measured:  # each is measured only now: the first above the limit is the last
-            if not value <= limit:
-                found = f"{name} fails {said} at {place}: {value:.2e}"
-                raise ValueError(f"{found}, expected at most {limit:g}; {advice}")
-            worst = max(worst, value)
-        rows.append((said, worst, limit, ""))
-    return Report(name, rows)
+    return Report(trial.name, rows + trial.rows(note))
+
+
+def _asked(lengths):
+    """The T that ``check_unit`` is asked for, from the shortest on."""
+    given = [lengths] if isinstance(lengths, int) else list(lengths)
+    if not given:
+        raise ValueError("lengths is empty: expected one T or several, or None")
+    for length in given:
+        check_counts(least=2, lengths=length)
+    return sorted(set(given))
 
 
 def _branch_row(name, unit, x):
@@ -274,6 +346,11 @@ def _branch_row(name, unit, x):
         raise ValueError(
             f"{name} fails shape: {found}, expected the same shape; return x plus the branch"
         )
+    off = largest(unit(x, mask=None) - y)
+    if off > 1e-9 * largest(y):  # on a card sums may come out in another order
+        raise ValueError(
+            f"{name} fails eval mode: it is random, two calls with one x differ by {off:.2e}; {NO_DRAW}"
+        )
     settle_branch(unit, x)
     std = branch_std(unit, x)
     low, high = BRANCH_STD
@@ -285,30 +362,16 @@ def _branch_row(name, unit, x):
     return "branch std", std, high, f"at least {low}; x {tuple(x.shape)}, float64"
 
 
-def _properties(unit, x, C, causal):
-    """(property, limit, advice, (place, value) ...) of each, the values measured as they are asked for."""
+def properties_of(unit, x, cuts, *, C, causal, documents):
+    """(property, limit, advice, (place, function that measures) ...) of each."""
     B, T, _ = x.shape
-    # in the middle of chunks and around their borders
-    places = {
-        1,
-        2,
-        C - 1,
-        C,
-        C + 1,
-        2 * C,
-        2 * C + 1,
-        3 * C,
-        T - 1,
-    }
-    cuts = sorted(t for t in places if 0 < t < T)
 
     def at_each(measure, what="length"):
-        return ((f"{what} {t}", measure(unit, x, t)) for t in cuts)
+        return [(f"{what} {t}", partial(measure, unit, x, t)) for t in cuts]
 
     if causal:
-        advice = "outputs before it change with later inputs; look at the mask, and at sums that hold their own chunk"
-        yield "leak of values", EXACT, advice, at_each(value_leak, "position")
-        yield "leak of gradients", EXACT, advice, at_each(gradient_leak, "position")
+        yield "leak of values", EXACT, LEAKING, at_each(value_leak, "position")
+        yield "leak of gradients", EXACT, LEAKING, at_each(gradient_leak, "position")
         advice = "earlier outputs depend on the length; divide by a fixed length, not by T"
         yield "prefix", ROUNDING, advice, at_each(prefix_error)
     advice = "what stands in the padding reaches valid outputs; set it to zero after the activation"
@@ -318,22 +381,50 @@ def _properties(unit, x, C, causal):
     )
     yield "padding", ROUNDING, advice, at_each(padding_error)
     advice = "the rows of a batch are mixed; sum over tokens, never over the first axis"
-    yield "batch rows", EXACT, advice, [("row 0", row_leak(unit, x))]
+    yield "batch rows", EXACT, advice, [("row 0", partial(row_leak, unit, x))]
     ragged = torch.tensor([T - 1, max(1, T // 2), 1], device=x.device)
-    yield (
-        "ragged rows",
-        ROUNDING,
-        advice,
-        [(f"lengths {ragged.tolist()}", row_error(unit, x, ragged))],
-    )
+    place = f"lengths {ragged.tolist()}"
+    yield "ragged rows", ROUNDING, advice, [(place, partial(row_error, unit, x, ragged))]
+    if documents:
+        yield from document_properties(unit, x, cuts)
     if causal:
         runs = [(torch.full((B,), t), min(T, t + C + 2)) for t in cuts]  # each goes over a border
         runs.append((torch.tensor([1, max(1, T // 4), max(1, T // 2)]), T - max(1, T // 2) + 1))
         advice = "token by token is not the parallel form; look at what prefill keeps and when a chunk is folded"
-        errors = (
-            (f"prompts {p.tolist()}", step_error(unit, x[:, :n], p.to(x.device))) for p, n in runs
-        )
+        errors = [
+            (f"prompts {p.tolist()}", partial(step_error, unit, x[:, :n], p.to(x.device)))
+            for p, n in runs
+        ]
         yield "step", DECODING, advice, errors
+
+
+def document_properties(unit, x, cuts):
+    """Those that ``segment_ids`` are for: no document reads another, with padding behind them too."""
+    T = x.shape[1]
+    place = torch.arange(T, device=x.device)
+    advice = (
+        "a document reads another one; compare the segment_ids of query and key, in the sums too"
+    )
+    borders = [(t,) for t in cuts] + [(T // 3, T // 2, max(1, T - 2))]
+    cases = []
+    for border in borders:
+        ids = sum((place >= t).long() for t in border).expand(len(x), -1)
+        for document in ids[0].unique().tolist():
+            said = f"document {document} of those that begin at {', '.join(map(str, (0, *border)))}"
+            cases.append((said, partial(document_leak, unit, x, ids, document)))
+        padded = partial(document_leak, unit, x, ids, 0, mask=_first(x, T - 1))
+        cases.append((f"document 0 of the same, padded from {T - 1}", padded))
+    yield "documents", EXACT, advice, cases
+    one = torch.full(x.shape[:2], 5, device=x.device)
+    advice = (
+        "segment_ids that are all the same change the output; only which of them are equal counts"
+    )
+    yield (
+        "one document",
+        ROUNDING,
+        advice,
+        [(f"length {T}", partial(one_document_error, unit, x, one))],
+    )
 
 
 def _width(unit):

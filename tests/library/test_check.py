@@ -117,8 +117,9 @@ def test_check_unit_leaves_out_what_cannot_be_asked_and_says_so():
 
 def test_check_unit_passes_units_of_the_package_and_names_what_one_is_not():
     """Others are held to the same measures in test_units."""
-    for name in ("gau, rotary", "flash", "transformer", "mc_transformer++"):
-        check_unit(CASES[name](True))
+    for name in ("gau, rotary", "transformer", "mc_transformer++"):
+        check_unit(CASES[name](True), lengths=14)
+    check_unit(CASES["flash"](True))
     with pytest.raises(ValueError, match=r"GAU fails prefix at length 1: .*fixed length"):
         check_unit(CASES[CURRENT](True))
 
@@ -182,3 +183,126 @@ def test_order_one_parameters_have_the_stated_spread():
         (unit.bias.weights, 1),
     ]:
         assert abs(float(p.std()) / std - 1) < 4 / math.sqrt(2 * p.numel())
+
+
+# ---------------------------------------------------------------- far away
+class Hidden(Averager):
+    """An Averager that says nothing of chunks, and does something from a ``place`` on."""
+
+    def __init__(self, kind, place, most=10_000):
+        super().__init__(8)
+        self.kind, self.place, self.most = kind, place, most
+
+    def forward(self, x, mask=None, segment_ids=None):
+        T = x.shape[1]
+        if T > self.most:
+            raise IndexError(f"the positions end at {self.most}")
+        y = super().forward(x, mask, segment_ids)
+        if T <= self.place:
+            return y
+        return torch.cat([y[:, : self.place], self.later(y[:, self.place :], x)], 1)
+
+    def later(self, late, x):
+        """What becomes of the outputs from the place on."""
+        if self.kind == "all":
+            return late + x[:, self.place :].mean(1, keepdim=True)
+        if self.kind == "ahead":  # as far as there are inputs
+            ahead = x[:, self.place :] * 0.5
+            return late + ahead[:, -1:]
+        if self.kind == "next":  # one output reads one input
+            first = late[:, :1] + x[:, self.place + 1 :][:, :1].sum(1, keepdim=True)
+            return torch.cat([first, late[:, 1:]], 1)
+        if self.kind == "random":
+            return nn.functional.dropout(late, 0.1)
+        return nn.functional.dropout(late, 0.1, self.training)
+
+
+@pytest.mark.parametrize(
+    "kind, place",
+    [("all", 32), ("all", 100), ("all", 370), ("next", 41), ("next", 100), ("ahead", 5)],
+)
+def test_check_unit_finds_a_leak_that_begins_anywhere(kind, place):
+    with pytest.raises(ValueError, match="Hidden fails leak of values at position"):
+        check_unit(Hidden(kind, place))
+
+
+def test_check_unit_probes_up_to_what_a_unit_takes_and_says_how_far():
+    with pytest.raises(ValueError, match="fails leak of values at position 50 of 64"):
+        check_unit(Hidden("next", 49, most=64))
+    report = str(check_unit(Hidden("none", 0, most=64)))
+    assert "T up to 64, no further: T = 126 raises the positions end at 64" in report
+
+
+def test_check_unit_takes_the_lengths_that_it_is_given():
+    assert "T up to 40" in str(check_unit(Hidden("all", 40), lengths=40))
+    with pytest.raises(ValueError, match="fails leak of values at position 48 of 60"):
+        check_unit(Hidden("next", 47), lengths=[9, 60])
+    for wrong in (1, [], [20, "3"]):
+        with pytest.raises(ValueError, match="lengths"):
+            check_unit(Hidden("none", 0), lengths=wrong)
+
+
+@pytest.mark.parametrize("place", [0, 60])
+def test_check_unit_tells_what_is_random_from_a_leak(place):
+    with pytest.raises(
+        ValueError, match=r"fails eval mode: it is random, .*training=self\.training"
+    ):
+        check_unit(Hidden("random", place))
+    check_unit(Hidden("dropout", place), lengths=[14, 80])
+
+
+# ---------------------------------------------------------------- documents
+class Documents(Averager):
+    """An Averager that begins anew in each document, or says that it does."""
+
+    def __init__(self, fault=None):
+        super().__init__(8)
+        self.fault = fault
+
+    def forward(self, x, mask=None, segment_ids=None):
+        if segment_ids is None or self.fault == "ignores them":
+            return super().forward(x, mask)
+        same = segment_ids[:, :, None] == segment_ids[:, None, :]
+        if self.fault == "neighbours":
+            same = (segment_ids[:, :, None] - segment_ids[:, None, :]).abs() <= 1
+        if self.fault == "all but the first":
+            same = same | (segment_ids == segment_ids.amin(1, keepdim=True))[:, None, :]
+        v = torch.tanh(self.value(x) * self.kappa)
+        if mask is not None:
+            v = v.masked_fill(~mask[..., None], 0)
+        read = same.tril().to(v)
+        count = torch.arange(1, x.shape[1] + 1).to(x)[:, None]
+        if self.fault == "counts":
+            count = count + 1
+        return x + self.write(read @ v / count)
+
+
+def test_check_unit_tests_documents_where_it_is_asked_to():
+    assert {"documents", "one document"} <= {
+        row[0] for row in check_unit(Documents(), documents=True).rows
+    }
+    for name in ("gau, rotary", "flash", "transformer", "mc_transformer++"):
+        for causal in (True, False):
+            check_unit(CASES[name](causal), lengths=11, documents=True)
+
+
+@pytest.mark.parametrize(
+    "fault, said",
+    [
+        ("ignores them", "fails documents at document 1 of those that begin at 0, 1: "),
+        ("neighbours", "fails documents at document"),
+        ("all but the first", "fails documents at document 1"),
+        ("counts", "fails one document at length 14: "),
+    ],
+)
+def test_check_unit_names_what_documents_read(fault, said):
+    check_unit(Documents(fault), lengths=14)  # unasked nothing is said
+    with pytest.raises(ValueError, match=said):
+        check_unit(Documents(fault), documents=True)
+
+
+def test_a_unit_that_takes_no_documents_is_told_so():
+    with pytest.raises(
+        ValueError, match=r"cannot be called as unit\(x, mask=None, segment_ids=None\)"
+    ):
+        check_unit(InPlace(8, 8), documents=True)
