@@ -4,6 +4,15 @@ from flash_course import check, hint, progress, personal, predict, reveal
 """
 
 from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # the same names, for those who read types and run nothing
+    from .checks.exercise import personal as personal
+    from .checks.in_notebook import check as check
+    from .checks.in_notebook import hint as hint
+    from .checks.in_notebook import progress as progress
+    from .learner import predict as predict
+    from .learner import reveal as reveal
 
 # Where each public name lives. It is imported at its first use: a lecture that only draws needs no checks.
 _HOMES = {
@@ -17,12 +26,14 @@ _HOMES = {
 __all__ = sorted(_HOMES)
 
 
-def __getattr__(name):
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f".{_HOMES[name]}", __name__), name)
-    globals()[name] = value
-    return value
+if not TYPE_CHECKING:  # beside it, any name would be one
+
+    def __getattr__(name):
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(import_module(f".{_HOMES[name]}", __name__), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__():

@@ -8,6 +8,7 @@ import json
 import os
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -74,7 +75,7 @@ def or_a_line(said):
         print(f"{said}: {error}")
 
 
-def predict(name, guess=None):
+def predict(name: str, guess: Any = None) -> None:
     """Store a guess before a surprising result: ``predict("05.a", 8)``. Without one nothing is stored or said."""
     if guess is None or guess is ...:
         return
@@ -92,7 +93,7 @@ def predict(name, guess=None):
         print(f"{name}: your guess is stored.")
 
 
-def reveal(name, value, unit=""):
+def reveal(name: str, value: float, unit: str = "") -> None:
     """What came out, and beside it the guess if there is one."""
     guess = None
     with or_a_line(f"{name}: your guess cannot be read"):

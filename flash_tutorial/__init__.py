@@ -1,6 +1,21 @@
 """How attention became linear: GAU, mixed chunk attention and FLASH (Hua et al., ICML 2022)."""
 
 from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # the same names, for those who read types and run nothing
+    from .check import check_unit as check_unit
+    from .config import ModelConfig as ModelConfig
+    from .corpora import load_corpus as load_corpus
+    from .corpora import load_tokens as load_tokens
+    from .flash import FLASH as FLASH
+    from .gau import GAU as GAU
+    from .model import LanguageModel as LanguageModel
+    from .model import Stack as Stack
+    from .model import count_parameters as count_parameters
+    from .model import pool as pool
+    from .transformer import MCTransformerBlock as MCTransformerBlock
+    from .transformer import TransformerBlock as TransformerBlock
 
 __version__ = "0.3.0"
 
@@ -24,12 +39,14 @@ _HOMES = {
 __all__ = sorted(_HOMES)
 
 
-def __getattr__(name):
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f".{_HOMES[name]}", __name__), name)
-    globals()[name] = value
-    return value
+if not TYPE_CHECKING:  # beside it, any name would be one
+
+    def __getattr__(name):
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(import_module(f".{_HOMES[name]}", __name__), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__():

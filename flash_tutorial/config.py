@@ -7,10 +7,12 @@ Letters: B batch, T length, D model width, E expanded width, S shared width, C c
 """
 
 import copy
-import difflib
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
+from .names import nearest, ours
 from .settings import ABSENT, before_they_existed, check_format, explained, rules, setting, stored
 
 GATED = ("flash", "flash_quad")
@@ -54,6 +56,7 @@ def default_heads(dim):
 
 
 # ---------------------------------------------------------------- the model
+@ours
 @explained
 @dataclass(repr=False)
 class ModelConfig:
@@ -63,7 +66,9 @@ class ModelConfig:
     default. A class of your own is called as ``architecture(dim, causal=causal, **unit_options)``.
     """
 
-    architecture: str | type = setting("flash", "kind of model", choices=ARCHITECTURES)  # noqa: RUF009 (a field)
+    architecture: str | Callable[..., Any] = setting(  # noqa: RUF009 (a field)
+        "flash", "kind of model", choices=ARCHITECTURES
+    )
     vocab_size: int = setting(256, "N, ids that a token can have", flag=None)
     tokens: int | None = setting(
         None,
@@ -159,7 +164,9 @@ class ModelConfig:
         kind=int,
         of=BLOCKS,
     )
-    unit_options: dict = setting({}, "what your class is called with", of=(OWN,), flag=None)  # noqa: RUF009
+    unit_options: dict[str, Any] = setting(  # noqa: RUF009
+        {}, "what your class is called with", of=(OWN,), flag=None
+    )
 
     def __post_init__(self):
         if self.architecture not in ARCHITECTURES and not callable(self.architecture):
@@ -192,24 +199,24 @@ class ModelConfig:
         self._refuse_odd()
 
     @property
-    def kind(self):
+    def kind(self) -> str:
         return kind_of(self.architecture)
 
     @property
-    def positions_in_use(self):
+    def positions_in_use(self) -> str:
         if self.positions:
             return self.positions
         return "learnt" if self.architecture == "transformer" else "scaled_sin"
 
     @property
-    def bias_in_use(self):
+    def bias_in_use(self) -> str | None:
         """As asked for; of a FLASH-Quad up to 512 tokens the table, by the comment of Code 4 (see the ledger)."""
         if self.kind == "flash_quad" and self.bias == "auto":
             return "toeplitz" if self.max_length <= TOEPLITZ_BELOW else "rotary"
         return self.bias
 
     @property
-    def length_scale_in_use(self):
+    def length_scale_in_use(self) -> int | None:
         """None for the length at hand; a causal model takes a fixed one, so that it can generate."""
         if self.length_scale == "current":
             return None
@@ -218,11 +225,11 @@ class ModelConfig:
         return self.length_scale
 
     @property
-    def heads_in_use(self):
+    def heads_in_use(self) -> int:
         return self.heads or default_heads(self.dim)
 
     @property
-    def ff_dim_in_use(self):
+    def ff_dim_in_use(self) -> int:
         """With it a block weighs as much as two gated units. The paper's 4 D and 8 D / 3 do so where S is small
         beside D; here it is D / 2. The table of learnt positions counts as well: in two blocks it is D of this width.
         """
@@ -290,7 +297,9 @@ class ModelConfig:
         return f"ModelConfig({', '.join(shown)})"
 
     @classmethod
-    def paper(cls, task, architecture="flash", *, context=None):
+    def paper(
+        cls, task: str, architecture: str = "flash", *, context: int | None = None
+    ) -> "ModelConfig":
         """The paper's models (Tables 5 to 9): ``task`` "c4" (masked), "wiki40b" or "pg19" (causal).
 
         ``context`` is the sequence length, 512 unless given (PG-19: 1024); the paper ran up to 8192.
@@ -339,7 +348,7 @@ class ModelConfig:
             **options,
         )
 
-    def to_dict(self):
+    def to_dict(self) -> dict[str, Any]:
         """What has an effect, as plain values for JSON. A class is written as its qualified name, which is never
         imported back. An option that was added later is left out at the value in force before it."""
         values = {"format": FORMAT} | asdict(self)
@@ -360,15 +369,18 @@ class ModelConfig:
         return stored(self, values)
 
     @classmethod
-    def from_dict(cls, values, *, architecture=None, where="the configuration"):
+    def from_dict(
+        cls,
+        values: dict[str, Any],
+        *,
+        architecture: Callable[..., Any] | None = None,
+        where: object = "the configuration",
+    ) -> "ModelConfig":
         """The configuration of ``to_dict``; ``architecture`` hands a class of your own back. Errors say ``where``."""
         check_format(values, FORMAT, where)
         values = {name: value for name, value in values.items() if name != "format"}
         for name in sorted(set(values) - set(rules(cls))):
-            near = (
-                " or ".join(difflib.get_close_matches(name, rules(cls)))
-                or "one of those of help(ModelConfig)"
-            )
+            near = nearest(name, rules(cls)) or "one of those of help(ModelConfig)"
             raise ValueError(f"{where} has the unknown key {name!r}: expected {near}")
         name = values.get("architecture", "flash")
         if architecture is not None:
@@ -397,6 +409,7 @@ def options_of(architecture):
 
 
 # ---------------------------------------------------------------- its training
+@ours
 @explained
 @dataclass
 class TrainConfig:
@@ -469,12 +482,12 @@ class TrainConfig:
             given = f"eval_every={self.eval_every} with eval_bytes=0"
             raise ValueError(f"{given}: there is nothing to score, give some bytes")
 
-    def to_dict(self):
+    def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; an option that was added later is left out at the value in force before it."""
         return stored(self, asdict(self))
 
     @classmethod
-    def from_dict(cls, values, *, where="the settings"):
+    def from_dict(cls, values: dict[str, Any], *, where: object = "the settings") -> "TrainConfig":
         """The settings of ``to_dict``, where a missing key is the value in force before it existed."""
         for name in set(values) - set(rules(cls)):
             raise ValueError(

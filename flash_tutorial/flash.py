@@ -13,9 +13,11 @@ from .gau import GatedUnit
 from .gpu import floor
 from .layers import check_input, cos_sin, make_bias
 from .mixing import mixed_chunk_attention
+from .names import ours
 from .states import ChunkState
 
 
+@ours
 class FLASH(GatedUnit):
     """Mixed chunk attention, gated: relu^2 attention inside chunks, linear attention across them (Code 8).
 
@@ -31,19 +33,19 @@ class FLASH(GatedUnit):
 
     def __init__(
         self,
-        dim,
+        dim: int,
         *,
-        chunk_size=256,
-        expansion=2,
-        qk_dim=128,
-        causal=False,
-        norm="scale",
-        bias="auto",
-        combine="mean",
-        local=True,
-        global_=True,
-        backend="auto",
-    ):
+        chunk_size: int = 256,
+        expansion: int = 2,
+        qk_dim: int = 128,
+        causal: bool = False,
+        norm: str = "scale",
+        bias: str | None = "auto",
+        combine: str = "mean",
+        local: bool = True,
+        global_: bool = True,
+        backend: str = "auto",
+    ) -> None:
         super().__init__(dim, expansion=expansion, qk_dim=qk_dim, causal=causal, norm=norm)
         check_options(
             chunk_size=chunk_size, combine=combine, local=local, global_=global_, backend=backend

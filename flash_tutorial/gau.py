@@ -9,6 +9,7 @@ sorted ``segment_ids (B, T)`` keep padding and other documents out. Twins in Num
 Letters: B batch, T length, D model width, E expanded width, S shared width, H heads.
 """
 
+import numpy as np
 import torch.nn.functional as F
 from torch import nn
 from torch.utils.checkpoint import checkpoint
@@ -29,6 +30,7 @@ from .layers import (
     rope,
 )
 from .mixing import softmax_attention, visible_pairs
+from .names import ours
 from .settings import check_counts
 from .states import Cache, Rows, refuse_non_causal
 
@@ -39,7 +41,7 @@ class GatedUnit(nn.Module):
     heads: int  # how many query/key heads are made of the base z
     remember = None  # (heads, v, rows) -> the state after a prompt: where a unit has none, each step reads again
 
-    def __init__(self, dim, *, expansion, qk_dim, causal, norm):
+    def __init__(self, dim: int, *, expansion: int, qk_dim: int, causal: bool, norm: str) -> None:
         super().__init__()
         check_options(dim=dim, expansion=expansion, qk_dim=qk_dim)
         self.dim = dim
@@ -53,7 +55,7 @@ class GatedUnit(nn.Module):
         self.out_proj = nn.Linear(self.expanded, dim)
         self.bias: nn.Module | None = None
 
-    def reset_parameters(self, std=0.02):
+    def reset_parameters(self, std: float = 0.02) -> None:
         """The paper's start: kernels, gamma and the position bias from N(0, std²), beta and biases zero, gains one
         (Codes 4-8)."""
         reset_norms(self.norm)
@@ -117,7 +119,7 @@ class GatedUnit(nn.Module):
         heads = self.read_heads(z, *cos_sin_at(state.rows.place, self.qk_dim, x, state.rows.used))
         return x + self.out_proj(u * self.mix_newest(heads, v, state)), state
 
-    def to_numpy(self):
+    def to_numpy(self) -> dict[str, np.ndarray]:
         """The float64 arrays that ``flash_tutorial.reference`` takes.
 
         ``norm_gain`` (() or (D,)), ``norm_offset`` (D,) for LayerNorm, ``in_weight`` (D, 2E+S) with columns u, v, z,
@@ -136,6 +138,7 @@ class GatedUnit(nn.Module):
         )
 
 
+@ours
 class GAU(GatedUnit):
     """Gated Attention Unit, the layer of FLASH-Quad: relu^2(q k^T / n + bias), gated (equation 3, Code 6).
 
@@ -153,17 +156,17 @@ class GAU(GatedUnit):
 
     def __init__(
         self,
-        dim,
+        dim: int,
         *,
-        expansion=2,
-        qk_dim=128,
-        causal=False,
-        norm="scale",
-        bias="auto",
-        bias_length=512,
-        length_scale=None,
-        attention="relu2",
-    ):
+        expansion: int = 2,
+        qk_dim: int = 128,
+        causal: bool = False,
+        norm: str = "scale",
+        bias: str | None = "auto",
+        bias_length: int = 512,
+        length_scale: int | None = None,
+        attention: str = "relu2",
+    ) -> None:
         super().__init__(dim, expansion=expansion, qk_dim=qk_dim, causal=causal, norm=norm)
         check_options(attention=attention)
         check_counts(bias_length=bias_length)

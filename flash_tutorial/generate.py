@@ -3,27 +3,33 @@
 Letters: B batch, T length, N vocabulary.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
+from torch import Tensor
 
 from . import states
+from .names import ours
 from .sampling import check_sampling, draw
 from .settings import check_counts
 
 
+@ours
 @torch.no_grad()
 def generate(
-    model,
-    ids,
-    max_new_tokens,
+    model: Any,
+    ids: Tensor,
+    max_new_tokens: int,
     *,
-    mask=None,
-    temperature=1.0,
-    top_k=None,
-    top_p=None,
-    generator=None,
-    on_token=None,
-    stop_id=None,
-):
+    mask: Tensor | None = None,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    generator: torch.Generator | None = None,
+    on_token: Callable[[Tensor], object] | None = None,
+    stop_id: int | None = None,
+) -> Tensor:
     """Go on from prompts ``ids (B, T)``: the new tokens, ``(B, max_new_tokens)``. A method of ``LanguageModel``.
 
     ``temperature=0`` takes the most likely token. ``top_k`` keeps the k most likely, ``top_p`` the fewest whose

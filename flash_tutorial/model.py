@@ -5,14 +5,16 @@ Letters: B batch, T length, D model width, N vocabulary.
 
 import inspect
 import warnings
+from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from . import files, starts, states
@@ -34,6 +36,7 @@ from .layers import (
     make_positions,
     reset_norms,
 )
+from .names import ours
 from .settings import check_format
 from .transformer import MCTransformerBlock, TransformerBlock
 
@@ -63,7 +66,9 @@ def make_unit(config: ModelConfig) -> nn.Module:
     )
 
 
-def make_own_unit(architecture, dim, /, *, causal, **options):
+def make_own_unit(
+    architecture: Callable[..., nn.Module], dim: int, /, *, causal: bool, **options: Any
+) -> nn.Module:
     """A unit of a class of the user's, which is built and called as a stack does."""
     options = {"causal": causal} | options
     name = getattr(architecture, "__name__", type(architecture).__name__)
@@ -97,10 +102,11 @@ class State:
         return sum(s.numel() for s in self.units)
 
 
+@ours
 class Stack(nn.Module):
     """Positions, units, a last norm: features ``(B, T, D) -> (B, T, D)``, for audio, pixels or embeddings."""
 
-    def __init__(self, config: ModelConfig):
+    def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
         self.positions = make_positions(config.positions_in_use, config.dim, config.max_length)
@@ -195,7 +201,7 @@ def takes_checked(method):
     return method is not None and "checked" in inspect.signature(method).parameters
 
 
-def pool(features, mask=None):
+def pool(features: Tensor, mask: Tensor | None = None) -> Tensor:
     """Mean over the valid tokens: ``(B, T, D) -> (B, D)``; ``mask (B, T)`` bool."""
     if not isinstance(features, torch.Tensor) or features.dim() != 3:
         raise ValueError(f"features are {described(features)}: expected a tensor (B, T, D)")
@@ -209,13 +215,14 @@ def pool(features, mask=None):
 
 
 # ---------------------------------------------------------------- the language model
+@ours
 class LanguageModel(nn.Module):
     """Embedding, stack, head. Causal: logits of the next token; otherwise of the token itself.
 
     ``vocabulary`` says what its ids mean: bytes, or tokens, with their tokenizer if there is one.
     """
 
-    def __init__(self, config: ModelConfig):
+    def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         if not isinstance(config, ModelConfig):
             raise ValueError(
@@ -510,6 +517,6 @@ def load_config(path, architecture=None):
 
 
 # ---------------------------------------------------------------- counts
-def count_parameters(module) -> int:
+def count_parameters(module: nn.Module) -> int:
     """Numbers of all parameters, frozen ones too, shared ones once."""
     return sum(p.numel() for p in module.parameters())

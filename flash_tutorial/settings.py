@@ -2,7 +2,9 @@
 
 import math
 from dataclasses import dataclass, field, fields
+from typing import Any, TypeVar
 
+T = TypeVar("T")
 ABSENT = ...  # what a configuration holds for an option that its architecture does not have
 FROM_THE_START = object()  # of an option that every stored configuration of this format has
 
@@ -78,13 +80,13 @@ class Rule:
         return f"{', '.join(these[:-1])} or {these[-1]}"
 
 
-def setting(default, text, *, kind=None, **rule):
+def setting(default: Any, text: str, *, kind: type | None = None, **rule: Any) -> Any:
     """A field of a configuration; an option of some architectures only is absent until they ask for its default."""
     kind = kind or type(default)
     least = {"least": 0} if kind is float else {}
-    rule = Rule(default, kind, text, **{"flag": "", **least, **rule})
-    at_first = ABSENT if rule.of else default
-    return field(default=at_first, metadata={"rule": rule})
+    made = Rule(default, kind, text, **{"flag": "", **least, **rule})
+    at_first = ABSENT if made.of else default
+    return field(default=at_first, metadata={"rule": made})
 
 
 def rules(config):
@@ -109,12 +111,13 @@ def stored(config, values):
     }
 
 
-def explained(cls):
+def explained(cls: type[T]) -> type[T]:
     """Add the fields to the docstring, for those who ask ``help`` and not this file."""
-    cls.__doc__ += "\n"
+    lines = [cls.__doc__ or ""]
     for name, rule in rules(cls).items():
         of = f" ({', '.join(rule.of)})" if rule.of else ""
-        cls.__doc__ += f"    {name} = {rule.default!r}: {rule.text}{of}\n"
+        lines.append(f"    {name} = {rule.default!r}: {rule.text}{of}")
+    cls.__doc__ = "\n".join([*lines, ""])
     return cls
 
 

@@ -5,6 +5,7 @@ Twins in NumPy: ``reference.transformer_block``, ``transformer_step`` and ``mc_t
 Letters: B batch, T length, D model width, C chunk length, G chunks, H heads, d = D / H, F hidden width.
 """
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -15,9 +16,11 @@ from .config import check_options, default_heads
 from .fast import read_earlier_chunks
 from .layers import arrays_of, check_input, cos_sin, cos_sin_at, make_norm, reset_norms, rope
 from .mixing import global_part, softmax_attention, visible_pairs
+from .names import ours
 from .states import Cache, ChunkState, Rows, refuse_non_causal
 
 
+@ours
 class TransformerBlock(nn.Module):
     """Multi-head softmax attention and a feed-forward layer, both pre-norm with a residual.
 
@@ -29,8 +32,16 @@ class TransformerBlock(nn.Module):
     """
 
     def __init__(
-        self, dim, *, heads=None, ff_dim=None, glu=False, rope=False, causal=False, norm="layer"
-    ):
+        self,
+        dim: int,
+        *,
+        heads: int | None = None,
+        ff_dim: int | None = None,
+        glu: bool = False,
+        rope: bool = False,
+        causal: bool = False,
+        norm: str = "layer",
+    ) -> None:
         super().__init__()
         check_options(dim=dim, heads=heads, ff_dim=ff_dim)
         if heads is None:
@@ -54,7 +65,7 @@ class TransformerBlock(nn.Module):
         # a subclass starts what it adds when it has added it
         TransformerBlock.reset_parameters(self)
 
-    def reset_parameters(self, std=0.02):
+    def reset_parameters(self, std: float = 0.02) -> None:
         """Kernels from N(0, std²), biases zero, gains one."""
         reset_norms(self.norm1, self.norm2)
         for linear in (self.qkv_proj, self.attn_out, self.ff_in, self.ff_out):
@@ -134,7 +145,7 @@ class TransformerBlock(nn.Module):
             visible = visible[:, None, None]
         return F.scaled_dot_product_attention(q.to(keys.dtype), keys, values, attn_mask=visible)
 
-    def to_numpy(self):
+    def to_numpy(self) -> dict[str, np.ndarray]:
         """The float64 arrays that ``reference.transformer_block`` takes.
 
         ``norm1_gain``, ``norm2_gain`` (() or (D,)), ``norm1_offset``, ``norm2_offset`` (D,) for LayerNorm,
@@ -156,6 +167,7 @@ def gated_width(dim):
     return -(-8 * dim // 24) * 8
 
 
+@ours
 class MCTransformerBlock(TransformerBlock):
     """MC-Transformer++: Transformer++ whose attention is softmax inside a chunk plus multi-head linear attention
     across chunks (Section 4.3; the paper gives words only).
@@ -164,7 +176,16 @@ class MCTransformerBlock(TransformerBlock):
     (mean over visible chunks, no feature map, no normaliser); both parts are added.
     """
 
-    def __init__(self, dim, *, chunk_size=256, heads=None, ff_dim=None, causal=False, norm="layer"):
+    def __init__(
+        self,
+        dim: int,
+        *,
+        chunk_size: int = 256,
+        heads: int | None = None,
+        ff_dim: int | None = None,
+        causal: bool = False,
+        norm: str = "layer",
+    ) -> None:
         check_options(chunk_size=chunk_size)
         super().__init__(
             dim, heads=heads, ff_dim=ff_dim, glu=True, rope=True, causal=causal, norm=norm
@@ -174,7 +195,7 @@ class MCTransformerBlock(TransformerBlock):
         self.beta = nn.Parameter(torch.empty(2, dim))
         self.reset_linear_heads()
 
-    def reset_parameters(self, std=0.02):
+    def reset_parameters(self, std: float = 0.02) -> None:
         """As TransformerBlock, and the linear heads: gamma from N(0, std²), beta zero."""
         super().reset_parameters(std)
         self.reset_linear_heads(std)
@@ -255,7 +276,7 @@ class MCTransformerBlock(TransformerBlock):
         state.advance()
         return mixed
 
-    def to_numpy(self):
+    def to_numpy(self) -> dict[str, np.ndarray]:
         """As TransformerBlock, with ``gamma`` and ``beta`` (2, D) of the linear heads q, k."""
         return super().to_numpy() | arrays_of(gamma=self.gamma, beta=self.beta)
 

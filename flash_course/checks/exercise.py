@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 
@@ -315,7 +316,7 @@ def load_exercise(name):
     return found[name]
 
 
-def personal(name, student="me"):
+def personal(name: str, student: str = "me") -> dict[str, Any]:
     """The numbers of a predict exercise that are drawn from a student's id: a dictionary."""
     numbers = load_exercise(name).numbers(student)
     if numbers is None:

@@ -1,6 +1,7 @@
 """What a student calls: check, hint, progress. What was reached is kept in the course's progress file."""
 
 import time
+from typing import Any
 
 from flash_tutorial.shown import clean
 
@@ -10,7 +11,7 @@ from .texts import say
 from .verdict import judge
 
 
-def check(name, *answers, student="me"):
+def check(name: str, *answers: Any, student: str = "me") -> None:
     """Print the verdict on an answer, and keep the best points: ``check("05.2", earlier_chunks)``.
 
     An exercise with several functions takes them in the order of its text. ``student`` is the id that the personal
@@ -48,7 +49,7 @@ def keep(verdict):
     store_progress(stored)
 
 
-def hint(name):
+def hint(name: str) -> None:
     """Print the next of an exercise's three hints: a nudge, the shapes, pseudocode."""
     exercise = load_exercise(name)
     stored = load_progress()
@@ -65,7 +66,7 @@ def hint(name):
         store_progress(stored)
 
 
-def progress(number=None):
+def progress(number: str | None = None) -> None:
     """Print a table of what was reached, of one set or of all that were begun."""
     table = load_progress().get("exercises", {})
     numbers = sorted({name[:2] for name in table} & {*there()})

@@ -8,13 +8,16 @@ import bz2
 import codecs
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ..errors import one_line
+from ..names import ours
 from ..settings import Rule, check_counts
 from .vocabulary import BYTES, Vocabulary, vocabulary_of
 
@@ -51,7 +54,12 @@ class Split:
     vocabulary: Vocabulary = BYTES
 
     @classmethod
-    def from_documents(cls, documents, titles=None, vocabulary=BYTES):
+    def from_documents(
+        cls,
+        documents: Sequence[bytes | np.ndarray],
+        titles: Sequence[str] | None = None,
+        vocabulary: Vocabulary = BYTES,
+    ) -> "Split":
         """Join documents (bytes, or arrays of ids); an empty one is left out. A split of nothing is a ValueError."""
         titles = ("",) * len(documents) if titles is None else titles
         kept = [
@@ -67,10 +75,10 @@ class Split:
         return cls(tokens.astype(vocabulary.dtype, copy=False), offsets, titles, vocabulary)
 
     @property
-    def n_documents(self):
+    def n_documents(self) -> int:
         return len(self.offsets) - 1
 
-    def document(self, i):
+    def document(self, i: int) -> np.ndarray:
         """The tokens of document i, (n,), in bytes uint8."""
         if not 0 <= i < self.n_documents:
             raise ValueError(
@@ -79,7 +87,7 @@ class Split:
         return self.tokens[self.offsets[i] : self.offsets[i + 1]]
 
     @property
-    def n_bytes(self):
+    def n_bytes(self) -> int | None:
         """Bytes of the text: of tokens, those of the text that they decode to; None without a tokenizer."""
         if self.vocabulary.tokens is None:
             return len(self.tokens)
@@ -90,13 +98,13 @@ class Split:
         )
 
     @property
-    def sha256(self):
+    def sha256(self) -> str:
         """Of the tokens and of where documents begin, in hex."""
         sha256 = hashlib.sha256(np.ascontiguousarray(self.tokens))  # no copy of a large text
         sha256.update(np.ascontiguousarray(self.offsets))
         return sha256.hexdigest()
 
-    def encoded(self, vocabulary):
+    def encoded(self, vocabulary: Vocabulary) -> "Split":
         """The same documents, of bytes, in another vocabulary; one that becomes no token at all is left out."""
         texts = (
             self.document(i).tobytes().decode(errors="replace") for i in range(self.n_documents)
@@ -119,11 +127,11 @@ class Corpus:
     test: Split
 
     @property
-    def vocabulary(self):
+    def vocabulary(self) -> Vocabulary:
         """What the ids mean."""
         return self.train.vocabulary
 
-    def encoded(self, tokenizer):
+    def encoded(self, tokenizer: Any) -> "Corpus":
         """The corpus in tokens: `tokenizer` is one of the library `tokenizers`, or the path of a `tokenizer.json`."""
         vocabulary = tokenizer if isinstance(tokenizer, Vocabulary) else vocabulary_of(tokenizer)
         return Corpus(self.name, *(getattr(self, name).encoded(vocabulary) for name in SPLITS))
@@ -140,7 +148,7 @@ def first_bytes(split, n):
     return Split(split.tokens[:n], offsets, split.titles[: len(offsets) - 1], split.vocabulary)
 
 
-def load_austen(folder=None):
+def load_austen(folder: str | Path | None = None) -> Corpus:
     """Jane Austen's six novels, 4,024,283 bytes of ASCII; `folder` holds the two files (default: this package).
 
     The sha256 of each novel and of the whole are checked; what is missing or altered is a ValueError.
@@ -174,7 +182,7 @@ def load_austen(folder=None):
     )
 
 
-def load_file(path, *, max_bytes=None):
+def load_file(path: str | Path, *, max_bytes: int | None = None) -> Corpus:
     """A UTF-8 text file, or its first `max_bytes`; a byte order mark is dropped, line ends stay as they are.
 
     A NUL byte separates documents. Three documents or more are split whole, in their order: the last 5% of them
@@ -233,7 +241,15 @@ def cut_text(text, limit):
 
 
 # ---------------------------------------------------------------- tokens
-def load_tokens(array, vocab_size, tokenizer=None, *, offsets=None, name="tokens"):
+@ours
+def load_tokens(
+    array: Any,
+    vocab_size: int,
+    tokenizer: Any = None,
+    *,
+    offsets: Any = None,
+    name: str = "tokens",
+) -> Corpus:
     """A corpus of tokens, split as a text file is (see `load_file`).
 
     array: (n,) integers of any type, the documents end to end: NumPy (a memmap too), a list, a tensor on the CPU. Or

@@ -2,11 +2,15 @@
 
 from pathlib import Path
 
-from .corpus import load_austen, load_file
+from ..names import ours
+from .corpus import Corpus, load_austen, load_file
 from .online import SOURCES, load_online
 
 
-def load_corpus(name, *, max_bytes=None, cache_dir=None):
+@ours
+def load_corpus(
+    name: str | Path, *, max_bytes: int | None = None, cache_dir: str | Path | None = None
+) -> Corpus:
     """Load a corpus of text: flat uint8 arrays of its bytes, with document offsets (see `Corpus` and `Split`).
 
     name: "austen" (inside the package, split by novel), an online name ("enwik8", "text8", "wikitext-103", "pg19",

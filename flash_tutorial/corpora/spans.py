@@ -5,7 +5,15 @@ import numpy as np
 from .vocabulary import BYTES, IGNORE, MASK_ID, START_ID
 
 
-def mask_spans(ids, rng, *, rate=0.15, mean_span=5, mask_id=MASK_ID, start_id=START_ID):
+def mask_spans(
+    ids: np.ndarray,
+    rng: np.random.Generator,
+    *,
+    rate: float = 0.15,
+    mean_span: float = 5,
+    mask_id: int = MASK_ID,
+    start_id: int = START_ID,
+) -> tuple[np.ndarray, np.ndarray]:
     """Hide spans for the masked objective: (inputs, targets), int64 of the shape of ids, (B, T).
 
     Of each row's positions that do not hold `start_id`, the share `rate` (rounded down, at least one) is chosen, in

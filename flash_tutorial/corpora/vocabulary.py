@@ -17,6 +17,7 @@ import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -34,19 +35,19 @@ class Vocabulary:
     tokenizer: str | None = None
 
     @property
-    def unit(self):
+    def unit(self) -> str:
         """What is counted: "byte" or "token"."""
         return "byte" if self.tokens is None else "token"
 
     @property
-    def start_id(self):
+    def start_id(self) -> int:
         return START_ID if self.tokens is None else self.tokens
 
     @property
-    def mask_id(self):
+    def mask_id(self) -> int:
         return MASK_ID if self.tokens is None else self.tokens + 1
 
-    def ids(self, causal):
+    def ids(self, causal: bool) -> int:
         """The smallest `vocab_size` of a model."""
         return self.mask_id + (not causal)
 
@@ -72,7 +73,7 @@ class Vocabulary:
         return np.min_scalar_type(highest)
 
     @property
-    def readable(self):
+    def readable(self) -> bool:
         """Whether ids can be turned into text."""
         return self.tokens is None or self.tokenizer is not None
 
@@ -98,13 +99,13 @@ class Vocabulary:
                 f"the tokenizer cannot be read ({said}): expected the library's tokenizer.json"
             ) from None
 
-    def encode(self, text):
+    def encode(self, text: str) -> np.ndarray:
         """str -> (T,) int64."""
         if self.tokens is None:
             return ByteTokenizer().encode(text)
         return np.array(self.library.encode(text, add_special_tokens=False).ids, np.int64)
 
-    def decode(self, ids):
+    def decode(self, ids: Any) -> str:
         """(T,) integers -> str. Tokens that stand for no text (`<|endoftext|>`) give none."""
         if self.tokens is None:
             return ByteTokenizer(masked=True).decode(ids)
@@ -117,11 +118,11 @@ BYTES = Vocabulary()
 class ByteTokenizer:
     """Text as its UTF-8 bytes: 256 ids, and with `masked=True` one more, `mask_id` 256, for the masked objective."""
 
-    def __init__(self, masked=False):
+    def __init__(self, masked: bool = False) -> None:
         self.mask_id = MASK_ID if masked else None
         self.vocab_size = 257 if masked else 256
 
-    def encode(self, text):
+    def encode(self, text: str) -> np.ndarray:
         """str -> (T,) int64. A lone surrogate, which UTF-8 cannot hold, is a ValueError."""
         try:
             raw = text.encode("utf-8")
@@ -130,7 +131,7 @@ class ByteTokenizer:
             raise ValueError(f"{bad} has no UTF-8 form; remove it from the text") from error
         return np.frombuffer(raw, np.uint8).astype(np.int64)
 
-    def decode(self, ids):
+    def decode(self, ids: Any) -> str:
         """(T,) integers -> str. Bytes that are not UTF-8 show as U+FFFD, a masked position as U+2423 (open box)."""
         ids = np.asarray(ids)
         if ids.ndim != 1 or not (np.issubdtype(ids.dtype, np.integer) or ids.size == 0):

@@ -9,10 +9,13 @@ Everything is NumPy. What is drawn comes from the caller's generator alone, so a
 import numpy as np
 
 from ..settings import check_counts
+from .corpus import Split
 from .vocabulary import IGNORE
 
 
-def random_windows(split, batch, length, rng):
+def random_windows(
+    split: Split, batch: int, length: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
     """Draw windows for training: ids and targets, both (B, T) int64, targets one token ahead.
 
     A window lies in one document. The start (NUL for bytes) counts as a document's first id, so that a document of
@@ -29,7 +32,7 @@ def random_windows(split, batch, length, rng):
     return _windows(split, documents, starts, length)
 
 
-def evaluation_windows(split, length):
+def evaluation_windows(split: Split, length: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Cut every document into windows of T: ids, targets (W, T) int64 and the mask (W, T) of valid positions.
 
     Each token of the split is a target exactly once, in order, so summed nats / ln 2 / mask.sum() is bits per token

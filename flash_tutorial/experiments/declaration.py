@@ -67,7 +67,7 @@ class Arm:
     timed_as: str | None = None
 
     @property
-    def label(self):
+    def label(self) -> str:
         """The name and the settings, which no two arms have alike."""
         return " ".join([self.name, *map(str, self.settings.values())])
 
@@ -160,7 +160,7 @@ class Experiment:
         if unknown := sorted(named - {*labels}):
             raise ValueError(f"{self.name} has no arm {unknown[0]!r}: it has {', '.join(labels)}")
 
-    def arm(self, label):
+    def arm(self, label: str) -> Arm:
         """The arm of that label."""
         return next(arm for arm in self.arms if arm.label == label)
 

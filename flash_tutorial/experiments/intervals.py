@@ -3,6 +3,7 @@ seed; of two models on one text by its windows, drawn anew.
 """
 
 import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,7 +31,7 @@ class Interval:
     correlation: float | None = None  # of the two scores over the seeds, where they are paired
 
     @property
-    def is_settled(self):
+    def is_settled(self) -> bool:
         """Whether zero lies outside."""
         return self.half is not None and abs(self.mean) > self.half
 
@@ -40,7 +41,7 @@ class Interval:
         return f"{self.mean:+.3f} ± {self.half:.3f}"
 
 
-def welch(scores, others, share=0.95):
+def welch(scores: Sequence[float], others: Sequence[float], share: float = 0.95) -> Interval:
     """Mean of one arm's scores minus the other's; variances may differ, and seeds have nothing to
     do with each other. Of intervals of 95%, ``share`` is higher where several are to hold together.
     """
@@ -56,7 +57,7 @@ def welch(scores, others, share=0.95):
     return Interval(mean, student_t(freedom, share) * sum(errors) ** 0.5)
 
 
-def paired(scores, others):
+def paired(scores: Sequence[float], others: Sequence[float]) -> Interval:
     """The differences seed by seed. It is narrower than Welch's only where the scores rise and fall
     together.
     """

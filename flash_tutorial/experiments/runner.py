@@ -12,7 +12,9 @@ import shutil
 import statistics
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -21,6 +23,7 @@ from ..clock import rounds_in_turn
 from ..model import LanguageModel, count_parameters
 from ..training import Diverged, new_optimizer, parts, train, train_step
 from ..training.devices import Engine, keep_freed_memory
+from .declaration import Experiment
 from .rates import best_rate, is_trial, rates_of
 from .stored_rows import StoredRows
 from .tables import report
@@ -30,7 +33,7 @@ ROUNDS = 9
 CURVE = 100  # losses that are kept of a run, evenly spaced
 
 
-def command(experiment, folder):
+def command(experiment: Experiment, folder: str | Path) -> None:
     """The two commands of a declaration: ``run`` makes what is missing, ``table`` prints what is
     there.
     """
@@ -49,7 +52,7 @@ def command(experiment, folder):
         sys.exit("stopped: the same command goes on from here")
 
 
-def run(experiment, folder, say=print):
+def run(experiment: Experiment, folder: str | Path, say: Callable[[str], object] = print) -> None:
     """Make all runs that the declaration asks for and that are not stored yet."""
     rows = StoredRows(experiment, folder)
     rows.refuse_others()
@@ -233,7 +236,7 @@ def of_log(log, budget=None):
     return found | {"seconds": round(log[-1]["seconds"], 1), "every": every, "losses": losses}
 
 
-def repeated(experiment, row, updates=50):
+def repeated(experiment: Experiment, row: dict[str, Any], updates: int = 50) -> float:
     """Train a stored run's first updates again: the largest difference of a loss from the stored
     one, as a share.
     """

@@ -6,6 +6,7 @@ import json
 import re
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -15,16 +16,17 @@ from ..files import make_folder, write_text
 from ..settings import before_they_existed
 from ..training.devices import pick_device
 from .code import digest
+from .declaration import Experiment
 
 KEY = ("arm", "settings", "rate", "seed", "steps")  # what a run is known by
 
 
-def matching(rows, **wanted):
+def matching(rows: list[dict[str, Any]], **wanted: Any) -> list[dict[str, Any]]:
     """The rows that have these values, in their key or in their settings."""
     return [row for row in rows if wanted.items() <= (row | row["settings"]).items()]
 
 
-def measured(rows, measure, **wanted):
+def measured(rows: list[dict[str, Any]], measure: str, **wanted: Any) -> list[Any]:
     """What was measured in the rows that have these values, by seed; who timed arms has no seed."""
     found = [row for row in matching(rows, **wanted) if measure in row["measures"]]
     found.sort(key=lambda row: -1 if row["seed"] is None else row["seed"])
@@ -34,7 +36,7 @@ def measured(rows, measure, **wanted):
 class StoredRows:
     """The rows of ``experiment`` in ``folder``. Several processes may add to them."""
 
-    def __init__(self, experiment, folder):
+    def __init__(self, experiment: Experiment, folder: str | Path) -> None:
         self.experiment = experiment
         self.path = Path(folder) / f"{experiment.name}.json"
         self.locks = Path("runs") / "locks" / experiment.name
@@ -50,7 +52,7 @@ class StoredRows:
         """{arm: its digest}, taken once: who edits a file while runs are going has the old code in them."""
         return {arm.label: digest(self.experiment, arm) for arm in self.experiment.arms}
 
-    def load(self):
+    def load(self) -> list[dict[str, Any]]:
         """The rows in the order in which they were finished; of a project those of today's code and settings."""
         rows = self.whole()["runs"]
         if self.experiment.anew:

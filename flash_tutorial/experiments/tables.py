@@ -3,8 +3,10 @@ comparisons.
 """
 
 import statistics
+from typing import Any
 
 from .comparisons import compared, reported
+from .declaration import Experiment
 from .rates import trials
 
 MANY = 5  # seeds that are shown one by one
@@ -18,7 +20,7 @@ def markdown(head, rows):
     return "".join(f"| {' | '.join(map(str, line))} |\n" for line in lines)
 
 
-def report(experiment, rows):
+def report(experiment: Experiment, rows: list[dict[str, Any]]) -> str:
     """All that can be said of the rows so far: tables, rates tried, comparisons, and which code
     made them.
     """

@@ -3,15 +3,22 @@
 Letters: B batch, T length.
 """
 
-import numpy as np
+from collections.abc import Iterator
 
-from ..corpora import random_windows
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..config import TrainConfig
+from ..corpora import Split, random_windows
 from ..corpora.spans import hide_spans
 from ..corpora.vocabulary import IGNORE
 from .devices import Group, to_device
 
 
-def draw_batch(split, config, step, causal):
+def draw_batch(
+    split: Split, config: TrainConfig, step: int, causal: bool
+) -> tuple[np.ndarray, np.ndarray]:
     """ids, targets ``(B, T)`` of update ``step``. They depend on the seed and the step alone, so that a run that was
     stopped goes on with the same batches and nothing of their order need be saved."""
     rng = np.random.default_rng((config.seed, step))
@@ -21,7 +28,14 @@ def draw_batch(split, config, step, causal):
     return hide_spans(targets, rng, split.vocabulary)
 
 
-def parts(split, config, step, causal, device, group=Group()):  # noqa: B008 (it never changes)
+def parts(
+    split: Split,
+    config: TrainConfig,
+    step: int,
+    causal: bool,
+    device: torch.device,
+    group: Group = Group(),  # noqa: B008 (it never changes)
+) -> Iterator[tuple[Tensor, Tensor, Tensor, float]]:
     """A rank's rows of a batch, in ``accumulate`` parts: ids, targets, mask, and the part's share of all the targets.
 
     Every rank draws the whole batch and takes its own rows, so that the batch does not depend on how many they are.

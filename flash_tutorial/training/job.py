@@ -5,6 +5,7 @@ import time
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -30,7 +31,7 @@ class Run:
     on the way: ``{"step": ..., "score": ...}`` of the model in ``best/``, None without ``eval_every``."""
 
     model: nn.Module
-    log: list[dict]
+    log: list[dict[str, Any]]
     evaluation: Evaluation | None
     best: dict | None = None
 

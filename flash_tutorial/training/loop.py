@@ -6,24 +6,35 @@ run = train(ModelConfig(), TrainConfig(steps=300), out="runs/first")
 run.evaluation.bits_per_byte
 """
 
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
 from ..config import ModelConfig, TrainConfig
+from ..corpora import Corpus
+from ..names import ours
 from . import start
 from .job import Run, prepare
 from .run_folder import run_folder
 from .session import open_session
 
 
+@ours
 def train(
-    model_or_config=None,
-    train_config=None,
+    model_or_config: ModelConfig | nn.Module | None = None,
+    train_config: TrainConfig | None = None,
     *,
-    corpus=None,
-    out=None,
-    resume=False,
-    stop_at=None,
-    device="auto",
-    progress=True,
-    callback=None,
+    corpus: Corpus | str | Path | None = None,
+    out: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    stop_at: int | None = None,
+    device: str | torch.device = "auto",
+    progress: bool = True,
+    callback: Callable[[dict[str, Any]], object] | None = None,
 ) -> Run:
     """Train a model; a causal one learns the next byte (or token), any other those of hidden spans.
 

@@ -6,12 +6,14 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from ..corpora import Split, evaluation_windows
 from ..corpora import first_bytes as first_bytes  # training and the commands import it from here
 from ..corpora.spans import hide_spans
 from ..corpora.vocabulary import IGNORE
 from ..errors import described
+from ..names import ours
 from ..settings import check_counts
 from .devices import to_device
 
@@ -27,15 +29,19 @@ class Evaluation:
     n_bytes: int | None = None
 
     @property
-    def bits_per_byte(self):
+    def bits_per_byte(self) -> float | None:
         """All bits over all bytes, so that models with different tokens compare; None where the bytes are unknown."""
         if not self.n_bytes:
             return None
         return self.bits_per_token * (self.n_tokens / self.n_bytes)
 
 
+
+@ours
 @torch.no_grad()
-def evaluate(model, split, length, batch=8) -> Evaluation:
+def evaluate(
+    model: nn.Module, split: Split, length: int | None = None, batch: int = 8
+) -> Evaluation:
     """Bits per token of a split in windows of T that do not overlap, in float32.
 
     A causal model predicts every token once, with nothing known before a window's first but the one before it. Any

@@ -1,14 +1,24 @@
 """One update: the loss of a batch and its gradient, cut, then the optimizer at this step's rate."""
 
 import math
+from collections.abc import Iterable
 
 import torch
+from torch import Tensor, nn
 
+from ..config import TrainConfig
 from .devices import Engine
 from .muon import Muon, kernels
 
 
-def train_step(model, optimizer, batch, step, config, engine=None):
+def train_step(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    batch: Iterable[tuple[Tensor, Tensor, Tensor, float]],
+    step: int,
+    config: TrainConfig,
+    engine: Engine | None = None,
+) -> tuple[float, float]:
     """One update: the loss of a batch and its gradient, part by part, cut to ``clip``; then the optimizer's step.
 
     ``batch`` holds parts (ids, targets, mask, share), as ``parts`` draws them; the shares sum to one. ``engine`` knows
@@ -32,7 +42,7 @@ def train_step(model, optimizer, batch, step, config, engine=None):
     return loss, norm
 
 
-def learning_rate_at(step, config):
+def learning_rate_at(step: int, config: TrainConfig) -> float:
     """The rate of update ``step``, counted from 0: up over ``warmup`` updates, then down in a line to 0."""
     if step < config.warmup:
         return config.learning_rate * (step + 1) / config.warmup
@@ -56,12 +66,12 @@ def check_finite(loss, norm, step, config, scaled):
 class Diverged(ValueError):
     """The loss, or its gradient, is no longer a number; ``step`` is the update, counted from 1."""
 
-    def __init__(self, message, step=None):
+    def __init__(self, message: str, step: int | None = None) -> None:
         super().__init__(message)
         self.step = step
 
 
-def new_optimizer(model, config):
+def new_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
     """AdamW with the paper's betas and eps, or Muon for the kernels and that AdamW for the rest."""
     paper = dict(betas=(0.9, 0.999), eps=1e-6)
     rates = dict(lr=config.learning_rate, weight_decay=config.weight_decay)
