@@ -38,7 +38,7 @@ def ids_of(document):
     return document
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Split:
     """Documents laid end to end.
 
@@ -73,6 +73,9 @@ class Split:
         offsets = np.cumsum([0, *map(len, documents)], dtype=np.int64)
         tokens = np.concatenate([ids_of(document) for document in documents])
         return cls(tokens.astype(vocabulary.dtype, copy=False), offsets, titles, vocabulary)
+
+    def __repr__(self):
+        return f"Split({in_words(self)})"
 
     @property
     def n_documents(self) -> int:
@@ -117,7 +120,7 @@ class Split:
         return Split.from_documents(documents, self.titles, vocabulary)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Corpus:
     """A name and the splits train, validation and test."""
 
@@ -125,6 +128,10 @@ class Corpus:
     train: Split
     validation: Split
     test: Split
+
+    def __repr__(self):
+        splits = (f"{name} of {in_words(getattr(self, name))}" for name in SPLITS)
+        return f"Corpus({self.name!r}: {', '.join(splits)})"
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -137,7 +144,14 @@ class Corpus:
         return Corpus(self.name, *(getattr(self, name).encoded(vocabulary) for name in SPLITS))
 
 
-def first_bytes(split, n):
+def in_words(split):
+    """How much there is in a split."""
+    n = split.n_documents
+    documents = "1 document" if n == 1 else f"{n:,} documents"
+    return f"{len(split.tokens):,} {split.vocabulary.unit}s in {documents}"
+
+
+def first_bytes(split: Split, n: int | None) -> Split:
     """The first ``n`` bytes (or tokens) of a split, all for None: whole documents in their order, the last one cut."""
     if n is None:
         return split

@@ -27,12 +27,18 @@ IGNORE = -100  # the target of a position that the loss leaves out
 TEXT_OF_ID = [*(bytes((i,)) for i in range(256)), "\u2423".encode()]  # of a masked one: an open box
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Vocabulary:
     """`tokens` is N, or None for bytes; `tokenizer` the text of a `tokenizer.json`, or None where there is none."""
 
     tokens: int | None = None
     tokenizer: str | None = None
+
+    def __repr__(self):
+        if self.tokens is None:
+            return "Vocabulary(bytes)"
+        tokenizer = "no" if self.tokenizer is None else "a"
+        return f"Vocabulary({self.tokens:,} tokens, {tokenizer} tokenizer)"
 
     @property
     def unit(self) -> str:
