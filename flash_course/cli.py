@@ -149,7 +149,9 @@ def add_evaluate(commands):
         help="bytes to score, from the first (default: all)",
     )
     evaluate.add_argument(
-        "--length", type=int, help="bytes (or tokens) in a window (default: max_length)"
+        "--length",
+        type=int,
+        help="bytes (or tokens) in a window (default: as in training)",
     )
     evaluate.add_argument("--batch", type=int, default=8, help="windows at once (default: 8)")
     add_machine(evaluate)
@@ -318,8 +320,8 @@ def run_evaluate(args):
     split = text
     if model.config.tokens is not None:
         split = text.encoded(model.vocabulary)
-    length = model.config.max_length if args.length is None else args.length
-    score = evaluate(model, split, length, args.batch)
+    score = evaluate(model, split, args.length, args.batch)
+    length = len(score.by_position)
     kind = split.vocabulary.unit
     if not model.config.causal:
         kind = f"hidden {kind}"

@@ -40,6 +40,7 @@ from .names import ours
 from .settings import check_format
 from .transformer import MCTransformerBlock, TransformerBlock
 
+FACTS = ("sha256", "trained_length")  # in config.json beside the configuration: see save_pretrained
 AGAIN = "copy again the folder that save_pretrained wrote, or train again"
 
 
@@ -229,6 +230,8 @@ class LanguageModel(nn.Module):
                 f"a model is built from a ModelConfig, got {config!r:.60}: give ModelConfig(dim=64)"
             )
         self.config, self.vocabulary = config, Vocabulary(config.tokens)
+        # T of the windows that it was trained on: ``train`` sets it, a loop of your own may
+        self.trained_length: int | None = None
         self.embedding = nn.Embedding(config.vocab_size, config.dim)
         self.stack = Stack(config)
         self.head = nn.Linear(config.dim, config.vocab_size, bias=False)
@@ -375,7 +378,10 @@ class LanguageModel(nn.Module):
             raise ValueError(
                 f"{folder} has a tokenizer.json, but this model has none: choose another folder"
             )
-        _write_model(folder, self.config.to_dict(), weights, tokenizer)
+        values = self.config.to_dict()
+        if self.trained_length is not None:
+            values["trained_length"] = self.trained_length
+        _write_model(folder, values, weights, tokenizer)
 
     @classmethod
     def from_pretrained(cls, folder_or_name, *, architecture=None):
@@ -385,12 +391,13 @@ class LanguageModel(nn.Module):
         file that is missing, or altered by a byte, is a ValueError.
         """
         folder = _find_model(folder_or_name)
-        config, sha256 = load_config(folder / "config.json", architecture)
+        config, facts = load_config(folder / "config.json", architecture)
         with files.advising(AGAIN):
-            files.check_sha256(folder, sha256)
+            files.check_sha256(folder, facts["sha256"])
         model = cls(config)
         load_weights(model, folder)
         model.vocabulary = find_vocabulary(folder, config.tokens)
+        model.trained_length = facts["trained_length"]
         return model.eval()
 
 
@@ -495,7 +502,7 @@ def find_vocabulary(folder_or_name, tokens):
 
 
 def load_config(path, architecture=None):
-    """The ModelConfig in a ``config.json``, and the sha256 of the files that belong to it."""
+    """The ModelConfig in a ``config.json``, and what stands beside it there, by name (``FACTS``)."""
     with files.advising(AGAIN):
         values = files.parse_json(path)
     if "format" not in values:
@@ -512,8 +519,8 @@ def load_config(path, architecture=None):
         raise ValueError(
             f"{path.parent} holds a {values['model_class']}, which is not of this package: {how}"
         )
-    sha256 = values.pop("sha256")
-    return ModelConfig.from_dict(values, architecture=architecture, where=path), sha256
+    facts = {name: values.pop(name, None) for name in FACTS}
+    return ModelConfig.from_dict(values, architecture=architecture, where=path), facts
 
 
 # ---------------------------------------------------------------- counts

@@ -25,7 +25,7 @@ from .stopping import Stopped
 from .update import learning_rate_at, new_optimizer, train_step
 
 
-@dataclass
+@dataclass(repr=False)
 class Run:
     """What ``train`` gives back: the model, a row of numbers for each update, the score at the end, and the best score
     on the way: ``{"step": ..., "score": ...}`` of the model in ``best/``, None without ``eval_every``."""
@@ -33,7 +33,11 @@ class Run:
     model: nn.Module
     log: list[dict[str, Any]]
     evaluation: Evaluation | None
-    best: dict | None = None
+    best: dict[str, Any] | None = None
+
+    def __repr__(self):
+        name = type(self.model).__name__
+        return f"Run({name}, {len(self.log)} updates, {self.evaluation}, best={self.best})"
 
 
 def prepare(given, config, corpus, session):
@@ -78,6 +82,7 @@ class Job:
         if beginning:
             self.model = start.restored(self.given, beginning)
         start.share_tokenizer(self.model, self.corpus)
+        self.model.trained_length = self.config.length
         split = None
         if self.config.eval_bytes != 0:
             split = first_bytes(self.corpus.validation, self.config.eval_bytes)

@@ -18,7 +18,7 @@ from ..settings import check_counts
 from .devices import to_device
 
 
-@dataclass
+@dataclass(repr=False)
 class Evaluation:
     """``bits_per_token`` over ``n_tokens`` targets; ``by_position (T,)``, its mean at each place of the window;
     ``n_bytes`` that these targets stand for, None where that is not known."""
@@ -35,6 +35,9 @@ class Evaluation:
             return None
         return self.bits_per_token * (self.n_tokens / self.n_bytes)
 
+    def __repr__(self):
+        counted = f"n_tokens={self.n_tokens:,}, n_bytes={self.n_bytes}"
+        return f"Evaluation(bits_per_token={self.bits_per_token:.4f}, {counted}, T={len(self.by_position)})"
 
 
 @ours
@@ -43,6 +46,8 @@ def evaluate(
     model: nn.Module, split: Split, length: int | None = None, batch: int = 8
 ) -> Evaluation:
     """Bits per token of a split in windows of T that do not overlap, in float32.
+
+    ``length`` is T, by default that of the windows that the model was trained on (``window_of``).
 
     A causal model predicts every token once, with nothing known before a window's first but the one before it. Any
     other model predicts the hidden 15%; the same ones at each call. Tokens are bytes, or those of ``load_tokens``.
@@ -54,6 +59,7 @@ def evaluate(
             f"the text is a {type(split).__name__}: expected a split, as load_corpus('austen').validation"
         )
     check_vocabulary(model, split.vocabulary)
+    length = window_of(model) if length is None else length
     check_counts(batch=batch)
     ids, targets, valid = evaluation_windows(split, length)
     causal = is_causal(model)
@@ -84,6 +90,19 @@ def evaluate(
     if causal or split.vocabulary.tokens is None:
         score.n_bytes = split.n_bytes if causal else score.n_tokens
     return score
+
+
+def window_of(model):
+    """The T at which a model is scored: that of the windows it was trained on, or the longest that it is made for."""
+    length = getattr(model, "trained_length", None)
+    if length is None:
+        length = getattr(getattr(model, "config", None), "max_length", None)
+    if length is None:
+        raise ValueError(
+            f"{type(model).__name__} does not say how long its windows were: give length, "
+            "evaluate(model, split, 512), or set model.trained_length"
+        )
+    return length
 
 
 def check_logits(logits, ids, model):

@@ -91,7 +91,15 @@ def test_the_table_names_what_is_there():
 
 
 def test_the_signature_shows_the_options_and_nothing_else():
-    for thing in (FLASH, GAU, TransformerBlock, MCTransformerBlock, ModelConfig, TrainConfig, train):
+    for thing in (
+        FLASH,
+        GAU,
+        TransformerBlock,
+        MCTransformerBlock,
+        ModelConfig,
+        TrainConfig,
+        train,
+    ):
         kinds = {parameter.kind for parameter in inspect.signature(thing).parameters.values()}
         assert not kinds & {inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL}, thing
     assert list(inspect.signature(FLASH).parameters)[:2] == ["dim", "chunk_size"]

@@ -1,17 +1,22 @@
 """The score: bits per token, and per byte where the bytes are known."""
 
+import copy
+import pickle
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from refusals import assert_refused
+from small_own_model import own_model
 from small_run import CONFIG, MODEL, run
 from small_tokens import TEXT, counting, tokenizer
 
+from flash_course.cli import main
 from flash_tutorial import LanguageModel
 from flash_tutorial.check import draw_order_one
 from flash_tutorial.corpora import Split, load_tokens
+from flash_tutorial.training import train
 from flash_tutorial.training.score import (
     Evaluation,
     check_vocabulary,
@@ -151,3 +156,57 @@ def test_who_reads_both_sides_says_so():
 
 def test_a_whole_corpus_is_no_split(corpus):
     assert_refused("a Corpus: expected a split", evaluate, LanguageModel(MODEL), corpus, 20)
+
+
+# ---------------------------------------------------------------- the length of a window
+def test_a_model_is_scored_in_windows_as_long_as_those_it_was_trained_on(corpus, tmp_path):
+    """Through every way in which it is kept; max_length is that of another length."""
+    longer = replace(CONFIG, length=30, steps=2, warmup=0, eval_every=1)
+    done = run(corpus, tmp_path / "run", config=longer)
+    done.model.save_pretrained(tmp_path / "saved")
+    assert MODEL.max_length == 20
+    kept = [copy.deepcopy(done.model), pickle.loads(pickle.dumps(done.model))]
+    for folder in ("run", "run/best", "saved"):
+        kept.append(LanguageModel.from_pretrained(tmp_path / folder))
+    for model in (done.model, *kept):
+        assert len(evaluate(model, corpus.validation).by_position) == 30
+        assert len(evaluate(model, corpus.validation, 7).by_position) == 7
+
+
+def test_a_run_that_was_cut_short_says_how_long_its_windows_were(corpus, tmp_path):
+    run(corpus, tmp_path, config=replace(CONFIG, length=30), stop_at=3)
+    with pytest.warns(UserWarning, match="has not ended"):
+        model = LanguageModel.from_pretrained(tmp_path)
+    assert model.trained_length == 30
+
+
+def test_a_run_that_starts_from_another_has_its_own_length(corpus, tmp_path):
+    run(corpus, tmp_path, config=replace(CONFIG, length=30, steps=2, warmup=0))
+    again = replace(CONFIG, length=10, steps=2, warmup=0, start_from=str(tmp_path))
+    assert run(corpus, config=again).model.trained_length == 10
+
+
+def test_a_model_that_was_not_trained_is_scored_at_its_max_length(corpus, tmp_path):
+    model = knows_nothing()
+    assert len(evaluate(model, corpus.validation).by_position) == MODEL.max_length
+    model.save_pretrained(tmp_path)
+    assert "trained_length" not in (tmp_path / "config.json").read_text(encoding="utf-8")
+    model.trained_length = 12  # after a loop of one's own
+    assert len(evaluate(model, corpus.validation).by_position) == 12
+
+
+def test_a_model_of_ones_own_says_its_length_or_is_asked_for_it(corpus):
+    own = own_model()
+    with pytest.raises(ValueError, match="OwnModel does not say how long its windows were"):
+        evaluate(own, corpus.validation)
+    assert len(evaluate(own, corpus.validation, 9).by_position) == 9
+    train(own, replace(CONFIG, steps=2, warmup=0), corpus=corpus, progress=False)
+    assert len(evaluate(own, corpus.validation).by_position) == CONFIG.length
+
+
+def test_the_command_scores_as_it_was_trained(corpus, tmp_path, capsys):
+    run(corpus, tmp_path, config=replace(CONFIG, length=30, steps=2, warmup=0))
+    main(["evaluate", str(tmp_path), "--bytes", "200"])
+    assert "windows of 30\n" in capsys.readouterr().out
+    main(["evaluate", str(tmp_path), "--bytes", "200", "--length", "15"])
+    assert "windows of 15\n" in capsys.readouterr().out
