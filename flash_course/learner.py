@@ -76,7 +76,12 @@ def or_a_line(said):
 
 
 def predict(name: str, guess: Any = None) -> None:
-    """Store a guess before a surprising result: ``predict("05.a", 8)``. Without one nothing is stored or said."""
+    """Store a guess before a surprising result. Without one nothing is stored or said.
+
+    >>> from flash_course import predict
+    >>> predict("05.a", 8)
+    05.a: your guess is stored.
+    """
     if guess is None or guess is ...:
         return
     try:
@@ -94,7 +99,14 @@ def predict(name: str, guess: Any = None) -> None:
 
 
 def reveal(name: str, value: float, unit: str = "") -> None:
-    """What came out, and beside it the guess if there is one."""
+    """What came out, and beside it the guess if there is one.
+
+    >>> from flash_course import predict, reveal
+    >>> predict("05.a", 8)
+    05.a: your guess is stored.
+    >>> reveal("05.a", 7.25, "ms")
+    05.a: you guessed 8; it is 7.25 ms.
+    """
     guess = None
     with or_a_line(f"{name}: your guess cannot be read"):
         guess = load_progress()["guesses"].get(name)

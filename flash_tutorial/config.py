@@ -64,6 +64,11 @@ class ModelConfig:
 
     An option that the architecture does not have is refused, and so is one without effect, unless it is left at its
     default. A class of your own is called as ``architecture(dim, causal=causal, **unit_options)``.
+
+    >>> from flash_tutorial import ModelConfig
+    >>> config = ModelConfig("flash", dim=64, chunk_size=32)
+    >>> config.depth, config.qk_dim, config.heads          # an option that FLASH does not have is ...
+    (4, 64, Ellipsis)
     """
 
     architecture: str | Callable[..., Any] = setting(  # noqa: RUF009 (a field)
@@ -303,6 +308,11 @@ class ModelConfig:
         """The paper's models (Tables 5 to 9): ``task`` "c4" (masked), "wiki40b" or "pg19" (causal).
 
         ``context`` is the sequence length, 512 unless given (PG-19: 1024); the paper ran up to 8192.
+
+        >>> from flash_tutorial import ModelConfig
+        >>> config = ModelConfig.paper("wiki40b", "flash", context=1024)
+        >>> config.dim, config.depth, config.chunk_size
+        (768, 24, 256)
         """
         if task not in ("c4", "wiki40b", "pg19"):
             raise ValueError(f"task={task!r} is unknown: the paper ran 'c4', 'wiki40b' and 'pg19'")
@@ -419,6 +429,11 @@ class TrainConfig:
     0.1, and it calls it "local", which may mean each parameter by itself; 1.0 over all of them is the common choice.
     The paper's weight decay is 0.01, here on every parameter, since it names no exception. ``accumulate`` changes
     nothing but memory and rounding.
+
+    >>> from flash_tutorial.training import TrainConfig
+    >>> settings = TrainConfig(steps=300, batch=4, length=256)
+    >>> settings.warmup, settings.learning_rate
+    (100, 0.01)
     """
 
     steps: int = setting(1700, "updates")

@@ -27,6 +27,14 @@ class FLASH(GatedUnit):
         combine: "mean" over the visible chunks of K^T V / C (Code 8) or "sum", the bare sum (equation 7, equation 8).
         local, global_: switch one part off (the paper's GlobalOnly and LocalOnly).
         backend: "torch"; "triton", the kernels of gpu/; or "auto", these where they are faster. The same numbers.
+
+    >>> import torch
+    >>> from flash_tutorial import FLASH
+    >>> unit = FLASH(64, chunk_size=32, qk_dim=16, causal=True)
+    >>> x = torch.randn(2, 100, 64)                         # any length, also one that C does not divide
+    >>> mask = torch.arange(100) < torch.tensor([[100], [70]])  # the second row has 70 tokens
+    >>> unit(x, mask=mask).shape
+    torch.Size([2, 100, 64])
     """
 
     heads = 4  # quad_q, quad_k, lin_q, lin_k

@@ -36,6 +36,13 @@ def generate(
     probabilities reach p. ``generator`` makes draws repeatable. ``on_token(ids (B,))`` is called for each token.
     Prompts of different length: pad on the right and hand in ``mask``. A row that has drawn ``stop_id`` is filled with
     it; once all have, nothing more is drawn, and fewer tokens come back.
+
+    >>> import torch
+    >>> from flash_tutorial import LanguageModel
+    >>> model = LanguageModel.from_pretrained("austen-flash")
+    >>> ids = torch.tensor([list(b"She was not at a")])
+    >>> bytes(model.generate(ids, 4, temperature=0)[0].tolist())
+    b'll t'
     """
     how = dict(temperature=temperature, top_k=top_k, top_p=top_p)
     check_sampling(model.config.vocab_size, **how)

@@ -29,6 +29,12 @@ class TransformerBlock(nn.Module):
     Args:
         dim: D. heads: H, default D / 64. ff_dim: F, default 4 D, with a gate 8 D / 3 rounded up to a multiple of 8
         (what the paper's parameter counts ask for). glu: GELU(gate) * value instead of GELU. rope: rotate q and k.
+
+    >>> import torch
+    >>> from flash_tutorial import TransformerBlock
+    >>> block = TransformerBlock(64, heads=4, rope=True, glu=True, causal=True)  # Transformer++
+    >>> block(torch.randn(2, 100, 64)).shape, block.ff_dim
+    (torch.Size([2, 100, 64]), 176)
     """
 
     def __init__(
@@ -174,6 +180,12 @@ class MCTransformerBlock(TransformerBlock):
 
     Chosen here: the linear heads are a scale and offset of the same projections, and are combined as in Code 8
     (mean over visible chunks, no feature map, no normaliser); both parts are added.
+
+    >>> import torch
+    >>> from flash_tutorial import MCTransformerBlock
+    >>> block = MCTransformerBlock(64, chunk_size=32, heads=2, causal=True)
+    >>> block(torch.randn(2, 100, 64)).shape
+    torch.Size([2, 100, 64])
     """
 
     def __init__(

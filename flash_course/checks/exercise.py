@@ -317,7 +317,12 @@ def load_exercise(name):
 
 
 def personal(name: str, student: str = "me") -> dict[str, Any]:
-    """The numbers of a predict exercise that are drawn from a student's id: a dictionary."""
+    """The numbers of a predict exercise that are drawn from a student's id: a dictionary.
+
+    >>> from flash_course import personal
+    >>> sorted(personal("01.4", "s1234567"))
+    ['B', 'D', 'H', 'T']
+    """
     numbers = load_exercise(name).numbers(student)
     if numbers is None:
         raise ValueError(f"exercise {name} has no personal numbers")

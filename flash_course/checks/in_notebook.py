@@ -12,10 +12,18 @@ from .verdict import judge
 
 
 def check(name: str, *answers: Any, student: str = "me") -> None:
-    """Print the verdict on an answer, and keep the best points: ``check("05.2", earlier_chunks)``.
+    """Print the verdict on an answer, and keep the best points.
 
     An exercise with several functions takes them in the order of its text. ``student`` is the id that the personal
     numbers of a predict exercise are drawn from. Returns nothing, so that a cell shows the verdict only.
+
+    >>> from flash_course import check
+    >>> check("05.1", lambda x, C: x)
+    05.1: wrong, 0 of 10 points
+      values: wrong
+      edge sizes: wrong
+      in the case "two chunks and a tail" (T = 9, D = 4, C = 4): expected the shape (3, 4, 4), got (9, 4).
+      hint("05.1") gives a hint; there are three.
     """
     exercise = load_exercise(name)
     if len(answers) != len(exercise.names):
@@ -50,7 +58,12 @@ def keep(verdict):
 
 
 def hint(name: str) -> None:
-    """Print the next of an exercise's three hints: a nudge, the shapes, pseudocode."""
+    """Print the next of an exercise's three hints: a nudge, the shapes, pseudocode.
+
+    >>> from flash_course import hint
+    >>> hint("01.1")
+    01.1, hint 1 of 3: What must a score be, so that its exp is 0 and the others still sum to 1?
+    """
     exercise = load_exercise(name)
     stored = load_progress()
     row = stored.setdefault("exercises", {}).setdefault(name, {})
@@ -67,7 +80,12 @@ def hint(name: str) -> None:
 
 
 def progress(number: str | None = None) -> None:
-    """Print a table of what was reached, of one set or of all that were begun."""
+    """Print a table of what was reached, of one set or of all that were begun.
+
+    >>> from flash_course import progress
+    >>> progress()
+    no exercise was checked yet
+    """
     table = load_progress().get("exercises", {})
     numbers = sorted({name[:2] for name in table} & {*there()})
     if number:

@@ -38,7 +38,7 @@ def ids_of(document):
     return document
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@dataclass(frozen=True, eq=False)
 class Split:
     """Documents laid end to end.
 
@@ -46,6 +46,13 @@ class Split:
     offsets: (n_documents + 1,) int64; document i is tokens[offsets[i]:offsets[i + 1]].
     titles: one for each document, "" where unknown.
     vocabulary: what the ids mean.
+
+    >>> from flash_tutorial.corpora import Split
+    >>> split = Split.from_documents([b"To be,", b"or not"])
+    >>> split
+    Split(12 bytes in 2 documents)
+    >>> split.document(1).tobytes(), split.offsets.tolist()
+    (b'or not', [0, 6, 12])
     """
 
     tokens: np.ndarray
@@ -120,9 +127,15 @@ class Split:
         return Split.from_documents(documents, self.titles, vocabulary)
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@dataclass(frozen=True, eq=False)
 class Corpus:
-    """A name and the splits train, validation and test."""
+    """A name and the splits train, validation and test.
+
+    >>> from flash_tutorial import load_corpus
+    >>> corpus = load_corpus("austen")
+    >>> corpus.name, corpus.test.titles, corpus.vocabulary.unit
+    ('austen', ('Northanger Abbey',), 'byte')
+    """
 
     name: str
     train: Split
@@ -152,7 +165,12 @@ def in_words(split):
 
 
 def first_bytes(split: Split, n: int | None) -> Split:
-    """The first ``n`` bytes (or tokens) of a split, all for None: whole documents in their order, the last one cut."""
+    """The first ``n`` bytes (or tokens) of a split, all for None: whole documents in their order, the last one cut.
+
+    >>> from flash_tutorial.corpora import Split, first_bytes
+    >>> first_bytes(Split.from_documents([b"To be,", b"or not", b"to be"]), 8)
+    Split(8 bytes in 2 documents)
+    """
     if n is None:
         return split
     check_counts(n=n)
@@ -166,6 +184,10 @@ def load_austen(folder: str | Path | None = None) -> Corpus:
     """Jane Austen's six novels, 4,024,283 bytes of ASCII; `folder` holds the two files (default: this package).
 
     The sha256 of each novel and of the whole are checked; what is missing or altered is a ValueError.
+
+    >>> from flash_tutorial.corpora import load_austen
+    >>> load_austen().validation
+    Split(466,828 bytes in 1 document)
     """
     folder = resources.files(__package__) if folder is None else Path(folder)
     try:
@@ -202,6 +224,12 @@ def load_file(path: str | Path, *, max_bytes: int | None = None) -> Corpus:
     A NUL byte separates documents. Three documents or more are split whole, in their order: the last 5% of them
     (at least one) are the test, the 5% before it the validation. With one or two the text is cut by position
     at 90% and 95%. A file that is missing, empty, shorter than 20 bytes or not UTF-8 is a ValueError.
+
+    >>> from pathlib import Path
+    >>> from flash_tutorial.corpora import load_file
+    >>> written = Path("mine.txt").write_text("To be, or not to be. " * 10)
+    >>> load_file("mine.txt").train
+    Split(190 bytes in 1 document)
     """
     MAX_BYTES.check("max_bytes", max_bytes)
     path = Path(path)
@@ -276,6 +304,12 @@ def load_tokens(
         arrays a dictionary too.
 
     What is no such array, or holds an id that is none, is a ValueError.
+
+    >>> import numpy as np
+    >>> from flash_tutorial import load_tokens
+    >>> corpus = load_tokens(np.arange(200) % 7, 7)
+    >>> corpus.train, corpus.vocabulary.start_id
+    (Split(180 tokens in 1 document), 7)
     """
     if isinstance(vocab_size, np.integer):
         vocab_size = int(vocab_size)

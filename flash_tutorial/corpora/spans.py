@@ -22,6 +22,12 @@ def mask_spans(
     One draw for each span: with 80% its positions become `mask_id`, with 10% tokens drawn from the batch itself
     (uniform ones would be betrayed by being rare), with 10% they stay. Targets are the original ids on all
     chosen positions, -100 elsewhere. A single hidden byte is too easily guessed from its word, hence spans.
+
+    >>> import numpy as np
+    >>> from flash_tutorial.corpora import mask_spans
+    >>> inputs, targets = mask_spans(np.full((1, 20), 65), np.random.default_rng(1))
+    >>> int((targets == 65).sum()), int((inputs == 256).sum())      # 15% are asked for, here all of them hidden
+    (3, 3)
     """
     ids = np.asarray(ids)
     if ids.ndim != 2 or not np.issubdtype(ids.dtype, np.integer):

@@ -27,7 +27,7 @@ IGNORE = -100  # the target of a position that the loss leaves out
 TEXT_OF_ID = [*(bytes((i,)) for i in range(256)), "\u2423".encode()]  # of a masked one: an open box
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True)
 class Vocabulary:
     """`tokens` is N, or None for bytes; `tokenizer` the text of a `tokenizer.json`, or None where there is none."""
 
@@ -122,7 +122,13 @@ BYTES = Vocabulary()
 
 
 class ByteTokenizer:
-    """Text as its UTF-8 bytes: 256 ids, and with `masked=True` one more, `mask_id` 256, for the masked objective."""
+    """Text as its UTF-8 bytes: 256 ids, and with `masked=True` one more, `mask_id` 256, for the masked objective.
+
+    >>> from flash_tutorial.corpora import ByteTokenizer
+    >>> ids = ByteTokenizer().encode("naïve")
+    >>> ids.tolist(), ByteTokenizer().decode(ids)
+    ([110, 97, 195, 175, 118, 101], 'naïve')
+    """
 
     def __init__(self, masked: bool = False) -> None:
         self.mask_id = MASK_ID if masked else None

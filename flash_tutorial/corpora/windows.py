@@ -22,6 +22,13 @@ def random_windows(
     n >= T tokens offers n - T + 1 windows and every token can be a target; a shorter document offers one, filled up
     behind with the start's id and target -100. Each of these windows in all the documents is equally likely.
     `targets != -100` is the mask of valid positions.
+
+    >>> import numpy as np
+    >>> from flash_tutorial.corpora import Split, random_windows
+    >>> split = Split.from_documents([b"abcdefgh"])
+    >>> ids, targets = random_windows(split, 2, 5, np.random.default_rng(0))
+    >>> bytes(ids[0].tolist()), bytes(targets[0].tolist())
+    (b'cdefg', b'defgh')
     """
     check_counts(batch=batch, length=length)
     lengths = np.diff(split.offsets)
@@ -38,6 +45,11 @@ def evaluation_windows(split: Split, length: int) -> tuple[np.ndarray, np.ndarra
     Each token of the split is a target exactly once, in order, so summed nats / ln 2 / mask.sum() is bits per token
     over all of it. A window's first token is predicted from the one before it, a document's first from the start (NUL
     for bytes). A document's last window is filled up with the start's id, target -100 and mask False.
+
+    >>> from flash_tutorial.corpora import Split, evaluation_windows
+    >>> ids, targets, mask = evaluation_windows(Split.from_documents([b"abcdefgh"]), 5)
+    >>> [bytes(row.tolist()) for row in ids], mask.sum(1).tolist()
+    ([b'\\x00abcd', b'efg\\x00\\x00'], [5, 3])
     """
     check_counts(length=length)
     per_document = -(-np.diff(split.offsets) // length)

@@ -1,9 +1,10 @@
 """Experiments: a declaration says what is asked of which models, one runner makes the runs and
 their tables.
 
-from flash_tutorial.experiments import Arm, Compare, Experiment, Search, command EXPERIMENT =
-Experiment("mine", "Is my unit better?", arms=(Arm("mine", config, rates=(5e-3, 1e-2)), ...), ...)
-command(EXPERIMENT, "results")        # python mine.py run, python mine.py table
+    from flash_tutorial.experiments import Arm, Compare, Experiment, Search, command
+
+    EXPERIMENT = Experiment("mine", "Is my unit better?", arms=(Arm("mine", config, rates=(5e-3, 1e-2)), ...), ...)
+    command(EXPERIMENT, "results")        # python mine.py run, python mine.py table
 """
 
 from .declaration import Arm as Arm

@@ -18,6 +18,10 @@ class Search:
 
     A rate's score is the mean over the seeds. Where the best rate ends the grid, the next one by
     ``factor`` is tried, until a worse one lies on either side or ``most`` were tried.
+
+    >>> from flash_tutorial.experiments import Search
+    >>> Search(steps=200).of_row({"measures": {"bits_per_byte": 2.5}})
+    2.5
     """
 
     steps: int | None = None
@@ -50,6 +54,12 @@ class Arm:
     its runs in place of the experiment's. also: rates that it runs at besides. timed_as: the label
     of the arm whose time of an update is its own too. keep: finished runs stay in runs/NAME, for
     runs that start from them.
+
+    >>> from flash_tutorial import ModelConfig
+    >>> from flash_tutorial.experiments import Arm
+    >>> arm = Arm("flash", ModelConfig(dim=64), rates=(5e-3, 1e-2), settings={"depth": 4})
+    >>> arm.label
+    'flash 4'
     """
 
     name: str
@@ -88,6 +98,11 @@ class Compare:
 
     paired: the interval of the differences seed by seed, and their correlation, beside Welch's.
     name: under which a page can print it.
+
+    >>> from flash_tutorial.experiments import Compare
+    >>> gain = Compare("mine", "flash", name="gain", paired=True)
+    >>> gain.arm, gain.other
+    ('mine', 'flash')
     """
 
     arm: str
@@ -121,6 +136,23 @@ class Experiment:
     ``numbers``, a function of the rows that gives texts by name, for pages and, as ``{name}``, for
     ``meaning``; ``tables``, a function of the rows that gives the tables that are shown in place of
     that of all runs.
+
+    >>> from flash_tutorial import ModelConfig
+    >>> from flash_tutorial.experiments import Arm, Compare, Experiment, Search
+    >>> arms = (
+    ...     Arm("flash", ModelConfig("flash", dim=64), rates=(5e-3, 1e-2)),
+    ...     Arm("transformer++", ModelConfig("transformer++", dim=64), rates=(5e-3, 1e-2)),
+    ... )
+    >>> experiment = Experiment(
+    ...     "mine",
+    ...     "Is FLASH better?",
+    ...     arms=arms,
+    ...     steps=(1000,),
+    ...     search=Search(steps=200),
+    ...     compare=(Compare("flash", "transformer++"),),
+    ... )
+    >>> experiment.settings_of(arms[0], rate=1e-2, seed=0, steps=1000).learning_rate
+    0.01
     """
 
     name: str

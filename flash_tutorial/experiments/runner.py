@@ -36,6 +36,23 @@ CURVE = 100  # losses that are kept of a run, evenly spaced
 def command(experiment: Experiment, folder: str | Path) -> None:
     """The two commands of a declaration: ``run`` makes what is missing, ``table`` prints what is
     there.
+
+    >>> from flash_tutorial import ModelConfig
+    >>> from flash_tutorial.experiments import Arm, Experiment, command
+    >>> config = ModelConfig(dim=16, depth=1, qk_dim=8, chunk_size=8)
+    >>> experiment = Experiment(
+    ...     "mine",
+    ...     "Does it learn?",
+    ...     arms=(Arm("flash", config, rates=(0.01,)),),
+    ...     steps=(2,),
+    ...     seeds=(0,),
+    ...     train={"batch": 2, "length": 16, "eval_bytes": 100},
+    ... )
+    >>> import sys
+    >>> sys.argv = ["mine.py", "table"]                     # as after: python mine.py table
+    >>> command(experiment, "results")
+    Nothing is stored yet.
+    <BLANKLINE>
     """
     parser = argparse.ArgumentParser(description=experiment.question)
     parser.add_argument("what", choices=("run", "table"))
@@ -52,8 +69,25 @@ def command(experiment: Experiment, folder: str | Path) -> None:
         sys.exit("stopped: the same command goes on from here")
 
 
-def run(experiment: Experiment, folder: str | Path, say: Callable[[str], object] = print) -> None:
-    """Make all runs that the declaration asks for and that are not stored yet."""
+def run(experiment: Experiment, folder: str | Path, say: Callable[..., object] = print) -> None:
+    """Make all runs that the declaration asks for and that are not stored yet.
+
+    >>> from flash_tutorial import ModelConfig
+    >>> from flash_tutorial.experiments import Arm, Experiment, StoredRows, run
+    >>> config = ModelConfig(dim=16, depth=1, qk_dim=8, chunk_size=8)
+    >>> experiment = Experiment(
+    ...     "mine",
+    ...     "Does it learn?",
+    ...     arms=(Arm("flash", config, rates=(0.01,)),),
+    ...     steps=(2,),
+    ...     seeds=(0,),
+    ...     train={"batch": 2, "length": 16, "eval_bytes": 100},
+    ... )
+    >>> run(experiment, "results", say=lambda *line, **how: None)
+    >>> (row,) = StoredRows(experiment, "results").load()
+    >>> row["arm"], row["rate"], row["seed"], row["steps"]
+    ('flash', 0.01, 0, 2)
+    """
     rows = StoredRows(experiment, folder)
     rows.refuse_others()
     if experiment.seconds or experiment.equal_time:
@@ -239,6 +273,21 @@ def of_log(log, budget=None):
 def repeated(experiment: Experiment, row: dict[str, Any], updates: int = 50) -> float:
     """Train a stored run's first updates again: the largest difference of a loss from the stored
     one, as a share.
+
+    >>> from flash_tutorial import ModelConfig
+    >>> from flash_tutorial.experiments import Arm, Experiment, StoredRows, repeated, run
+    >>> config = ModelConfig(dim=16, depth=1, qk_dim=8, chunk_size=8)
+    >>> experiment = Experiment(
+    ...     "mine",
+    ...     "Does it learn?",
+    ...     arms=(Arm("flash", config, rates=(0.01,)),),
+    ...     steps=(2,),
+    ...     seeds=(0,),
+    ...     train={"batch": 2, "length": 16, "eval_bytes": 100},
+    ... )
+    >>> run(experiment, "results", say=lambda *line, **how: None)
+    >>> repeated(experiment, StoredRows(experiment, "results").load()[0]) < 1e-4
+    True
     """
     arm = StoredRows(experiment, ".").arm_of(row)
     settings = experiment.settings_of(arm, row["rate"], row["seed"], row["steps"])

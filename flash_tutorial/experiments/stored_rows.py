@@ -22,19 +22,47 @@ KEY = ("arm", "settings", "rate", "seed", "steps")  # what a run is known by
 
 
 def matching(rows: list[dict[str, Any]], **wanted: Any) -> list[dict[str, Any]]:
-    """The rows that have these values, in their key or in their settings."""
+    """The rows that have these values, in their key or in their settings.
+
+    >>> from flash_tutorial.experiments import matching
+    >>> rows = [{"arm": "flash", "seed": seed, "settings": {"C": 16}} for seed in (0, 1)]
+    >>> [row["seed"] for row in matching(rows, arm="flash", C=16)]
+    [0, 1]
+    """
     return [row for row in rows if wanted.items() <= (row | row["settings"]).items()]
 
 
 def measured(rows: list[dict[str, Any]], measure: str, **wanted: Any) -> list[Any]:
-    """What was measured in the rows that have these values, by seed; who timed arms has no seed."""
+    """What was measured in the rows that have these values, by seed; who timed arms has no seed.
+
+    >>> from flash_tutorial.experiments import measured
+    >>> row = {"arm": "flash", "seed": 0, "settings": {}, "measures": {"bits_per_byte": 2.1}}
+    >>> measured([row], "bits_per_byte", arm="flash")
+    [2.1]
+    """
     found = [row for row in matching(rows, **wanted) if measure in row["measures"]]
     found.sort(key=lambda row: -1 if row["seed"] is None else row["seed"])
     return [row["measures"][measure] for row in found]
 
 
 class StoredRows:
-    """The rows of ``experiment`` in ``folder``. Several processes may add to them."""
+    """The rows of ``experiment`` in ``folder``. Several processes may add to them.
+
+    >>> from flash_tutorial import ModelConfig
+    >>> from flash_tutorial.experiments import Arm, Experiment, StoredRows
+    >>> config = ModelConfig(dim=16, depth=1, qk_dim=8, chunk_size=8)
+    >>> experiment = Experiment(
+    ...     "mine",
+    ...     "Does it learn?",
+    ...     arms=(Arm("flash", config, rates=(0.01,)),),
+    ...     steps=(2,),
+    ...     seeds=(0,),
+    ...     train={"batch": 2, "length": 16, "eval_bytes": 100},
+    ... )
+    >>> rows = StoredRows(experiment, "results")
+    >>> rows.path.name, rows.load()
+    ('mine.json', [])
+    """
 
     def __init__(self, experiment: Experiment, folder: str | Path) -> None:
         self.experiment = experiment

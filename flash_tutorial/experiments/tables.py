@@ -23,6 +23,22 @@ def markdown(head, rows):
 def report(experiment: Experiment, rows: list[dict[str, Any]]) -> str:
     """All that can be said of the rows so far: tables, rates tried, comparisons, and which code
     made them.
+
+    >>> from flash_tutorial import ModelConfig
+    >>> from flash_tutorial.experiments import Arm, Experiment, StoredRows, report, run
+    >>> config = ModelConfig(dim=16, depth=1, qk_dim=8, chunk_size=8)
+    >>> experiment = Experiment(
+    ...     "mine",
+    ...     "Does it learn?",
+    ...     arms=(Arm("flash", config, rates=(0.01,)),),
+    ...     steps=(2,),
+    ...     seeds=(0,),
+    ...     train={"batch": 2, "length": 16, "eval_bytes": 100},
+    ... )
+    >>> run(experiment, "results", say=lambda *line, **how: None)
+    >>> page = report(experiment, StoredRows(experiment, "results").load())
+    >>> print(page.splitlines()[0])
+    | arm | rate | updates | bits per byte by seed | mean |
     """
     if not rows:
         return "Nothing is stored yet.\n"

@@ -2,6 +2,7 @@
 
 from flash_tutorial import ModelConfig
 from flash_tutorial.training import TrainConfig, train
+
 run = train(ModelConfig(), TrainConfig(steps=300), out="runs/first")
 run.evaluation.bits_per_byte
 """

@@ -20,7 +20,15 @@ def draw_batch(
     split: Split, config: TrainConfig, step: int, causal: bool
 ) -> tuple[np.ndarray, np.ndarray]:
     """ids, targets ``(B, T)`` of update ``step``. They depend on the seed and the step alone, so that a run that was
-    stopped goes on with the same batches and nothing of their order need be saved."""
+    stopped goes on with the same batches and nothing of their order need be saved.
+
+    >>> from flash_tutorial.corpora import Split
+    >>> from flash_tutorial.training import TrainConfig, draw_batch
+    >>> split = Split.from_documents([b"To be, or not to be"])
+    >>> ids, targets = draw_batch(split, TrainConfig(batch=2, length=8), 0, causal=True)
+    >>> ids.shape, bool((ids[:, 1:] == targets[:, :-1]).all())
+    ((2, 8), True)
+    """
     rng = np.random.default_rng((config.seed, step))
     ids, targets = random_windows(split, config.batch, config.length, rng)
     if causal:
@@ -39,6 +47,14 @@ def parts(
     """A rank's rows of a batch, in ``accumulate`` parts: ids, targets, mask, and the part's share of all the targets.
 
     Every rank draws the whole batch and takes its own rows, so that the batch does not depend on how many they are.
+
+    >>> import torch
+    >>> from flash_tutorial.corpora import Split
+    >>> from flash_tutorial.training import TrainConfig, parts
+    >>> split = Split.from_documents([b"To be, or not to be"])
+    >>> settings = TrainConfig(batch=4, length=8, accumulate=2)
+    >>> [(tuple(ids.shape), share) for ids, *_, share in parts(split, settings, 0, True, torch.device("cpu"))]
+    [((2, 8), 0.5), ((2, 8), 0.5)]
     """
     ids, targets = draw_batch(split, config, step, causal)
     valid = targets != IGNORE if causal else ids != split.vocabulary.start_id

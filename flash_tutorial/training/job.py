@@ -25,10 +25,19 @@ from .stopping import Stopped
 from .update import learning_rate_at, new_optimizer, train_step
 
 
-@dataclass(repr=False)
+@dataclass
 class Run:
     """What ``train`` gives back: the model, a row of numbers for each update, the score at the end, and the best score
-    on the way: ``{"step": ..., "score": ...}`` of the model in ``best/``, None without ``eval_every``."""
+    on the way: ``{"step": ..., "score": ...}`` of the model in ``best/``, None without ``eval_every``.
+
+    >>> from flash_tutorial import ModelConfig, load_tokens
+    >>> from flash_tutorial.training import TrainConfig, train
+    >>> corpus = load_tokens([0, 1, 2, 3, 4] * 80, 5)
+    >>> config = ModelConfig(vocab_size=6, dim=16, depth=1)
+    >>> done = train(config, TrainConfig(steps=2, batch=2, length=16), corpus=corpus, progress=False)
+    >>> [row["step"] for row in done.log], done.evaluation.n_tokens
+    ([1, 2], 20)
+    """
 
     model: nn.Module
     log: list[dict[str, Any]]

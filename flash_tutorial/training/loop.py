@@ -2,6 +2,7 @@
 
 from flash_tutorial import ModelConfig
 from flash_tutorial.training import TrainConfig, train
+
 run = train(ModelConfig(), TrainConfig(steps=300), out="runs/first")
 run.evaluation.bits_per_byte
 """
@@ -66,6 +67,13 @@ def train(
 
     Raises ValueError, after which the last checkpoint is intact: the loss is not finite (``Diverged``), the disk is
     full, ``out`` holds another run or belongs to another process, the checkpoints are damaged.
+
+    >>> from flash_tutorial import ModelConfig
+    >>> from flash_tutorial.training import TrainConfig, train
+    >>> settings = TrainConfig(steps=2, batch=2, length=16, eval_bytes=100)
+    >>> done = train(ModelConfig(dim=16, depth=1), settings, out="runs/first", progress=False)
+    >>> f"{done.evaluation.bits_per_byte:.0f} bits per byte"        # of 8, after two updates
+    '8 bits per byte'
     """
     given = ModelConfig() if model_or_config is None else model_or_config
     config = TrainConfig() if train_config is None else train_config

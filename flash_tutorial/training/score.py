@@ -18,10 +18,16 @@ from ..settings import check_counts
 from .devices import to_device
 
 
-@dataclass(repr=False)
+@dataclass
 class Evaluation:
     """``bits_per_token`` over ``n_tokens`` targets; ``by_position (T,)``, its mean at each place of the window;
-    ``n_bytes`` that these targets stand for, None where that is not known."""
+    ``n_bytes`` that these targets stand for, None where that is not known.
+
+    >>> import numpy as np
+    >>> from flash_tutorial.training import Evaluation
+    >>> Evaluation(4.0, by_position=np.full(8, 4.0), n_tokens=100, n_bytes=200).bits_per_byte
+    2.0
+    """
 
     bits_per_token: float
     by_position: np.ndarray
@@ -53,6 +59,14 @@ def evaluate(
     other model predicts the hidden 15%; the same ones at each call. Tokens are bytes, or those of ``load_tokens``.
     With a tokenizer a causal model is scored per byte too: all bits over the bytes of the text that its tokens decode
     to.
+
+    >>> from flash_tutorial import LanguageModel, load_corpus
+    >>> from flash_tutorial.corpora import first_bytes
+    >>> from flash_tutorial.training import evaluate
+    >>> model = LanguageModel.from_pretrained("austen-flash")
+    >>> score = evaluate(model, first_bytes(load_corpus("austen").validation, 1000))
+    >>> len(score.by_position), score.bits_per_byte < 3
+    (1024, True)
     """
     if not isinstance(split, Split):
         raise ValueError(

@@ -23,6 +23,17 @@ def train_step(
 
     ``batch`` holds parts (ids, targets, mask, share), as ``parts`` draws them; the shares sum to one. ``engine`` knows
     of number formats and processes. Gives the loss in nats, and the gradient's norm before the cut.
+
+    >>> import torch
+    >>> from flash_tutorial import LanguageModel, ModelConfig
+    >>> from flash_tutorial.training import TrainConfig, new_optimizer, train_step
+    >>> settings = TrainConfig(steps=10, batch=2, length=16)
+    >>> model = LanguageModel(ModelConfig(dim=16, depth=1))
+    >>> ids = torch.randint(0, 256, (2, 17))
+    >>> batch = [(ids[:, :-1], ids[:, 1:], None, 1.0)]
+    >>> loss, norm = train_step(model, new_optimizer(model, settings), batch, 0, settings)
+    >>> round(loss, 1)                                      # ln 256
+    5.5
     """
     engine = engine or Engine(model)
     for group in optimizer.param_groups:
@@ -43,7 +54,13 @@ def train_step(
 
 
 def learning_rate_at(step: int, config: TrainConfig) -> float:
-    """The rate of update ``step``, counted from 0: up over ``warmup`` updates, then down in a line to 0."""
+    """The rate of update ``step``, counted from 0: up over ``warmup`` updates, then down in a line to 0.
+
+    >>> from flash_tutorial.training import TrainConfig, learning_rate_at
+    >>> settings = TrainConfig(steps=10, warmup=2, learning_rate=0.01)
+    >>> [round(learning_rate_at(step, settings), 4) for step in (0, 1, 2, 6)]
+    [0.005, 0.01, 0.01, 0.005]
+    """
     if step < config.warmup:
         return config.learning_rate * (step + 1) / config.warmup
     return config.learning_rate * (config.steps - step) / (config.steps - config.warmup)
@@ -64,7 +81,13 @@ def check_finite(loss, norm, step, config, scaled):
 
 
 class Diverged(ValueError):
-    """The loss, or its gradient, is no longer a number; ``step`` is the update, counted from 1."""
+    """The loss, or its gradient, is no longer a number; ``step`` is the update, counted from 1.
+
+    >>> from flash_tutorial.training import Diverged
+    >>> error = Diverged("the loss is nan", step=12)
+    >>> isinstance(error, ValueError), error.step
+    (True, 12)
+    """
 
     def __init__(self, message: str, step: int | None = None) -> None:
         super().__init__(message)
@@ -72,7 +95,14 @@ class Diverged(ValueError):
 
 
 def new_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    """AdamW with the paper's betas and eps, or Muon for the kernels and that AdamW for the rest."""
+    """AdamW with the paper's betas and eps, or Muon for the kernels and that AdamW for the rest.
+
+    >>> from torch import nn
+    >>> from flash_tutorial.training import TrainConfig, new_optimizer
+    >>> group = new_optimizer(nn.Linear(3, 2), TrainConfig()).param_groups[0]
+    >>> group["lr"], group["betas"], group["eps"]
+    (0.01, (0.9, 0.999), 1e-06)
+    """
     paper = dict(betas=(0.9, 0.999), eps=1e-6)
     rates = dict(lr=config.learning_rate, weight_decay=config.weight_decay)
     if config.optimizer == "muon":

@@ -10,35 +10,14 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
-
-import flash_course
-import flash_tutorial
-from flash_tutorial import corpora, experiments, training
+from public_names import PACKAGES, PUBLIC
 
 ROOT = Path(__file__).resolve().parents[2]
 TYPED = ROOT / "tests" / "typed"
-PACKAGES = (flash_tutorial, flash_course)
 CHECKERS = {
     "mypy": ["mypy", "--no-error-summary", "--python-executable", sys.executable],
     "pyright": ["pyright", "--pythonpath", sys.executable],
 }
-
-
-def public():
-    """(name, value) of all that a reader imports by name, without the constants."""
-    found = {}
-    for package in (*PACKAGES, corpora, training, experiments):
-        names = getattr(package, "__all__", None) or [
-            alias.asname
-            for node in ast.parse(Path(package.__file__).read_text(encoding="utf-8")).body
-            if isinstance(node, ast.ImportFrom)
-            for alias in node.names
-        ]
-        found |= {name: getattr(package, name) for name in names}
-    return {name: value for name, value in found.items() if callable(value)}
-
-
-PUBLIC = public()
 
 
 @pytest.mark.parametrize("package", PACKAGES, ids=lambda package: package.__name__)
