@@ -4,13 +4,17 @@
 weights that a module computes with (``torch.distributed.fsdp.fully_shard``).
 """
 
+from collections.abc import Callable
 from functools import wraps
 from types import MethodType
+from typing import Any, TypeVar
 
 from torch.nn.modules.module import _has_any_global_hook
 
+F = TypeVar("F", bound=Callable[..., Any])
 
-def by_call(method):
+
+def by_call(method: F) -> F:
     """A decorator: ``module.method(...)`` runs hooks as ``module(...)`` does."""
 
     @wraps(method)
@@ -19,8 +23,8 @@ def by_call(method):
             return _as_forward(MethodType(method, self), args, kwargs)
         return method(self, *args, **kwargs)
 
-    called.runs_hooks = True
-    return called
+    called.runs_hooks = True  # type: ignore[attr-defined]
+    return called  # type: ignore[return-value]
 
 
 def through_call(method, *args, **kwargs):

@@ -5,6 +5,7 @@ Letters: B batch, T length, D model width, E expanded width, S shared width, C c
 """
 
 import torch
+from torch import Tensor
 
 from .config import check_options
 from .fast import read_earlier_chunks, relu2_attention
@@ -68,7 +69,14 @@ class FLASH(GatedUnit):
         self.bias = make_bias(bias, chunk_size, qk_dim)
         self.reset_parameters()
 
-    def forward(self, x, mask=None, segment_ids=None, *, checked=False):
+    def forward(
+        self,
+        x: Tensor,
+        mask: Tensor | None = None,
+        segment_ids: Tensor | None = None,
+        *,
+        checked: bool = False,
+    ) -> Tensor:
         """As of every gated unit, by Triton's kernels or by torch (``backend``)."""
         fused, why = False, "x is no tensor"
         if isinstance(x, torch.Tensor):

@@ -9,9 +9,11 @@ sorted ``segment_ids (B, T)`` keep padding and other documents out. Twins in Num
 Letters: B batch, T length, D model width, E expanded width, S shared width, H heads.
 """
 
+from typing import Any
+
 import numpy as np
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from .calls import by_call
@@ -68,7 +70,14 @@ class GatedUnit(nn.Module):
             for weights in self.bias.parameters():
                 nn.init.normal_(weights, std=std)
 
-    def forward(self, x, mask=None, segment_ids=None, *, checked=False):
+    def forward(
+        self,
+        x: Tensor,
+        mask: Tensor | None = None,
+        segment_ids: Tensor | None = None,
+        *,
+        checked: bool = False,
+    ) -> Tensor:
         """x + (u * mixed) W_out (equation 3): ``(B, T, D) -> (B, T, D)``; ``checked``: the model has validated it."""
         segment_ids = check_input(x, self.dim, mask, segment_ids, checked=checked)
         u, v, z = self.project(x, mask)
@@ -102,7 +111,9 @@ class GatedUnit(nn.Module):
 
     # ------------------------------------------------------------ token by token
     @by_call
-    def prefill(self, x, mask=None, *, checked=False):
+    def prefill(
+        self, x: Tensor, mask: Tensor | None = None, *, checked: bool = False
+    ) -> tuple[Tensor, Any]:
         """Output ``(B, T, D)`` of a prompt and the state after it; ``checked``: the model has validated it."""
         refuse_non_causal(self)
         check_input(x, self.dim, mask, every_row=True, checked=checked)
@@ -112,7 +123,7 @@ class GatedUnit(nn.Module):
         return y, self.remember(heads, v, Rows.after(x, mask))
 
     @by_call
-    def step(self, x, state):
+    def step(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
         """Output ``(B, D)`` of one more token ``x (B, D)``, and the state."""
         u, v, z = self.project(x)
         # (H, B, S)

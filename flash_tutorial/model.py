@@ -98,7 +98,7 @@ class State:
     rows: states.Rows
     config: ModelConfig
 
-    def numel(self):
+    def numel(self) -> int:
         """Numbers in use, over all units."""
         return sum(s.numel() for s in self.units)
 
@@ -128,7 +128,7 @@ class Stack(nn.Module):
         self.prompt_checked_here = {prefill for prefill in prefills if takes_checked(prefill)}
         self.reset_parameters()
 
-    def reset_parameters(self):
+    def reset_parameters(self) -> None:
         """Start all parameters anew, as the configuration has it (our units by their own method, which a subclass may
         override); any other unit keeps the start that it gave itself."""
         reset_norms(self.norm)
@@ -140,7 +140,14 @@ class Stack(nn.Module):
         elif self.positions is not None:
             nn.init.constant_(self.positions.scale, starts.position_scale(self.config))
 
-    def forward(self, x, mask=None, segment_ids=None, *, checked=False):
+    def forward(
+        self,
+        x: Tensor,
+        mask: Tensor | None = None,
+        segment_ids: Tensor | None = None,
+        *,
+        checked: bool = False,
+    ) -> Tensor:
         """``x (B, T, D)``; positions run over the row and do not start again at a document.
 
         Mask and documents are looked at here, and not once more in each unit (``checked``: not even here).
@@ -164,7 +171,9 @@ class Stack(nn.Module):
         return self.norm(x)
 
     @by_call
-    def prefill(self, x, mask=None, *, checked=False):
+    def prefill(
+        self, x: Tensor, mask: Tensor | None = None, *, checked: bool = False
+    ) -> tuple[Tensor, State]:
         """Features ``(B, T, D)`` of a prompt up to the end of its longest row, and the state after it."""
         check_input(x, self.config.dim, mask, every_row=True, checked=checked)
         if mask is not None:  # what is padding in every row is no position
@@ -183,7 +192,7 @@ class Stack(nn.Module):
         return self.norm(x), State(of_units, states.Rows.after(x, mask), self.config)
 
     @by_call
-    def step(self, x, state):
+    def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """Features ``(B, D)`` of one more token ``x (B, D)``; the state is changed in place."""
         # equal is slow to say, for each token
         if state.config is not self.config and state.config != self.config:
@@ -267,7 +276,7 @@ class LanguageModel(nn.Module):
         self.tie_weights()
 
     @torch.no_grad()
-    def reset_parameters(self):
+    def reset_parameters(self) -> None:
         """Start anew, with the numbers that a new model of this configuration has from the same seed.
 
         For a model that was built on ``meta`` and made real by ``to_empty``, also one in shares on several machines.
@@ -281,7 +290,7 @@ class LanguageModel(nn.Module):
             if name in numbers:  # a subclass starts what it adds
                 mine.copy_(shared_like(mine, numbers[name]))
 
-    def tie_weights(self):
+    def tie_weights(self) -> None:
         """Let the head share the embedding's weights, where the configuration has it so (``tied``)."""
         if self.config.tied:
             self.head.weight = self.embedding.weight
@@ -303,7 +312,13 @@ class LanguageModel(nn.Module):
         if tied:
             self.head.weight = self.embedding.weight
 
-    def forward(self, ids, mask=None, segment_ids=None, targets=None):
+    def forward(
+        self,
+        ids: Tensor,
+        mask: Tensor | None = None,
+        segment_ids: Tensor | None = None,
+        targets: Tensor | None = None,
+    ) -> Tensor:
         """``ids (B, T) -> logits (B, T, N)``; ``mask (B, T)`` bool of valid tokens, ``segment_ids (B, T)`` sorted.
 
         With ``targets (B, T)`` it gives their loss, as ``loss`` does: DDP and FSDP follow a model's call alone.
@@ -311,13 +326,21 @@ class LanguageModel(nn.Module):
         logits = self.head(self.features(ids, mask, segment_ids))
         return logits if targets is None else self._loss_of(logits, targets)
 
-    def features(self, ids, mask=None, segment_ids=None):
+    def features(
+        self, ids: Tensor, mask: Tensor | None = None, segment_ids: Tensor | None = None
+    ) -> Tensor:
         """``ids (B, T) ->`` what the head reads, ``(B, T, D)``."""
         self._check_ids(ids, 2)
         segment_ids = check_reading(mask, segment_ids, ids.shape)
         return self.stack(self._embedded(ids), mask, segment_ids, checked=True)
 
-    def loss(self, ids, targets, mask=None, segment_ids=None):
+    def loss(
+        self,
+        ids: Tensor,
+        targets: Tensor,
+        mask: Tensor | None = None,
+        segment_ids: Tensor | None = None,
+    ) -> Tensor:
         """Mean cross-entropy in nats over the targets other than -100."""
         return self._loss_of(self(ids, mask, segment_ids), targets)
 
@@ -339,7 +362,7 @@ class LanguageModel(nn.Module):
 
     @by_call
     @torch.no_grad()
-    def prefill(self, ids, mask=None):
+    def prefill(self, ids: Tensor, mask: Tensor | None = None) -> tuple[Tensor, State]:
         """Read a prompt ``(B, T)``: logits ``(B, N)`` of each row's last valid token, and the state."""
         self._refuse_non_causal("prefill")
         self._check_ids(ids, 2)
@@ -349,7 +372,7 @@ class LanguageModel(nn.Module):
 
     @by_call
     @torch.no_grad()
-    def step(self, ids, state):
+    def step(self, ids: Tensor, state: State) -> tuple[Tensor, State]:
         """Read one more token ``(B,)``: logits ``(B, N)`` of the next, and the state, which is changed in place."""
         self._refuse_non_causal("step")
         self._check_ids(ids, 1)
@@ -388,7 +411,7 @@ class LanguageModel(nn.Module):
         return ValueError(f"{what} hold {wrong}: expected 0 to {N - 1} (vocab_size={N}){then}")
 
     # ------------------------------------------------------------ save and load
-    def save_pretrained(self, folder, *, dtype=None):
+    def save_pretrained(self, folder: str | Path, *, dtype: torch.dtype | None = None) -> None:
         """Write ``config.json``, ``model.safetensors`` and, where the model has a tokenizer, ``tokenizer.json``, all of
         them whole or none; ``dtype`` casts the weights.
 
@@ -410,7 +433,9 @@ class LanguageModel(nn.Module):
         _write_model(folder, values, weights, tokenizer)
 
     @classmethod
-    def from_pretrained(cls, folder_or_name, *, architecture=None):
+    def from_pretrained(
+        cls, folder_or_name: str | Path, *, architecture: Callable[..., nn.Module] | None = None
+    ) -> "LanguageModel":
         """A model from a folder, or one that comes with the package: "austen-flash", "austen-transformer++".
 
         In the folder of a run that has not ended it is that of the newest whole checkpoint, and a warning says so. A

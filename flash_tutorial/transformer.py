@@ -5,10 +5,12 @@ Twins in NumPy: ``reference.transformer_block``, ``transformer_step`` and ``mc_t
 Letters: B batch, T length, D model width, C chunk length, G chunks, H heads, d = D / H, F hidden width.
 """
 
+from typing import Any
+
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 from .calls import by_call
 from .chunks import chunk_counts, chunk_documents, from_chunks, to_chunks
@@ -78,7 +80,14 @@ class TransformerBlock(nn.Module):
             nn.init.normal_(linear.weight, std=std)
             nn.init.zeros_(linear.bias)
 
-    def forward(self, x, mask=None, segment_ids=None, *, checked=False):
+    def forward(
+        self,
+        x: Tensor,
+        mask: Tensor | None = None,
+        segment_ids: Tensor | None = None,
+        *,
+        checked: bool = False,
+    ) -> Tensor:
         """``x (B, T, D) -> (B, T, D)``; ``checked``: the model has validated it."""
         segment_ids = check_input(x, self.dim, mask, segment_ids, checked=checked)
         return self.feed_forward(
@@ -118,7 +127,9 @@ class TransformerBlock(nn.Module):
 
     # ------------------------------------------------------------ token by token
     @by_call
-    def prefill(self, x, mask=None, *, checked=False):
+    def prefill(
+        self, x: Tensor, mask: Tensor | None = None, *, checked: bool = False
+    ) -> tuple[Tensor, Any]:
         """Output ``(B, T, D)`` of a prompt and the state after it; ``checked``: the model has validated it."""
         refuse_non_causal(self)
         check_input(x, self.dim, mask, every_row=True, checked=checked)
@@ -133,7 +144,7 @@ class TransformerBlock(nn.Module):
         return Cache((k, v), rows)
 
     @by_call
-    def step(self, x, state):
+    def step(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
         """Output ``(B, D)`` of one more token ``x (B, D)``, and the state."""
         q, k, v = self.read_heads(x[:, None])  # (B, H, 1, d)
         mixed = self.mix_newest(q, k, v, state)
