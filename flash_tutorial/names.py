@@ -46,6 +46,7 @@ CALLED = {
     "sequence_length seq_length context_size context max_sequence_length bias_length T",
     "positions": "position_embedding_type pos_emb pos_encoding positional_encoding position_embedding "
     "use_abs_pos_emb absolute_position_embedding",
+    "start": "init init_method initialization initialisation init_type",
     "init_std": "initializer_range init_scale initializer_std weight_std std",
     "embedding_std": "emb_std embed_std embedding_init_std",
     "dropout": "attn_dropout ff_dropout emb_dropout resid_pdrop embd_pdrop attn_pdrop hidden_dropout_prob "
@@ -64,6 +65,7 @@ CALLED = {
     "clip": "grad_clip max_grad_norm gradient_clip_val clip_grad clip_grad_norm gradient_clip grad_norm max_norm",
     "accumulate": "gradient_accumulation_steps grad_accum accumulate_grad_batches grad_accum_steps accumulation_steps "
     "gradient_accumulation",
+    "optimizer": "optim optimiser optim_type optimizer_type optimizer_name",
     "weight_decay": "wd decay l2 weight_decay_rate",
     "seed": "random_seed random_state manual_seed rng_seed",
     "corpus": "dataset data text train_dataset dataset_name train_data data_path",

@@ -42,6 +42,7 @@ from flash_tutorial.experiments import (
     command,
     matching,
     measured,
+    over_windows,
     paired,
     repeated,
     report,
@@ -102,6 +103,7 @@ pooled: torch.Tensor = pool(torch.zeros(1, 2, 3))
 new: torch.Tensor = model.generate(torch.zeros(1, 2, dtype=torch.long), 3, temperature=0.5)
 half: float | None = welch([1.0, 2.0], [2.0, 3.0]).half
 gap = paired([1.0, 2.0], [2.0, 3.0]).mean
+noise = over_windows([20.0, 22.0], [24.0, 25.0], [10, 10]).mean
 experiment = Experiment(
     "mine",
     "?",
