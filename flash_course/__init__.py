@@ -4,8 +4,8 @@ from flash_course import check, hint, progress, personal, predict, reveal
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False  # as typing has it, whose import would cost more than all else here
 if TYPE_CHECKING:  # the same names, for those who read types and run nothing
     from .checks.exercise import personal as personal
     from .checks.in_notebook import check as check

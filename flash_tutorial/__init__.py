@@ -1,8 +1,8 @@
 """How attention became linear: GAU, mixed chunk attention and FLASH (Hua et al., ICML 2022)."""
 
 from importlib import import_module
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False  # as typing has it, whose import would cost more than all else here
 if TYPE_CHECKING:  # the same names, for those who read types and run nothing
     from .check import check_unit as check_unit
     from .config import ModelConfig as ModelConfig
