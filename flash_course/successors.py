@@ -44,8 +44,8 @@ class Successor(nn.Module):
         self.out_proj = nn.Linear(self.expanded, dim)
 
     def forward(self, x, mask=None, segment_ids=None):
-        """``mask (B, T)`` bool, valid tokens first: what is behind them is read by none. Documents are refused."""
-        check_input(x, self.dim, mask, segment_ids)
+        """``mask (B, T)``, valid tokens first: what is behind them is read by none. Documents are refused."""
+        mask, segment_ids = check_input(x, self.dim, mask, segment_ids)[:2]
         if segment_ids is not None:
             raise ValueError(
                 f"segment_ids: {type(self).__name__} keeps one state for the whole row, leave them out"

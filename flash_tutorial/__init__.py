@@ -11,9 +11,10 @@ if TYPE_CHECKING:  # the same names, for those who read types and run nothing
     from .flash import FLASH as FLASH
     from .gau import GAU as GAU
     from .model import LanguageModel as LanguageModel
-    from .model import Stack as Stack
     from .model import count_parameters as count_parameters
-    from .model import pool as pool
+    from .model_state import State as State
+    from .stack import Stack as Stack
+    from .stack import pool as pool
     from .transformer import MCTransformerBlock as MCTransformerBlock
     from .transformer import TransformerBlock as TransformerBlock
 
@@ -28,9 +29,10 @@ _HOMES = {
     "load_tokens": "corpora",
     "check_unit": "check",
     "LanguageModel": "model",
-    "Stack": "model",
+    "Stack": "stack",
+    "State": "model_state",
     "count_parameters": "model",
-    "pool": "model",
+    "pool": "stack",
     "GAU": "gau",
     "FLASH": "flash",
     "MCTransformerBlock": "transformer",

@@ -24,11 +24,21 @@ def from_chunks(x, T):
     return x.flatten(-3, -2)[..., :T, :]
 
 
-def chunk_documents(segment_ids, C):
-    """``(B, T) -> (B, G, C)``; the last id fills the last chunk up, so that ids stay sorted."""
+def chunk_documents(segment_ids, C, mask=None):
+    """``(B, T) -> (B, G, C)``; the last id fills the last chunk up, so that ids stay sorted.
+
+    With ``mask``, padding at a chunk's beginning has the id of the valid token behind it, so that the document before
+    does not reach into the chunk. Only who reads both sides has to know: others never read that chunk.
+    """
     missing = -segment_ids.shape[1] % C
-    ids = torch.cat([segment_ids, segment_ids[:, -1:].expand(-1, missing)], 1)
-    return ids.unflatten(1, (-1, C))
+    ids = torch.cat([segment_ids, segment_ids[:, -1:].expand(-1, missing)], 1).unflatten(1, (-1, C))
+    if mask is None:
+        return ids
+    mask = to_chunks(mask[..., None], C)[..., 0]
+    highest = torch.iinfo(ids.dtype).max
+    behind = ids.masked_fill(~mask, highest).flip(-1).cummin(-1).values.flip(-1)
+    begins = (mask.cumsum(-1) == 0) & (behind < highest)
+    return torch.where(begins, behind, ids)
 
 
 def chunk_counts(T, C, mask, device):
@@ -88,6 +98,13 @@ def crossings(documents):
     return joins, whole, torch.where(joins, places - F.pad(begun[:, :-1], (1, 0)), 0)
 
 
+def count_earlier(counts, earlier):
+    """Valid tokens in the so many ``earlier (B, G)`` chunks, from ``counts (B or 1, G)`` of each chunk."""
+    places = torch.arange(earlier.shape[1], device=earlier.device).expand_as(earlier)
+    before = F.pad(counts.cumsum(1), (1, 0)).expand(len(earlier), -1)
+    return before.gather(1, places) - before.gather(1, places - earlier)
+
+
 def _sums_from_the_left(k, v, documents, counts):
     """Of the document that enters each chunk from the left: its sum of k^T v / C over the earlier chunks,
     ``(B, G, S, E)``, and the valid tokens of the chunks that hold it, ``(B, G)``; zero where a document starts.
@@ -96,14 +113,11 @@ def _sums_from_the_left(k, v, documents, counts):
     which a difference is exact. On a CPU a loop of G steps, linear in T.
     """
     joins, whole, earlier = crossings(documents)
-    places = torch.arange(documents.shape[1], device=documents.device).expand_as(earlier)
-    before = F.pad(counts.cumsum(1), (1, 0))  # valid tokens before each chunk
-    count = before.gather(1, places) - before.gather(1, places - earlier)
+    places = torch.arange(documents.shape[1], device=documents.device)
+    count = count_earlier(counts, earlier)
     k = k * (documents == documents[:, :, -1:])[..., None]  # of the document that leaves each chunk
     if not goes_chunk_by_chunk(k):
-        reads = (documents[:, :, None, 0] == documents[:, None, :, -1]) & (
-            places[:, :, None] > places[:, None]
-        )
+        reads = (documents[:, :, None, 0] == documents[:, None, :, -1]) & (places[:, None] > places)
         return read_chunks(k, v, reads, torch.ones_like(count), torch.float32), count
     tails = chunk_means(k, v)
     joins = joins[..., None, None]

@@ -15,7 +15,7 @@ from .gpu import floor
 from .layers import check_input, cos_sin, make_bias
 from .mixing import mixed_chunk_attention
 from .names import ours
-from .states import ChunkState
+from .states import ChunkState, newest
 
 
 @ours
@@ -89,11 +89,11 @@ class FLASH(GatedUnit):
             return super().forward(x, mask, segment_ids, checked=checked)
         from .gpu.fused import fused_unit  # not every machine has Triton
 
-        segment_ids = check_input(x, self.dim, mask, segment_ids, checked=checked)
+        mask, segment_ids = check_input(x, self.dim, mask, segment_ids, checked=checked)[:2]
         h = self.in_proj(self.norm(x))
         if mask is not None:  # before the activation here: SiLU of zero is zero
             h = h.masked_fill(~mask[..., None], 0)
-        return x + fused_unit(self, h, cos_sin(x.shape[1], self.qk_dim, x), segment_ids)
+        return x + fused_unit(self, h, cos_sin(x.shape[1], self.qk_dim, x), mask, segment_ids)
 
     def fused_on(self, x):
         """Whether Triton's kernels compute the unit on ``x``, and why or why not, in words."""
@@ -153,8 +153,33 @@ class FLASH(GatedUnit):
     # ------------------------------------------------------------ token by token
     def remember(self, heads, v, rows):
         _, quad_k, _, lin_k = (t[:, None] for t in heads)
-        bias = None if self.bias is None else self.bias(self.chunk_size).detach()
-        return ChunkState.after(quad_k, lin_k, v[:, None], self.chunk_size, rows, bias)
+        return ChunkState.after(quad_k, lin_k, v[:, None], self.chunk_size, rows, self.kept_bias())
+
+    def kept_bias(self):
+        return None if self.bias is None else self.bias(self.chunk_size).detach()
+
+    def mix_further(self, heads, v, state, rows):
+        """What tokens behind a state read: ``(B, T, E)``, and the state then, at ``rows``.
+
+        In their own chunk that begins with the open chunk of the state, in earlier ones besides the sums.
+        """
+        C = self.chunk_size
+        tensors, length = state.open_chunk_before(*heads[:, :, None], v[:, None])
+        mixed = mixed_chunk_attention(
+            *(t[:, 0] for t in tensors),
+            chunk_size=C,
+            causal=True,
+            bias=self.bias,
+            combine=self.combine,
+            local=self.local,
+            global_=self.global_,
+            attend=relu2_attention,
+            read=read_earlier_chunks,
+            before=state.before_open_chunk(),
+        )
+        _, quad_k, _, lin_k, values = tensors
+        state = ChunkState.after(quad_k, lin_k, values, C, rows, self.kept_bias(), before=state)
+        return newest(mixed, length, v.shape[1]), state
 
     def mix_newest(self, heads, v, state):
         """What the newest token reads of its chunk, and of the finished ones through their sum: ``(B, E)``."""

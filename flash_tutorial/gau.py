@@ -31,10 +31,11 @@ from .layers import (
     reset_norms,
     rope,
 )
+from .mixing import relu2_attention as plain_relu2_attention
 from .mixing import softmax_attention, visible_pairs
 from .names import ours
 from .settings import check_counts
-from .states import Cache, Rows, refuse_non_causal
+from .states import Cache, Rows, further_tables, of_each_head, refuse_non_causal, seen_at
 
 
 class GatedUnit(nn.Module):
@@ -42,6 +43,7 @@ class GatedUnit(nn.Module):
 
     heads: int  # how many query/key heads are made of the base z
     remember = None  # (heads, v, rows) -> the state after a prompt: where a unit has none, each step reads again
+    mix_further = None  # (heads, v, state, rows) -> what is mixed after a state, and the state then; none: step by step
 
     def __init__(self, dim: int, *, expansion: int, qk_dim: int, causal: bool, norm: str) -> None:
         super().__init__()
@@ -79,7 +81,7 @@ class GatedUnit(nn.Module):
         checked: bool = False,
     ) -> Tensor:
         """x + (u * mixed) W_out (equation 3): ``(B, T, D) -> (B, T, D)``; ``checked``: the model has validated it."""
-        segment_ids = check_input(x, self.dim, mask, segment_ids, checked=checked)
+        mask, segment_ids = check_input(x, self.dim, mask, segment_ids, checked=checked)[:2]
         u, v, z = self.project(x, mask)
         heads = self.read_heads(z, *cos_sin(x.shape[1], self.qk_dim, x))
         return x + self.project_back(u, self.mix(heads, v, mask, segment_ids))
@@ -112,15 +114,23 @@ class GatedUnit(nn.Module):
     # ------------------------------------------------------------ token by token
     @by_call
     def prefill(
-        self, x: Tensor, mask: Tensor | None = None, *, checked: bool = False
+        self, x: Tensor, mask: Tensor | None = None, *, state: Any = None, checked: bool = False
     ) -> tuple[Tensor, Any]:
-        """Output ``(B, T, D)`` of a prompt and the state after it; ``checked``: the model has validated it."""
+        """Output ``(B, T, D)`` of a prompt, the first or after a ``state``, and the state then; ``checked``: the model
+        has validated it."""
         refuse_non_causal(self)
-        check_input(x, self.dim, mask, every_row=True, checked=checked)
+        mask = check_input(x, self.dim, mask, every_row=True, checked=checked).mask
         u, v, z = self.project(x, mask)
-        heads = self.read_heads(z, *cos_sin(x.shape[1], self.qk_dim, x))  # (H, B, T, S)
-        y = x + self.out_proj(u * self.mix(heads, v, mask, None))
-        return y, self.remember(heads, v, Rows.after(x, mask))
+        if state is None:
+            rows = Rows.after(x, mask)
+            heads = self.read_heads(z, *cos_sin(x.shape[1], self.qk_dim, x))  # (H, B, T, S)
+            mixed = self.mix(heads, v, mask, None)
+            state = self.remember(heads, v, rows)
+        else:
+            rows = Rows.after(x, mask, state.rows)
+            heads = self.read_heads(z, *further_tables(x, self.qk_dim, state.rows, rows))
+            mixed, state = self.mix_further(heads, v, state, rows)
+        return x + self.project_back(u, mixed), state
 
     @by_call
     def step(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
@@ -225,6 +235,26 @@ class GAU(GatedUnit):
                 f"this GAU divides by the current length (length_scale=None), so {why}"
             )
         return Cache((heads[1], v), rows)
+
+    def mix_further(self, heads, v, state, rows):
+        """What tokens behind a state read of it and of each other: ``(B, T, E)``, and the state then, at ``rows``."""
+        q, k = heads  # (B, T, S)
+        places = state.rows.next_places(q.shape[1], q.device)
+        state = state.further((k, v), rows)
+        keys, values = state.held()  # (B, n, S or E)
+        seen = seen_at(places, rows.used)
+        bias = None
+        if self.bias is not None:
+            bias = self.bias.row(places.clamp(max=rows.used - 1), rows.used)
+        if self.attention == "relu2":
+            how = dict(scale=1 / self.length_scale, causal=False, bias=bias, visible=seen)
+            return plain_relu2_attention(q, keys, values, **how), state
+        # one head
+        q, keys, values = (t[:, None] for t in (q, keys, values))
+        seen = of_each_head(seen)
+        bias = None if bias is None else of_each_head(bias)
+        mixed = softmax_attention(q, keys, values, causal=False, bias=bias, visible=seen)
+        return mixed[:, 0], state
 
     def mix_newest(self, heads, v, state):
         """What the newest token reads of all: ``(B, E)``."""

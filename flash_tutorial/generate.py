@@ -23,6 +23,7 @@ def generate(
     max_new_tokens: int,
     *,
     mask: Tensor | None = None,
+    padding: str = "right",
     temperature: float = 1.0,
     top_k: int | None = None,
     top_p: float | None = None,
@@ -34,8 +35,8 @@ def generate(
 
     ``temperature=0`` takes the most likely token. ``top_k`` keeps the k most likely, ``top_p`` the fewest whose
     probabilities reach p. ``generator`` makes draws repeatable. ``on_token(ids (B,))`` is called for each token.
-    Prompts of different length: pad on the right and hand in ``mask``. A row that has drawn ``stop_id`` is filled with
-    it; once all have, nothing more is drawn, and fewer tokens come back.
+    Prompts of different length: hand in ``mask``, and ``padding="left"`` if they are padded there. A row that has drawn
+    ``stop_id`` is filled with it; once all have, nothing more is drawn, and fewer tokens come back.
 
     >>> import torch
     >>> from flash_tutorial import LanguageModel
@@ -52,7 +53,7 @@ def generate(
         not isinstance(stop_id, int) or isinstance(stop_id, bool) or not 0 <= stop_id < N
     ):
         raise ValueError(f"stop_id={stop_id!r}: expected an id from 0 to {N - 1}, or None")
-    logits, state = model.prefill(ids, mask)
+    logits, state = model.prefill(ids, mask, padding=padding)
     # a prompt's own type may hold too few
     new = ids.new_empty(len(ids), max_new_tokens, dtype=torch.long)
     # rows that have drawn stop_id

@@ -5,6 +5,7 @@ Sources are the paper's appendix listings (Codes 2 to 8 of Hua et al., 2022, arX
 """
 
 from functools import lru_cache
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -122,7 +123,7 @@ def _tables_for(length, dim, like):
 
 
 def cos_sin_at(positions, dim: int, like: torch.Tensor, most: int | None = None):
-    """The same for one position, an integer: two ``(dim // 2,)``; for ``(B,)`` that differ by row: ``(B, dim // 2)``.
+    """The same for one position, an integer: two ``(dim // 2,)``; for ``positions (...)``: ``(..., dim // 2)``.
 
     ``most``: a number that no position is above, known without asking the device; then rows of the kept tables are
     taken.
@@ -182,7 +183,7 @@ class ScaledSin(OneNumber):
         return (torch.cat([sin, cos], -1) * self.scale).to(x.dtype)
 
     def at(self, positions, like, most=None):
-        """Rows of the table at ``positions``: ``(D,)`` or ``(B, D)``; arguments as in ``cos_sin_at``."""
+        """Rows of the table at ``positions (...)``: ``(..., D)``; arguments as in ``cos_sin_at``."""
         cos, sin = cos_sin_at(positions, self.dim, like, most)
         return (torch.cat([sin, cos], -1) * self.scale).to(like.dtype)
 
@@ -198,9 +199,9 @@ class LearntPositions(nn.Module):
         return self._reaching(x.shape[1])[: x.shape[1]]
 
     def at(self, positions, like, most=None):
-        """Rows of the table at ``positions``: ``(D,)`` or ``(B, D)``; arguments as in ``cos_sin_at``."""
+        """Rows of the table at ``positions (...)``: ``(..., D)``; arguments as in ``cos_sin_at``."""
         if most is None:
-            most = int(positions.max())
+            most = 0 if is_followed(positions) else int(positions.max())
         return self._reaching(most + 1)[positions]
 
     def _reaching(self, n):
@@ -236,10 +237,10 @@ class ToeplitzBias(nn.Module):
         return self.weights[rows[None, :] - rows[:, None] + self.length - 1]
 
     def row(self, i, n: int):
-        """Row i of the bias among n positions, ``(n,)``; rows ``i (B,)``: ``(B, n)``."""
+        """Row i of the bias among n positions, ``(n,)``; rows ``i (...)``: ``(..., n)``."""
         self._check_reach(n)
         if not isinstance(i, int):
-            i = i[:, None]
+            i = i[..., None]
         distance = torch.arange(n, device=self.weights.device) - i
         return self.weights[(distance + self.length - 1).clamp(0, 2 * self.length - 2)]
 
@@ -270,7 +271,7 @@ class RotaryBias(nn.Module):
         return self._rotated(self.a, cos, sin) @ self._rotated(self.b, cos, sin).T
 
     def row(self, i, n: int):
-        """Row i of the bias among n positions, ``(n,)``; rows ``i (B,)``: ``(B, n)``."""
+        """Row i of the bias among n positions, ``(n,)``; rows ``i (...)``: ``(..., n)``."""
         a = self._rotated(self.a, *cos_sin_at(i, self.dim, self.a, n))
         return a @ self._rotated(self.b, *cos_sin(n, self.dim, self.b)).T
 
@@ -314,16 +315,25 @@ def gates_again(u):
 
 
 # ---------------------------------------------------------------- the door: what no unit can take
-def check_input(x, dim, mask=None, segment_ids=None, *, every_row=False, checked=False):
+class Reading(NamedTuple):
+    """How the rows of a batch are read, looked at and in one form; each ``(B, T)``, or None where nothing was said."""
+
+    mask: torch.Tensor | None  # bool
+    segment_ids: torch.Tensor | None  # int64; padding has the id of the valid token before it
+    position_ids: torch.Tensor | None = None  # int64; padding has 0
+    order: torch.Tensor | None = None  # of padding="left": which token comes where, padding behind
+
+
+def check_input(x, dim, mask=None, segment_ids=None, *, checked=False, **how):
     """Refuse features, mask and document ids that no unit can take, with one line that says what to do.
 
-    ``mask (B, T)`` bool, valid tokens first; ``segment_ids (B, T)`` integers that never fall along a row. What depends
-    on their numbers is asked at once, so that a GPU is waited for once, and not without either; not under
-    torch.compile. ``every_row``: each row needs a valid token; ``checked``: the model has validated it. Returns
-    the ids, padding with that of the last valid token, so that they are sorted whatever stood there.
+    ``mask (B, T)`` bool, or integers 0 and 1: valid tokens first, in each document where there are documents;
+    ``segment_ids (B, T)`` integers that never fall along a row. What depends on their numbers is asked at once, so that
+    a GPU is waited for once, and not without either; not under torch.compile. ``checked``: the model has validated it;
+    more in ``check_reading``. Returns the ``Reading``.
     """
     if checked:
-        return segment_ids
+        return Reading(mask, segment_ids)
     if not isinstance(x, torch.Tensor):
         raise ValueError(f"x is a {type(x).__name__}: expected a torch tensor (B, T, {dim})")
     if x.dim() != 3 or x.shape[-1] != dim:
@@ -338,46 +348,145 @@ def check_input(x, dim, mask=None, segment_ids=None, *, every_row=False, checked
         raise ValueError(
             f"x has dtype {x.dtype}: expected floating point features; embed token ids first"
         )
-    return check_reading(mask, segment_ids, x.shape[:2], every_row=every_row)
+    return check_reading(mask, segment_ids, x.shape[:2], **how)
 
 
-def check_reading(mask, segment_ids, shape, *, every_row=False):
-    """The part of ``check_input`` that is about mask and document ids."""
+def check_reading(
+    mask, segment_ids, shape, *, position_ids=None, every_row=False, padding="right"
+) -> Reading:
+    """The part of ``check_input`` that is about mask, documents and positions.
+
+    ``every_row``: each row needs a valid token. ``padding="left"``: valid tokens come last, and all of the reading is
+    brought into the order that has them first.
+    """
+    if padding not in ("right", "left"):
+        raise ValueError(f"padding={padding!r}: expected 'right' or 'left'")
+    segment_ids = as_ids("segment_ids", segment_ids, shape, "one document id for each token")
+    position_ids = as_ids("position_ids", position_ids, shape, "one position for each token")
     wrong = {}  # what is said -> where it is so
+    order = None
     if mask is not None:
-        check_mask(mask, shape)
-        why = "padding on the left would move the chunk borders; pad on the right"
-        said = f"mask has a valid token after a masked one: valid tokens come first in each row, since {why}"
-        wrong[said] = mask[:, 1:] & ~mask[:, :-1]
-        if every_row:
-            wrong[
-                "mask has a row without a valid token: every row of a prompt needs at least one"
-            ] = ~mask[:, :1]
+        mask = as_mask(mask, shape, wrong)
+        if padding == "left":
+            order = left_order(mask)
+            mask, segment_ids, position_ids = (
+                reordered(t, order) for t in (mask, segment_ids, position_ids)
+            )
     if segment_ids is not None:
-        if not is_integers(segment_ids) or segment_ids.shape != shape:
-            expected = f"expected {tuple(shape)} integers, one document id for each token"
-            raise ValueError(f"segment_ids is {described(segment_ids)}: {expected}")
-        segment_ids = segment_ids.long()  # torch compares no uint16
+        given = segment_ids
+        segment_ids = _highest_so_far(given, mask)
+        falls = given < segment_ids
+        said = "segment_ids fall along a row: expected sorted ids (0, 0, 1, 1, ...); number documents in order"
+        wrong[said] = falls if mask is None else falls & mask
+    if mask is not None:
+        wrong[_not_first(padding, segment_ids)] = _after_padding(mask, segment_ids)
+        if every_row:
+            said = "mask has a row without a valid token: every row of a prompt needs at least one"
+            wrong[said] = ~mask[:, :1]
+    if position_ids is not None:
         if mask is not None:
-            last = (mask.sum(1, keepdim=True) - 1).clamp(min=0)
-            segment_ids = torch.where(mask, segment_ids, segment_ids.gather(1, last))
-        falls = segment_ids[:, 1:] < segment_ids[:, :-1]
-        wrong[
-            "segment_ids fall along a row: expected sorted ids (0, 0, 1, 1, ...); number documents in order"
-        ] = falls
-    looked_at = mask if segment_ids is None else segment_ids
-    if not wrong or is_followed(looked_at):
-        return segment_ids
+            position_ids = position_ids.masked_fill(~mask, 0)
+        wrong |= _wrong_positions(position_ids, mask, segment_ids)
+    _refuse(wrong)
+    return Reading(mask, segment_ids, position_ids, order)
+
+
+def _refuse(wrong):
+    """Raise the first of what is wrong anywhere; all is asked at once."""
+    if not wrong or is_followed(next(iter(wrong.values()))):
+        return
     if bool(torch.stack([w.any() for w in wrong.values()]).any()):
         raise ValueError(next(said for said, w in wrong.items() if w.any()))
-    return segment_ids
 
 
-def check_mask(mask, shape):
-    """Refuse what is no mask ``(B, T)``."""
-    if not isinstance(mask, torch.Tensor) or mask.dtype != torch.bool or mask.shape != shape:
-        expected = f"expected {tuple(shape)} and torch.bool, True for valid tokens, as mask.bool()"
-        raise ValueError(f"mask is {described(mask)}: {expected}")
+def as_ids(name, ids, shape, what):
+    """Integers ``(B, T)`` as int64, for torch compares no uint16."""
+    if ids is None:
+        return None
+    if not is_integers(ids) or ids.shape != shape:
+        raise ValueError(f"{name} is {described(ids)}: expected {tuple(shape)} integers, {what}")
+    return ids.long()
+
+
+def as_mask(mask, shape, wrong=None):
+    """A mask ``(B, T)`` of bools, from bools or from integers 0 and 1, as tokenizers give them.
+
+    Whether other integers are in it goes into ``wrong``, or is asked at once. Floats are refused: elsewhere a mask of
+    floats is added to the scores, where 0 means valid.
+    """
+    is_kind = is_integers(mask) or (isinstance(mask, torch.Tensor) and mask.dtype == torch.bool)
+    if not is_kind or mask.shape != shape:
+        kinds = "torch.bool or integers, True or 1 for valid tokens, as mask.bool()"
+        raise ValueError(f"mask is {described(mask)}: expected {tuple(shape)} and {kinds}")
+    if mask.dtype == torch.bool:
+        return mask
+    others = mask.long() >> 1 != 0
+    said = "mask holds other integers than 0 and 1: expected 1 for valid tokens and 0 for padding"
+    if wrong is not None:
+        wrong[said] = others
+    elif not is_followed(mask) and bool(others.any()):
+        raise ValueError(said)
+    return mask.bool()
+
+
+def _highest_so_far(segment_ids, mask):
+    """Of valid tokens: so padding belongs to the document before it, and ids are sorted whatever stood there."""
+    if mask is not None:
+        segment_ids = segment_ids.masked_fill(~mask, torch.iinfo(torch.int64).min)
+    return segment_ids.cummax(1).values
+
+
+def _after_padding(mask, segment_ids):
+    """Where a valid token comes after padding of its own row, or of its own document where there are documents."""
+    after = mask[:, 1:] & ~mask[:, :-1]
+    if segment_ids is None:
+        return after
+    same = segment_ids[:, 1:] == segment_ids[:, :-1]
+    return after & (same | ~mask[:, :1])
+
+
+def _not_first(padding, segment_ids):
+    """What is said of such a mask."""
+    if padding == "left":
+        return "mask has padding after a valid token: with padding='left' valid tokens come last in each row"
+    where = "row" if segment_ids is None else "document"
+    why = "padding on the left would move the chunk borders; pad on the right, or say padding='left' to a model"
+    return f"mask has a valid token after a masked one: valid tokens come first in each {where}, since {why}"
+
+
+def _wrong_positions(position_ids, mask, segment_ids):
+    """What may be wrong with positions. A unit knows distances only, so within a document they have to rise by one."""
+    goes_on = torch.ones_like(position_ids[:, 1:], dtype=torch.bool)
+    if mask is not None:
+        goes_on = mask[:, 1:]
+    if segment_ids is not None:
+        goes_on = goes_on & (segment_ids[:, 1:] == segment_ids[:, :-1])
+    advice = "give segment_ids, which change where positions start anew"
+    jumps = f"position_ids do not rise by one from token to token of a document: {advice}"
+    return {
+        "position_ids hold a negative number: expected 0, 1, 2, ... in each document": position_ids
+        < 0,
+        jumps: goes_on & (position_ids[:, 1:] != position_ids[:, :-1] + 1),
+    }
+
+
+# ---------------------------------------------------------------- padding on the left
+def left_order(mask):
+    """``(B, T)``: which token comes where so that padding on the left goes behind; the rows are turned around."""
+    places = torch.arange(mask.shape[1], device=mask.device)
+    return (places + (~mask).sum(1, keepdim=True)) % mask.shape[1]
+
+
+def reordered(t, order):
+    """A tensor ``(B, T, ...)``, or None, in another order of its tokens."""
+    if t is None or order is None:
+        return t
+    return torch.take_along_dim(t, order.view(*order.shape, *(1,) * (t.dim() - 2)), 1)
+
+
+def restored(t, order):
+    """What was ``reordered``, in the order of before."""
+    return t if order is None else reordered(t, order.argsort(1))
 
 
 # ---------------------------------------------------------------- to NumPy

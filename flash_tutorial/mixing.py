@@ -133,20 +133,37 @@ def local_part(q, k, v, *, chunk_size, causal, bias=None, documents=None, attend
 
 
 def global_part(
-    q, k, v, *, causal, combine="mean", counts=None, documents=None, read=read_earlier_chunks
+    q,
+    k,
+    v,
+    *,
+    causal,
+    combine="mean",
+    counts=None,
+    documents=None,
+    read=read_earlier_chunks,
+    before=None,
 ):
     """What a chunk reads of others, through sums of k^T v: ``(B, G, C, S)``, ``(B, G, C, E)`` -> ``(B, G, C, E)``.
 
     Causal: strictly earlier chunks (equation 8); otherwise all, its own included (equation 7). ``combine="sum"`` is the
     bare sum of the equations and of Code 1, ``"mean"`` divides it by the valid tokens in the chunks read (Code 8).
     ``counts (B or 1, G)`` valid tokens of each chunk (C each, if None); ``documents (B, G, C)`` sorted ids.
+    ``before``: of full chunks before the first, the sums of k^T v / C ``(B, S, E)``, and their tokens, a number or
+    ``(B, 1)``; causal without documents.
     """
     B, G, C, _ = q.shape
     counts = torch.full((1, G), C, device=q.device) if counts is None else counts
     if documents is not None:
         return document_global_part(q, k, v, documents, counts, causal, combine)
     if causal:
-        return read(q, k, v, factor_of(counts.cumsum(1) - counts, C, combine, k))
+        count = counts.cumsum(1) - counts
+        if before is None:
+            return read(q, k, v, factor_of(count, C, combine, k))
+        sums, tokens = before
+        factor = factor_of(count + tokens, C, combine, k)
+        far = q @ (sums[:, None] * factor[..., None, None]).to(q.dtype)
+        return far + read(q, k, v, factor)
     sums = chunk_means(k.reshape(B, 1, G * C, -1), v.reshape(B, 1, G * C, -1)) * G  # (B, 1, S, E)
     factor = factor_of(counts.sum(1, keepdim=True), C, combine, k)
     return q @ (sums * factor[..., None, None]).to(q.dtype)
@@ -169,19 +186,23 @@ def mixed_chunk_attention(
     segment_ids=None,
     attend=relu2_attention,
     read=read_earlier_chunks,
+    before=None,
 ):
     """relu^2 attention inside chunks plus linear attention across them (Code 1; Code 8): ``(B, T, E)``.
 
     Heads ``(B, T, S)``, ``v (B, T, E)``; ``bias(n) -> (n, n)`` is the position bias of a chunk. ``mask (B, T)`` bool
     and sorted ``segment_ids (B, T)`` keep padding and other documents out; padding's ``v`` must be zero already.
+    ``before``, of ``global_part``, lets the row go on from chunks that were read earlier.
     ``attend`` and ``read`` compute local and causal global part: this module's own functions, or those of ``fast``.
     """
     T = v.shape[1]
     # a sequence shorter than a chunk is one short chunk; scores are still divided by chunk_size
-    C = min(chunk_size, T)
+    C = min(chunk_size, T) if before is None else chunk_size
     # (B, G, C, S or E)
     quad_q, quad_k, lin_q, lin_k, v = (to_chunks(t, C) for t in (quad_q, quad_k, lin_q, lin_k, v))
-    documents = None if segment_ids is None else chunk_documents(segment_ids, C)
+    documents = None
+    if segment_ids is not None:
+        documents = chunk_documents(segment_ids, C, None if causal else mask)
     parts, how = [], dict(causal=causal, documents=documents)
     if local:
         table = None if bias is None else bias(C)
@@ -190,5 +211,6 @@ def mixed_chunk_attention(
         )
     if global_:
         counts = chunk_counts(T, C, mask, v.device)
-        parts.append(global_part(lin_q, lin_k, v, combine=combine, counts=counts, read=read, **how))
+        sums = dict(combine=combine, counts=counts, read=read, before=before)
+        parts.append(global_part(lin_q, lin_k, v, **sums, **how))
     return from_chunks(sum(parts[1:], parts[0]), T)

@@ -1,13 +1,11 @@
-"""The whole model: a stack of units, the language model, saving and loading.
+"""The whole model: embedding, a stack of units, head; saving and loading.
 
 Letters: B batch, T length, D model width, N vocabulary.
 """
 
-import inspect
 import warnings
 from collections.abc import Callable
 from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -15,227 +13,24 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from . import files, starts, states
 from .calls import by_call
-from .config import FORMAT, GATED, ModelConfig, options_of
+from .config import FORMAT, ModelConfig
 from .corpora.vocabulary import Vocabulary, text_of
-from .errors import MASK_BY_NAME, check_call, described
-from .flash import FLASH
+from .errors import described
 from .formats import is_integers
-from .gau import GAU
 from .generate import generate
-from .layers import (
-    LearntPositions,
-    at_least_one_axis,
-    check_input,
-    check_mask,
-    check_reading,
-    make_norm,
-    make_positions,
-    reset_norms,
-)
+from .layers import at_least_one_axis
+from .model_state import State
 from .names import ours
 from .settings import check_format
-from .transformer import MCTransformerBlock, TransformerBlock
+from .stack import Stack as Stack
+from .stack import make_unit as make_unit
+from .stack import pool as pool
 
 FACTS = ("sha256", "trained_length")  # in config.json beside the configuration: see save_pretrained
 AGAIN = "copy again the folder that save_pretrained wrote, or train again"
-
-
-# ---------------------------------------------------------------- the stack
-def make_unit(config: ModelConfig) -> nn.Module:
-    """One unit of the stack."""
-    c = config
-    if not isinstance(c.architecture, str):
-        return make_own_unit(c.architecture, c.dim, causal=c.causal, **c.unit_options)
-    options = {name: getattr(c, name) for name in options_of(c.architecture)}
-    options |= dict(dim=c.dim, causal=c.causal, norm=c.norm)
-    if c.architecture in GATED:
-        options |= dict(bias=c.bias_in_use)
-    else:
-        options |= dict(heads=c.heads_in_use, ff_dim=c.ff_dim_in_use)
-    if c.architecture == "flash":
-        return FLASH(**options)
-    if c.architecture == "flash_quad":
-        return GAU(**options | dict(bias_length=c.max_length, length_scale=c.length_scale_in_use))
-    if c.architecture == "mc_transformer++":
-        return MCTransformerBlock(**options)
-    return TransformerBlock(
-        rope=c.architecture != "transformer", glu=c.architecture == "transformer++", **options
-    )
-
-
-def make_own_unit(
-    architecture: Callable[..., nn.Module], dim: int, /, *, causal: bool, **options: Any
-) -> nn.Module:
-    """A unit of a class of the user's, which is built and called as a stack does."""
-    options = {"causal": causal} | options
-    name = getattr(architecture, "__name__", type(architecture).__name__)
-    given = ", ".join(["dim", *(f"{key}={value!r:.30}" for key, value in options.items())])
-    built = f"{name}({given})"
-    if not inspect.isclass(architecture) and hasattr(architecture, "parameters"):
-        raise ValueError(
-            f"the architecture is an object of {name}: give the class, which is built as {built}"
-        )
-    advice = "options besides causal come from unit_options"
-    check_call(architecture, f"{name} cannot be built as {built}", advice, dim, **options)
-    unit = architecture(dim, **options)
-    name = type(unit).__name__
-    said = f"{name} cannot be called as unit(x, mask=None, segment_ids=None)"
-    check_call(unit.forward, said, MASK_BY_NAME, None, mask=None, segment_ids=None)
-    if causal and not getattr(unit, "causal", False):
-        raise ValueError(f"{name} does not say that it is causal: set self.causal = causal in it")
-    return unit
-
-
-@dataclass
-class State:
-    """What a stack remembers between tokens: one state for each unit, how far the rows were read, and whose it is."""
-
-    units: list
-    rows: states.Rows
-    config: ModelConfig
-
-    def numel(self) -> int:
-        """Numbers in use, over all units."""
-        return sum(s.numel() for s in self.units)
-
-
-@ours
-class Stack(nn.Module):
-    """Positions, units, a last norm: features ``(B, T, D) -> (B, T, D)``, for audio, pixels or embeddings.
-
-    >>> import torch
-    >>> from flash_tutorial import ModelConfig, Stack
-    >>> stack = Stack(ModelConfig(dim=32, depth=2, causal=False))
-    >>> stack(torch.randn(2, 100, 32)).shape
-    torch.Size([2, 100, 32])
-    """
-
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.positions = make_positions(config.positions_in_use, config.dim, config.max_length)
-        self.units = nn.ModuleList(make_unit(config) for _ in range(config.depth))
-        self.norm = make_norm(config.norm, config.dim)
-        self.drop = nn.Dropout(config.dropout)
-        kinds = {type(unit) for unit in self.units}
-        # the methods and not the classes: FSDP makes a class of its own of each
-        self.checked_here = {kind.forward for kind in kinds if takes_checked(kind.forward)}
-        prefills = {getattr(kind, "prefill", None) for kind in kinds}
-        self.prompt_checked_here = {prefill for prefill in prefills if takes_checked(prefill)}
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Start all parameters anew, as the configuration has it (our units by their own method, which a subclass may
-        override); any other unit keeps the start that it gave itself."""
-        reset_norms(self.norm)
-        for unit in self.units:
-            if isinstance(unit, (FLASH, GAU, TransformerBlock)):
-                starts.draw(unit, self.config)
-        if isinstance(self.positions, LearntPositions):
-            nn.init.normal_(self.positions.table, std=starts.embedding_std(self.config))
-        elif self.positions is not None:
-            nn.init.constant_(self.positions.scale, starts.position_scale(self.config))
-
-    def forward(
-        self,
-        x: Tensor,
-        mask: Tensor | None = None,
-        segment_ids: Tensor | None = None,
-        *,
-        checked: bool = False,
-    ) -> Tensor:
-        """``x (B, T, D)``; positions run over the row and do not start again at a document.
-
-        Mask and documents are looked at here, and not once more in each unit (``checked``: not even here).
-        """
-        segment_ids = check_input(x, self.config.dim, mask, segment_ids, checked=checked)
-        # a NaN in the padding would reach the gradients
-        x = x if mask is None else x.masked_fill(~mask[..., None], 0)
-        if self.positions is not None:
-            x = x + self.positions(x)
-        x = self.drop(x)
-        dropping = self.training and self.drop.p
-        for unit in self.units:
-            how = {"mask": mask, "segment_ids": segment_ids}
-            if type(unit).forward in self.checked_here:
-                how["checked"] = True
-            if self.config.checkpoint and torch.is_grad_enabled():
-                y = checkpoint(unit, x, use_reentrant=False, **how)
-            else:
-                y = unit(x, **how)
-            x = x + self.drop(y - x) if dropping else y
-        return self.norm(x)
-
-    @by_call
-    def prefill(
-        self, x: Tensor, mask: Tensor | None = None, *, checked: bool = False
-    ) -> tuple[Tensor, State]:
-        """Features ``(B, T, D)`` of a prompt up to the end of its longest row, and the state after it."""
-        check_input(x, self.config.dim, mask, every_row=True, checked=checked)
-        if mask is not None:  # what is padding in every row is no position
-            longest = int(mask.sum(1).max())
-            x = x[:, :longest]
-            mask = mask[:, :longest]
-        if self.positions is not None:
-            x = x + self.positions(x)
-        of_units = []
-        for unit in self.units:
-            door = {}
-            if getattr(type(unit), "prefill", None) in self.prompt_checked_here:
-                door["checked"] = True
-            x, state = states.prefill(unit, x, mask, **door)
-            of_units.append(state)
-        return self.norm(x), State(of_units, states.Rows.after(x, mask), self.config)
-
-    @by_call
-    def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-        """Features ``(B, D)`` of one more token ``x (B, D)``; the state is changed in place."""
-        # equal is slow to say, for each token
-        if state.config is not self.config and state.config != self.config:
-            raise ValueError(
-                "this state is of another model: give the one that this model's own prefill gave"
-            )
-        expected = (state.rows.batch, self.config.dim)
-        if x.shape != expected:
-            raise ValueError(
-                f"one token for each row of the state is expected, {expected}: got {tuple(x.shape)}"
-            )
-        if self.positions is not None:
-            x = x + self.positions.at(state.rows.place, x, state.rows.used)
-        for i, unit in enumerate(self.units):
-            x, state.units[i] = states.step(unit, x, state.units[i])
-        state.rows.advance()
-        return self.norm(x), state
-
-
-def takes_checked(method):
-    """Whether a unit's method can be told that mask and documents were looked at already: ours can, and what a
-    subclass writes in their place need not."""
-    return method is not None and "checked" in inspect.signature(method).parameters
-
-
-def pool(features: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Mean over the valid tokens: ``(B, T, D) -> (B, D)``; ``mask (B, T)`` bool.
-
-    >>> import torch
-    >>> from flash_tutorial import pool
-    >>> features = torch.tensor([[[1.0], [3.0], [100.0]]])
-    >>> pool(features, torch.tensor([[True, True, False]]))
-    tensor([[2.]])
-    """
-    if not isinstance(features, torch.Tensor) or features.dim() != 3:
-        raise ValueError(f"features are {described(features)}: expected a tensor (B, T, D)")
-    if mask is None:
-        return features.mean(1)
-    check_mask(mask, features.shape[:2])
-    total = features.masked_fill(~mask[..., None], 0).sum(
-        1, dtype=torch.promote_types(features.dtype, torch.float32)
-    )
-    return (total / mask.sum(1, keepdim=True).clamp(min=1)).to(features.dtype)
 
 
 # ---------------------------------------------------------------- the language model
@@ -318,21 +113,39 @@ class LanguageModel(nn.Module):
         mask: Tensor | None = None,
         segment_ids: Tensor | None = None,
         targets: Tensor | None = None,
+        *,
+        position_ids: Tensor | None = None,
+        padding: str = "right",
     ) -> Tensor:
-        """``ids (B, T) -> logits (B, T, N)``; ``mask (B, T)`` bool of valid tokens, ``segment_ids (B, T)`` sorted.
+        """``ids (B, T) -> logits (B, T, N)``; ``mask (B, T)`` of valid tokens, ``segment_ids (B, T)`` sorted.
 
+        ``position_ids (B, T)`` start anew at each document; ``padding="left"`` takes rows that are padded there.
         With ``targets (B, T)`` it gives their loss, as ``loss`` does: DDP and FSDP follow a model's call alone.
         """
-        logits = self.head(self.features(ids, mask, segment_ids))
+        how = dict(position_ids=position_ids, padding=padding)
+        logits = self.head(self.features(ids, mask, segment_ids, **how))
         return logits if targets is None else self._loss_of(logits, targets)
 
     def features(
-        self, ids: Tensor, mask: Tensor | None = None, segment_ids: Tensor | None = None
-    ) -> Tensor:
-        """``ids (B, T) ->`` what the head reads, ``(B, T, D)``."""
+        self,
+        ids: Tensor,
+        mask: Tensor | None = None,
+        segment_ids: Tensor | None = None,
+        *,
+        position_ids: Tensor | None = None,
+        padding: str = "right",
+        state: State | None = None,
+        return_state: bool = False,
+    ) -> Any:
+        """``ids (B, T) ->`` what the head reads, ``(B, T, D)``.
+
+        With ``return_state``, or with a ``state`` to go on from: that and the new state, both with gradients. For
+        backpropagation that ends at a piece's border, hand in ``state.detach()``.
+        """
         self._check_ids(ids, 2)
-        segment_ids = check_reading(mask, segment_ids, ids.shape)
-        return self.stack(self._embedded(ids), mask, segment_ids, checked=True)
+        how = dict(position_ids=position_ids, padding=padding)
+        how |= dict(state=state, return_state=return_state)
+        return self.stack(self._embedded(ids), mask, segment_ids, **how)
 
     def loss(
         self,
@@ -340,9 +153,13 @@ class LanguageModel(nn.Module):
         targets: Tensor,
         mask: Tensor | None = None,
         segment_ids: Tensor | None = None,
+        *,
+        position_ids: Tensor | None = None,
+        padding: str = "right",
     ) -> Tensor:
         """Mean cross-entropy in nats over the targets other than -100."""
-        return self._loss_of(self(ids, mask, segment_ids), targets)
+        how = dict(position_ids=position_ids, padding=padding)
+        return self._loss_of(self(ids, mask, segment_ids, **how), targets)
 
     def _loss_of(self, logits, targets):
         shape = logits.shape[:2]
@@ -362,13 +179,26 @@ class LanguageModel(nn.Module):
 
     @by_call
     @torch.no_grad()
-    def prefill(self, ids: Tensor, mask: Tensor | None = None) -> tuple[Tensor, State]:
-        """Read a prompt ``(B, T)``: logits ``(B, N)`` of each row's last valid token, and the state."""
+    def prefill(
+        self,
+        ids: Tensor,
+        mask: Tensor | None = None,
+        *,
+        state: State | None = None,
+        padding: str = "right",
+    ) -> tuple[Tensor, State]:
+        """Read a prompt ``(B, T)``: logits ``(B, N)`` of each row's last valid token, and the state.
+
+        With ``state`` the rows go on from it, as the turns of a chat do; it stays as it was.
+        """
         self._refuse_non_causal("prefill")
         self._check_ids(ids, 2)
-        check_reading(mask, None, ids.shape, every_row=True)
-        features, state = self.stack.prefill(self._embedded(ids), mask, checked=True)
-        return self.head(features[state.rows.at(state.rows.place - 1)]), state
+        x = self._embedded(ids)
+        features, after = self.stack.prefill(x, mask, state=state, padding=padding)
+        last = after.rows.place - 1
+        if state is not None:
+            last = last - state.rows.place
+        return self.head(states.newest(features, last, 1)[:, 0]), after
 
     @by_call
     @torch.no_grad()

@@ -169,10 +169,12 @@ def tokens_and_documents(T, mask, segment_ids):
         raise ValueError(
             f"mask has shape {valid_T.shape}, but x has {T} tokens: give one flag for each token"
         )
-    if np.any(~valid_T[:-1] & valid_T[1:]):
-        raise ValueError(
-            f"mask has a valid token at {np.flatnonzero(valid_T)[-1]} after padding: pad on the right"
-        )
+    if mask is not None and np.any(np.asarray(mask) != valid_T):
+        raise ValueError("mask holds other numbers than 0 and 1: give 1 for a token, 0 for padding")
+    places = np.flatnonzero(valid_T)
+    in_row = ~valid_T[0] or np.any(np.diff(places) > 1)  # a token comes after padding
+    if places.size and in_row and (segment_ids is None or not valid_T[0]):
+        raise ValueError(f"mask has a valid token at {places[-1]} after padding: pad on the right")
     if segment_ids is None:
         return valid_T, np.zeros(T, int)
     segment_ids = np.asarray(segment_ids)
@@ -185,6 +187,8 @@ def tokens_and_documents(T, mask, segment_ids):
         raise ValueError(
             f"segment_ids falls from {own_ids.max()} to a smaller id: number the documents in their order"
         )
+    if np.any((np.diff(places) > 1) & (own_ids[1:] == own_ids[:-1])):
+        raise ValueError("mask has a valid token after padding of its own document: pad at its end")
     document_T = np.full(T, -1)
     document_T[valid_T] = np.unique(own_ids, return_inverse=True)[1]
     return valid_T, document_T

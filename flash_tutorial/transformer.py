@@ -19,7 +19,16 @@ from .fast import read_earlier_chunks
 from .layers import arrays_of, check_input, cos_sin, cos_sin_at, make_norm, reset_norms, rope
 from .mixing import global_part, softmax_attention, visible_pairs
 from .names import ours
-from .states import Cache, ChunkState, Rows, refuse_non_causal
+from .states import (
+    Cache,
+    ChunkState,
+    Rows,
+    further_tables,
+    newest,
+    of_each_head,
+    refuse_non_causal,
+    seen_at,
+)
 
 
 @ours
@@ -89,7 +98,7 @@ class TransformerBlock(nn.Module):
         checked: bool = False,
     ) -> Tensor:
         """``x (B, T, D) -> (B, T, D)``; ``checked``: the model has validated it."""
-        segment_ids = check_input(x, self.dim, mask, segment_ids, checked=checked)
+        mask, segment_ids = check_input(x, self.dim, mask, segment_ids, checked=checked)[:2]
         return self.feed_forward(
             self.join(x, self.mix(*self.read_heads(x, mask), mask, segment_ids))
         )
@@ -128,14 +137,30 @@ class TransformerBlock(nn.Module):
     # ------------------------------------------------------------ token by token
     @by_call
     def prefill(
-        self, x: Tensor, mask: Tensor | None = None, *, checked: bool = False
+        self, x: Tensor, mask: Tensor | None = None, *, state: Any = None, checked: bool = False
     ) -> tuple[Tensor, Any]:
-        """Output ``(B, T, D)`` of a prompt and the state after it; ``checked``: the model has validated it."""
+        """Output ``(B, T, D)`` of a prompt, the first or after a ``state``, and the state then; ``checked``: the model
+        has validated it."""
         refuse_non_causal(self)
-        check_input(x, self.dim, mask, every_row=True, checked=checked)
+        mask = check_input(x, self.dim, mask, every_row=True, checked=checked).mask
         q, k, v = self.read_heads(x, mask)  # (B, H, T, d)
-        y = self.feed_forward(self.join(x, self.mix(q, k, v, mask, None)))
-        return y, self.remember(q, k, v, Rows.after(x, mask))
+        if state is None:
+            mixed = self.mix(q, k, v, mask, None)
+            state = self.remember(q, k, v, Rows.after(x, mask))
+        else:
+            mixed, state = self.mix_further(q, k, v, state, Rows.after(x, mask, state.rows))
+        return self.feed_forward(self.join(x, mixed)), state
+
+    def mix_further(self, q, k, v, state, rows):
+        """What tokens behind a state read: ``(B, H, T, d)``, and the state then, at ``rows``."""
+        if self.rope:
+            tables = map(of_each_head, further_tables(v, v.shape[-1], state.rows, rows))
+            cos, sin = tables
+            q, k = (rope(t, cos, sin).to(v.dtype) for t in (q, k))
+        seen = seen_at(state.rows.next_places(v.shape[2], v.device), rows.used)
+        state = state.further((k, v), rows)
+        mixed = softmax_attention(q, *state.held(), causal=False, visible=of_each_head(seen))
+        return mixed, state
 
     def remember(self, q, k, v, rows):
         if self.rope:
@@ -243,7 +268,9 @@ class MCTransformerBlock(TransformerBlock):
         if mask is None and not self.causal and T % C:
             # the last chunk is filled up with empty keys
             mask = torch.ones(B, T, dtype=torch.bool, device=v.device)
-        documents = None if segment_ids is None else chunk_documents(segment_ids, C)  # (B, G, C)
+        documents = None  # or (B, G, C)
+        if segment_ids is not None:
+            documents = chunk_documents(segment_ids, C, None if self.causal else mask)
         valid = None if mask is None else to_chunks(mask[..., None], C)[..., 0]  # (B, G, C)
         # (B, H, G, C, d)
         q, k, lin_q, lin_k, v = (to_chunks(t.to(v.dtype), C) for t in (*heads, v))
@@ -286,6 +313,31 @@ class MCTransformerBlock(TransformerBlock):
     def remember(self, q, k, v, rows):
         _, quad_k, _, lin_k = self.rotate_heads(q, k, *cos_sin(k.shape[2], k.shape[3], k))
         return ChunkState.after(quad_k, lin_k, v, self.chunk_size, rows)
+
+    def mix_further(self, q, k, v, state, rows):
+        """What tokens behind a state read: ``(B, H, T, d)``, and the state then, at ``rows``.
+
+        In their own chunk that begins with the open chunk of the state, in earlier ones besides the sums.
+        """
+        C = self.chunk_size
+        tables = map(of_each_head, further_tables(v, v.shape[-1], state.rows, rows))
+        tensors, length = state.open_chunk_before(*self.rotate_heads(q, k, *tables), v)
+        chunks = [to_chunks(t, C) for t in tensors]  # (B, H, G, C, d)
+        near = self.local_part(*(chunks[i] for i in (0, 1, 4)), None, None)
+        # the global part knows no heads: each is a row of the batch
+        sums, tokens = state.before_open_chunk()
+        if isinstance(tokens, torch.Tensor):
+            tokens = tokens.repeat_interleave(self.heads, 0)
+        far = global_part(
+            *(t.flatten(0, 1) for t in chunks[2:]),
+            causal=True,
+            read=read_earlier_chunks,
+            before=(sums, tokens),
+        )
+        mixed = from_chunks(near + far.unflatten(0, near.shape[:2]), tensors[0].shape[2])
+        _, quad_k, _, lin_k, values = tensors
+        state = ChunkState.after(quad_k, lin_k, values, C, rows, before=state)
+        return newest(mixed, length, v.shape[2]), state
 
     def mix_newest(self, q, k, v, state):
         """What the newest token reads of its chunk, and of the finished ones through their sum: ``(B, H, 1, d)``."""

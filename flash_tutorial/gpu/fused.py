@@ -14,7 +14,15 @@ from torch.autograd.function import once_differentiable
 
 from flash_tutorial.formats import goes_back
 
-from ..chunks import chunk_documents, crossings, factor_of, from_chunks, to_chunks
+from ..chunks import (
+    chunk_counts,
+    chunk_documents,
+    count_earlier,
+    crossings,
+    factor_of,
+    from_chunks,
+    to_chunks,
+)
 from ..config import check_options
 from . import kernels
 from .tiles import SMALL, tile_for
@@ -39,14 +47,19 @@ class Chunking(NamedTuple):
     leaves: Tensor | None = None  # (B, T, 1) bool: it is the last of its chunk
 
 
-def chunking(T, chunk_size, combine, segment_ids, device, tile=SMALL):
-    """The ``Chunking`` of a batch; a sequence shorter than a chunk is one short chunk."""
+def chunking(T, chunk_size, combine, segment_ids, device, tile=SMALL, mask=None):
+    """The ``Chunking`` of a batch; a sequence shorter than a chunk is one short chunk.
+
+    ``mask`` matters with documents alone: without them the chunks that a valid token reads are full.
+    """
     check_options(combine=combine)
     C = min(chunk_size, T)
     earlier, parts = torch.arange(-(-T // C), device=device)[None], ()  # how many chunks are read
+    count = C * earlier
     if segment_ids is not None:
         ids = chunk_documents(segment_ids, C)  # (B, G, C)
         joins, whole, earlier = crossings(ids)
+        count = count_earlier(chunk_counts(T, C, mask, device), earlier)
         of_tokens = [from_chunks((ids == ids[:, :, edge, None])[..., None], T) for edge in (0, -1)]
         parts = (
             segment_ids.to(torch.int32).contiguous(),
@@ -54,7 +67,7 @@ def chunking(T, chunk_size, combine, segment_ids, device, tile=SMALL):
             whole.to(torch.int8),
             *of_tokens,
         )
-    factor = factor_of(C * earlier, C, combine, torch.empty(0)).contiguous()
+    factor = factor_of(count, C, combine, torch.empty(0)).contiguous()
     return Chunking(C, 1 / chunk_size, tuple(tile), factor, *parts)
 
 
@@ -378,13 +391,13 @@ class _MixAndProject(torch.autograd.Function):
         return dh, dgamma, dbeta, dtable, dweight, grad.sum((0, 1)), None, None
 
 
-def fused_unit(unit, h, angles, segment_ids=None):
+def fused_unit(unit, h, angles, mask=None, segment_ids=None):
     """What a FLASH unit adds to its input, ``(B, T, D)``, from ``h (B, T, 2E + S)`` before its SiLU.
 
     ``angles``: cos and sin of ``layers.cos_sin``.
     """
     tile = tile_for(h.device, h.dtype, unit.qk_dim)
-    how = chunking(h.shape[1], unit.chunk_size, unit.combine, segment_ids, h.device, tile)
+    how = chunking(h.shape[1], unit.chunk_size, unit.combine, segment_ids, h.device, tile, mask)
     table = None if unit.bias is None else unit.bias(how.C)
     weight = unit.out_proj.weight.to(h.dtype)
     offset = unit.out_proj.bias.to(h.dtype)

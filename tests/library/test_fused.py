@@ -336,6 +336,16 @@ def test_a_unit_with_padding_and_documents(padded, in_documents, device):
     assert all_below(found, 1e-5), found
 
 
+@pytest.mark.parametrize("device", [DEVICE])
+def test_a_unit_with_padding_at_the_end_of_documents(device):
+    """Inside chunks, so that the mean of the chunks behind counts fewer tokens."""
+    unit, other = pair(device)
+    x, ids = drawn(device), documents(70, device)
+    last = torch.nn.functional.pad(ids[:, 1:] != ids[:, :-1], (0, 1), value=True)
+    found = unit_errors(unit, other, x, ~last, ids)
+    assert all_below(found, 1e-5), found
+
+
 TINY = dict(dim=16, depth=1, qk_dim=8, chunk_size=16)
 FIFTY = TrainConfig(steps=50, batch=1, length=40, learning_rate=1e-2, eval_bytes=0, dtype="float32")
 LOSSES = 1e-4  # how far losses may be apart: about ten times what gradients within the bound of 1e-5 change

@@ -58,6 +58,5 @@ def test_a_table_of_a_fake_tensor_is_not_kept():
 def test_ids_of_documents_may_be_of_any_integer_type():
     documents = torch.tensor([[0, 0, 3]])
     for dtype in (torch.uint8, torch.uint16, torch.int32):
-        assert torch.equal(
-            check_input(torch.zeros(1, 3, 4), 4, None, documents.to(dtype)), documents
-        )
+        reading = check_input(torch.zeros(1, 3, 4), 4, None, documents.to(dtype))
+        assert torch.equal(reading.segment_ids, documents)

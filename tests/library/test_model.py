@@ -238,9 +238,10 @@ def test_nan_in_the_padding_reaches_no_valid_token(architecture):
     pool(y, mask).square().sum().backward()
     assert all(p.grad is None or p.grad.isfinite().all() for p in stack.parameters())
     with torch.no_grad():
-        (_, clean), (_, dirty) = stack.prefill(x, mask), stack.prefill(poisoned, mask)
-        token = torch.randn(3, 12)
-        assert torch.equal(stack.step(token, clean)[0], stack.step(token, dirty)[0])
+        for each in (stack, stack.units[0]):
+            (_, clean), (_, dirty) = each.prefill(x, mask), each.prefill(poisoned, mask)
+            token = torch.randn(3, 12)
+            assert torch.equal(each.step(token, clean)[0], each.step(token, dirty)[0])
 
 
 @on_devices
@@ -320,9 +321,10 @@ def test_the_mean_of_a_long_text_does_not_overflow(dtype):
 
 def test_what_cannot_be_pooled_is_named():
     x, mask = features(14), torch.ones(3, 14, dtype=torch.bool)
-    for wrong in (mask.long(), mask.float(), mask[:2], mask[..., None], [True]):
+    for wrong in (mask.float(), mask[:2], mask[..., None], [True]):
         assert_one_line(lambda: pool(x, wrong), "mask is", "torch.bool")  # noqa: B023
-    assert_one_line(lambda: pool(x, mask.long()), "mask.bool()")
+    assert_one_line(lambda: pool(x, mask.float()), "mask.bool()")
+    assert_one_line(lambda: pool(x, -mask.long()), "other integers than 0 and 1")
     assert_one_line(lambda: pool(x[0]), "expected a tensor (B, T, D)")
 
 
@@ -444,8 +446,11 @@ BAD_IDS = {
     "bools": (dict(ids=torch.zeros(1, 3, dtype=torch.bool)), ("torch.bool", "(B, T) integer")),
     "one axis": (dict(ids=ZEROS[0]), ("(6,)", "(B, T) integer")),
     "empty": (dict(ids=ZEROS[:, :0]), ("(2, 0)", "empty", "at least one")),
-    "mask": (dict(ids=ZEROS, mask=LEFT.long()), ("torch.int64", "torch.bool")),
-    "left padding": (dict(ids=ZEROS, mask=LEFT), ("valid tokens come first", "pad on the right")),
+    "mask": (dict(ids=ZEROS, mask=LEFT.float()), ("torch.float32", "torch.bool")),
+    "mask of other integers": (dict(ids=ZEROS, mask=2 + LEFT.int()), ("other integers than 0",)),
+    "left padding": (dict(ids=ZEROS, mask=LEFT), ("valid tokens come first", "padding='left'")),
+    "right padding": (dict(ids=ZEROS, mask=~LEFT, padding="left"), ("valid tokens come last",)),
+    "padding": (dict(ids=ZEROS, mask=LEFT, padding="both"), ("'both'", "'right' or 'left'")),
     "documents": (dict(ids=ZEROS, segment_ids=-LEFT.long()), ("sorted ids", "in order")),
 }
 
@@ -521,6 +526,8 @@ def test_mask_and_documents_are_looked_at_once(architecture):
         (1, {"mask": mask}),
         (1, {"segment_ids": documents}),
         (1, {"mask": mask, "segment_ids": documents}),
+        (1, {"mask": mask.long()}),
+        (1, {"mask": mask.long().flip(1), "padding": "left"}),
     ):
         with HostReads() as reads:
             m.loss(tokens, tokens, **how).backward()

@@ -359,6 +359,11 @@ def test_bad_masks_and_ids_are_refused(name):
     bad = {
         "after padding": {"mask": [False, True, True, True, True, True]},
         "token at 5 after padding": {"mask": [True, True, False, True, True, True]},
+        "of its own document": {
+            "mask": [True, True, False, True, True, True],
+            "segment_ids": [0, 1, 1, 1, 2, 2],
+        },
+        "other numbers than 0 and 1": {"mask": [1, 1, 2, 1, 0, 0]},
         r"shape \(5,\)": {"mask": [True] * 5},
         "falls from 2": {"segment_ids": [0, 0, 2, 1, 1, 1]},
         r"shape \(1, 6\)": {"segment_ids": [[0] * 6]},

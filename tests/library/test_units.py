@@ -445,10 +445,22 @@ BAD = {
     "empty": (dict(x=X[:, :0]), ("(2, 0, 12)", "empty", "T >= 1")),
     "integers": (dict(x=X.long()), ("torch.int64", "floating point", "embed")),
     "mask of floats": (dict(mask=MASK.float()), ("torch.float32", "torch.bool")),
-    "mask of integers": (dict(mask=MASK.long()), ("torch.int64", "torch.bool")),
+    "mask of other integers": (dict(mask=2 * MASK.int()), ("other integers than 0 and 1",)),
     "mask of a wrong shape": (dict(mask=MASK[:, :5]), ("(2, 5)", "(2, 6)")),
     "padding on the left": (dict(mask=LEFT), ("valid tokens come first", "pad on the right")),
     "a hole": (dict(mask=~FALLING.bool()), ("valid tokens come first", "pad on the right")),
+    "a hole in a document": (
+        dict(mask=~FALLING.bool(), segment_ids=SEGMENTS),
+        ("valid tokens come first in each document",),
+    ),
+    "padding before a document": (
+        dict(mask=LEFT, segment_ids=torch.tensor([[0, 1, 1, 1, 1, 1]] * 2)),
+        ("valid tokens come first in each document",),
+    ),
+    "unsorted around padding": (
+        dict(mask=~FALLING.bool(), segment_ids=torch.tensor([[2, 2, 2, 2, 1, 1]] * 2)),
+        ("sorted ids",),
+    ),
     "documents as floats": (dict(segment_ids=SEGMENTS.float()), ("torch.float32", "integers")),
     "documents as bools": (dict(segment_ids=SEGMENTS.bool()), ("torch.bool", "integers")),
     "documents of a wrong shape": (dict(segment_ids=SEGMENTS[:1]), ("(1, 6)", "(2, 6)")),

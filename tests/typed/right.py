@@ -13,11 +13,13 @@ from flash_tutorial import (
     MCTransformerBlock,
     ModelConfig,
     Stack,
+    State,
     TransformerBlock,
     check_unit,
     count_parameters,
     load_corpus,
     load_tokens,
+    pack,
     pool,
 )
 from flash_tutorial.corpora import (
@@ -101,6 +103,9 @@ score: Evaluation = evaluate(model, split, 16)
 bits: float = score.bits_per_token
 pooled: torch.Tensor = pool(torch.zeros(1, 2, 3))
 new: torch.Tensor = model.generate(torch.zeros(1, 2, dtype=torch.long), 3, temperature=0.5)
+state: State = model.prefill(torch.zeros(1, 2, dtype=torch.long))[1]
+beams: State = state.select([0, 0]).to(torch.bfloat16)
+rows: torch.Tensor = pack([[1, 2], [3]], align=2).ids
 half: float | None = welch([1.0, 2.0], [2.0, 3.0]).half
 gap = paired([1.0, 2.0], [2.0, 3.0]).mean
 noise = over_windows([20.0, 22.0], [24.0, 25.0], [10, 10]).mean
