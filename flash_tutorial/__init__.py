@@ -31,6 +31,7 @@ _HOMES = {
     "LanguageModel": "model",
     "Stack": "stack",
     "State": "model_state",
+    "pack": "packing",
     "count_parameters": "model",
     "pool": "stack",
     "GAU": "gau",
