@@ -13,6 +13,7 @@ if TYPE_CHECKING:  # the same names, for those who read types and run nothing
     from .model import LanguageModel as LanguageModel
     from .model import count_parameters as count_parameters
     from .model_state import State as State
+    from .packing import pack as pack
     from .stack import Stack as Stack
     from .stack import pool as pool
     from .transformer import MCTransformerBlock as MCTransformerBlock

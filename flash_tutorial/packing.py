@@ -3,7 +3,9 @@
 Letters: B batch, T length, C chunk length.
 """
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -23,24 +25,26 @@ class Packed:
     segment_ids: torch.Tensor
     position_ids: torch.Tensor
     mask: torch.Tensor
-    lengths: list  # of the documents, in their order
+    lengths: list[int]  # of the documents, in their order
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[torch.Tensor]:
         return iter((self.ids, self.segment_ids, self.position_ids))
 
     @property
-    def targets(self):
+    def targets(self) -> torch.Tensor:
         """``(B, T)``: the next token of the same document; -100 behind its last one and for all that fills up."""
         following = self.ids.roll(-1, 1)
         goes_on = self.mask & self.mask.roll(-1, 1) & (self.position_ids.roll(-1, 1) > 0)
         return following.masked_fill(~goes_on, NO_TARGET)
 
-    def unpack(self, values):
+    def unpack(self, values: torch.Tensor) -> list[torch.Tensor]:
         """What was computed for the rows ``(B, T, ...)``, as a list of one ``(length, ...)`` for each document."""
         return list(values[self.mask].split(self.lengths))
 
 
-def pack(documents, *, align=1, length=None, fill_id=0):
+def pack(
+    documents: Sequence[Any], *, align: int = 1, length: int | None = None, fill_id: int = 0
+) -> Packed:
     """Documents, each a list or a 1-D tensor of ids, one behind the other in rows ``(B, length)``, as ``Packed``.
 
     >>> from flash_tutorial import pack

@@ -80,7 +80,10 @@ def test_the_page_for_projects_runs_from_top_to_bottom(tmp_path, monkeypatch, ca
     text = (DOCS / "projects.md").read_text(encoding="utf-8")
     for block in re.findall(r"^```python\n(.*?)^```", text, re.M | re.S):
         exec(compile(block, "projects.md", "exec"), names)
-    assert "bits per token are" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "bits per token are" in printed
+    stated = re.findall(r"# (.*on average)$", text, re.M)
+    assert stated and stated == re.findall(r": +(.*on average)$", printed, re.M)
     assert names["run"].best["step"] == 20 and names["new"].shape[0] == 2
 
 
