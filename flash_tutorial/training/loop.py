@@ -72,8 +72,8 @@ def train(
     >>> from flash_tutorial.training import TrainConfig, train
     >>> settings = TrainConfig(steps=2, batch=2, length=16, eval_bytes=100)
     >>> done = train(ModelConfig(dim=16, depth=1), settings, out="runs/first", progress=False)
-    >>> f"{done.evaluation.bits_per_byte:.0f} bits per byte"        # of 8, after two updates
-    '8 bits per byte'
+    >>> 6 < done.evaluation.bits_per_byte < 9                       # 8 would be a guess, after two updates
+    True
     """
     given = ModelConfig() if model_or_config is None else model_or_config
     config = TrainConfig() if train_config is None else train_config

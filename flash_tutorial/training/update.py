@@ -32,8 +32,8 @@ def train_step(
     >>> ids = torch.randint(0, 256, (2, 17))
     >>> batch = [(ids[:, :-1], ids[:, 1:], None, 1.0)]
     >>> loss, norm = train_step(model, new_optimizer(model, settings), batch, 0, settings)
-    >>> round(loss, 1)                                      # ln 256
-    5.5
+    >>> 5.4 < loss < 6.2                                    # about ln 256
+    True
     """
     engine = engine or Engine(model)
     for group in optimizer.param_groups:
