@@ -11,17 +11,34 @@ import torch.nn.functional as F
 from .formats import without_autocast
 
 
+def length_of_chunks(T, chunk_size):
+    """C. A sequence shorter than a chunk is one short chunk; where a compiler leaves T open, it is filled up."""
+    if not torch.compiler.is_compiling():
+        return min(chunk_size, T)
+    from torch.fx.experimental.symbolic_shapes import statically_known_true  # hundreds of modules
+
+    return T if statically_known_true(T < chunk_size) else chunk_size
+
+
 def to_chunks(x, C):
     """``(..., T, width) -> (..., G, C, width)`` with G = ceil(T / C); the last chunk is filled up with zeros."""
-    missing = -x.shape[-2] % C
-    if missing:
-        x = F.pad(x, (0, 0, 0, missing))
-    return x.unflatten(-2, (-1, C))
+    T = x.shape[-2]
+    G = (T + C - 1) // C
+    if torch.compiler.is_compiling():  # no branch: it would be a graph more
+        x = F.pad(x.contiguous(), (0, 0, 0, G * C - T))
+    elif G * C > T:
+        x = F.pad(x, (0, 0, 0, G * C - T))
+    return x.unflatten(-2, (G, C))
 
 
 def from_chunks(x, T):
     """``(..., G, C, width) -> (..., T, width)``."""
-    return x.flatten(-3, -2)[..., :T, :]
+    x = x.flatten(-3, -2)
+    if (
+        torch.compiler.is_compiling()
+    ):  # a view would be contiguous at some lengths, and a graph more
+        return F.pad(x, (0, 0, 0, T - x.shape[-2]))
+    return x[..., :T, :]
 
 
 def chunk_documents(segment_ids, C, mask=None):
@@ -63,8 +80,11 @@ def factor_of(count, C, combine, like):
 
 
 def goes_chunk_by_chunk(x):
-    """Whether sums over chunks are a loop: the fastest way on a CPU; elsewhere each step would be waited for."""
-    return x.device.type == "cpu"
+    """Whether sums over chunks are a loop: the fastest way on a CPU; elsewhere each step would be waited for.
+
+    A compiler would write the loop out, once more for each length.
+    """
+    return x.device.type == "cpu" and not torch.compiler.is_compiling()
 
 
 def read_chunks(k, v, reads, factor, at_least=None):

@@ -12,6 +12,7 @@ Letters: B batch, T length, D model width, E expanded width, S shared width, H h
 from typing import Any
 
 import numpy as np
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -263,7 +264,8 @@ class GAU(GatedUnit):
         keys, values = state.held()
         visible = state.visible()
         n = state.rows.used
-        scores = (keys @ q.to(keys.dtype)[:, :, None])[..., 0]  # (B, n)
+        # bmm: in matmul a full room is a graph more to a compiler
+        scores = torch.bmm(keys, q.to(keys.dtype)[:, :, None])[..., 0]  # (B, n)
         if self.attention == "softmax":
             scores = scores * self.qk_dim**-0.5
         else:
@@ -273,4 +275,4 @@ class GAU(GatedUnit):
         if visible is not None:  # relu makes of -inf an exact zero, as softmax does
             scores = scores.masked_fill(~visible, float("-inf"))
         weights = scores.softmax(-1) if self.attention == "softmax" else scores.relu().square()
-        return (weights.to(values.dtype)[:, None] @ values)[:, 0]
+        return torch.bmm(weights.to(values.dtype)[:, None], values)[:, 0]

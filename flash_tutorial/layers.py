@@ -116,9 +116,11 @@ def cos_sin(length: int, dim: int, like: torch.Tensor):
 
 
 def _tables_for(length, dim, like):
+    if is_followed(
+        like
+    ):  # nothing is kept, and the length may be a symbol, whose bits nobody knows
+        return cos_sin_at(torch.arange(length, device=like.device), dim, like)
     rounded = 1 << max(length - 1, 1).bit_length()
-    if is_followed(like):
-        return cos_sin_at(torch.arange(rounded, device=like.device), dim, like)
     return _cached_tables(rounded, dim, like.device, torch.promote_types(like.dtype, torch.float32))
 
 
@@ -128,6 +130,8 @@ def cos_sin_at(positions, dim: int, like: torch.Tensor, most: int | None = None)
     ``most``: a number that no position is above, known without asking the device; then rows of the kept tables are
     taken.
     """
+    if torch.compiler.is_compiling() and not isinstance(positions, torch.Tensor):
+        positions = torch.full((), positions, device=like.device)  # a symbol, in one graph for all
     if most is None or torch.compiler.is_compiling():
         return _tables(positions, dim, like.device, torch.promote_types(like.dtype, torch.float32))
     return tuple(table[positions] for table in _tables_for(most + 1, dim, like))

@@ -32,6 +32,8 @@ class Rows:
     batch: int
     used: int  # tokens of the longest row
     behind: torch.Tensor | None  # (B,) how many fewer each row has; None: all are as long
+    # the same numbers, which the device is asked for once
+    behind_here: list | None = field(default=None, init=False, repr=False, compare=False)
 
     @classmethod
     def after(cls, x, mask, before=None):
@@ -94,11 +96,24 @@ class Rows:
             return slice(None), place
         return torch.arange(self.batch, device=place.device), place
 
+    def put(self, tensor, place, new):
+        """Write one token of each row, ``new (B, ..., width)``, at ``place`` of a tensor ``(B, ..., room, width)``."""
+        new = new.to(tensor.dtype)
+        if (
+            self.behind is None
+        ):  # an operation: between brackets a place that a compiler leaves open would be fixed
+            tensor.select(-2, place).copy_(new)
+        else:
+            row, column = self.at(place)
+            tensor[row, ..., column, :] = new
+
     def ahead(self, C):
         """Tokens in the fullest of the rows' chunks of C."""
         if self.behind is None:
             return self.used % C
-        return int((self.place % C).max())
+        if self.behind_here is None:
+            self.behind_here = self.behind.tolist()
+        return max((self.used - behind) % C for behind in self.behind_here)
 
     def advance(self):
         """One more token in every row."""
@@ -195,9 +210,8 @@ class Cache(Kept):
         rows, place = self.rows, self.rows.place
         if rows.used == self.tensors[0].shape[-2]:
             self.tensors = tuple(torch.cat([t, torch.zeros_like(t)], -2) for t in self.tensors)
-        row, column = rows.at(place)
         for cache, new in zip(self.tensors, tokens):
-            cache[row, ..., column, :] = new.to(cache.dtype)
+            rows.put(cache, place, new)
         rows.advance()
         return place
 
@@ -237,7 +251,7 @@ class ChunkState(Kept):
     rows: Rows
     bias: torch.Tensor  # (C, C) of the unit, -inf where a key comes after the query: kept, for it is the same each step
     # what changes only where a chunk ends, set by ``count_chunks``
-    # the divisor of the mean: finished chunks, or (B, 1, 1), at least 1
+    # ``finished``
     chunks: int | torch.Tensor = field(init=False)
     left: float = field(init=False)  # steps until some row's chunk is full
 
@@ -304,20 +318,21 @@ class ChunkState(Kept):
 
     def count_chunks(self):
         """Count the finished chunks anew."""
-        C = self.v.shape[2]
-        finished = self.rows.place // C
+        self.chunks = self.finished()
+        self.left = self.v.shape[2] - self.rows.ahead(self.v.shape[2])
+
+    def finished(self):
+        """The divisor of the mean: finished chunks, or (B, 1, 1), at least 1."""
+        finished = self.rows.place // self.v.shape[2]
         if self.rows.behind is None:
-            self.chunks = max(finished, 1)
-        else:
-            self.chunks = finished.clamp(min=1).to(self.sums.dtype)[:, None, None]
-        self.left = C - self.rows.ahead(C)
+            return max(finished, 1)
+        return finished.clamp(min=1).to(self.sums.dtype)[:, None, None]
 
     def append(self, quad_k, lin_k, v):
         """Write one token ``(B, H, ...)`` at each row's place in its chunk; gives the places."""
         place = self.rows.place % self.v.shape[2]
-        row, column = self.rows.at(place)
         for cache, new in ((self.quad_k, quad_k), (self.lin_k, lin_k), (self.v, v)):
-            cache[row, :, column] = new.to(cache.dtype)
+            self.rows.put(cache, place, new)
         return place
 
     def add_far(self, near, q, combine):
@@ -325,7 +340,8 @@ class ChunkState(Kept):
         q = q.to(self.sums.dtype)
         sums = self.sums.flatten(0, 1)
         if combine == "mean":
-            q = q / self.chunks
+            # to a compiler what is kept is a constant until it changes, and then a graph more
+            q = q / (self.finished() if torch.compiler.is_compiling() else self.chunks)
         else:
             q = q * self.v.shape[2]
         rows = (t.to(sums.dtype).reshape(len(sums), 1, -1) for t in (near, q))
@@ -453,7 +469,10 @@ def replay(unit, x, state):
     """One more token through a unit that says nothing about decoding: it is run again over all inputs so far."""
     place = state.append(x)
     (inputs,) = state.held()
-    return unit(inputs, mask=state.visible())[state.rows.at(place)]
+    y = unit(inputs, mask=state.visible())
+    if state.rows.behind is None:
+        return y.select(1, place)
+    return y[state.rows.at(place)]
 
 
 def refuse_non_causal(unit):
