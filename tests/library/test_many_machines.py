@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from functools import cache
@@ -64,6 +65,21 @@ def test_what_was_gathered_is_saved(two, name):
 
 def test_a_model_in_shares_starts_as_one_process(two):
     assert [found["start"] for found in two("flash")] == [0, 0]
+
+
+@pytest.mark.nightly
+def test_the_script_of_the_page_runs(tmp_path):
+    page = (ROOT / "docs" / "many_machines.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```", page, re.M | re.S)
+    (script,) = [block for block in blocks if "init_process_group" in block]
+    (tmp_path / "script.py").write_text(script, encoding="utf-8")
+    run = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [*run, "script.py"], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=240
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert LanguageModel.from_pretrained(tmp_path / "runs" / "whole").config.dim == 32
 
 
 # ---------------------------------------------------------------- one process
