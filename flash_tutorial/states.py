@@ -99,9 +99,8 @@ class Rows:
     def put(self, tensor, place, new):
         """Write one token of each row, ``new (B, ..., width)``, at ``place`` of a tensor ``(B, ..., room, width)``."""
         new = new.to(tensor.dtype)
-        if (
-            self.behind is None
-        ):  # an operation: between brackets a place that a compiler leaves open would be fixed
+        if self.behind is None:
+            # select: a place in brackets a compiler would take for a constant
             tensor.select(-2, place).copy_(new)
         else:
             row, column = self.at(place)
@@ -251,8 +250,7 @@ class ChunkState(Kept):
     rows: Rows
     bias: torch.Tensor  # (C, C) of the unit, -inf where a key comes after the query: kept, for it is the same each step
     # what changes only where a chunk ends, set by ``count_chunks``
-    # ``finished``
-    chunks: int | torch.Tensor = field(init=False)
+    chunks: int | torch.Tensor = field(init=False)  # as ``finished`` gives it
     left: float = field(init=False)  # steps until some row's chunk is full
 
     def __post_init__(self):
@@ -318,8 +316,9 @@ class ChunkState(Kept):
 
     def count_chunks(self):
         """Count the finished chunks anew."""
+        C = self.v.shape[2]
         self.chunks = self.finished()
-        self.left = self.v.shape[2] - self.rows.ahead(self.v.shape[2])
+        self.left = C - self.rows.ahead(C)
 
     def finished(self):
         """The divisor of the mean: finished chunks, or (B, 1, 1), at least 1."""
