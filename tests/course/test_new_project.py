@@ -374,7 +374,9 @@ def test_a_layer_is_known_by_all_that_it_uses(project, grid_of, line, name):
 
 # of each field of TrainConfig a value that is not the project's
 OTHERS = dict(batch=4, length=31, warmup=1, clip=0.5, accumulate=2, weight_decay=0.5, compile=True)
-OTHERS |= dict(dtype="float32", steps=6, eval_bytes=400, eval_every=2, checkpoint_every=2)
+OTHERS |= dict(
+    optimizer="muon", dtype="float32", steps=6, eval_bytes=400, eval_every=2, checkpoint_every=2
+)
 OTHERS |= dict(corpus="README.md", start_from="austen-flash", learning_rate=0.1, seed=3)
 
 
