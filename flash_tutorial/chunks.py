@@ -11,15 +11,6 @@ import torch.nn.functional as F
 from .formats import without_autocast
 
 
-def length_of_chunks(T, chunk_size):
-    """C. A sequence shorter than a chunk is one short chunk; where a compiler leaves T open, it is filled up."""
-    if not torch.compiler.is_compiling():
-        return min(chunk_size, T)
-    from torch.fx.experimental.symbolic_shapes import statically_known_true  # hundreds of modules
-
-    return T if statically_known_true(T < chunk_size) else chunk_size
-
-
 def to_chunks(x, C):
     """``(..., T, width) -> (..., G, C, width)`` with G = ceil(T / C); the last chunk is filled up with zeros."""
     T = x.shape[-2]

@@ -19,7 +19,6 @@ from .chunks import (
     document_global_part,
     factor_of,
     from_chunks,
-    length_of_chunks,
     read_chunks,
     to_chunks,
 )
@@ -197,8 +196,8 @@ def mixed_chunk_attention(
     ``attend`` and ``read`` compute local and causal global part: this module's own functions, or those of ``fast``.
     """
     T = v.shape[1]
-    # scores are divided by chunk_size, also in a shorter chunk
-    C = length_of_chunks(T, chunk_size) if before is None else chunk_size
+    # a sequence shorter than a chunk is one short chunk; scores are still divided by chunk_size
+    C = chunk_size if before is not None or T > chunk_size else T
     # (B, G, C, S or E)
     quad_q, quad_k, lin_q, lin_k, v = (to_chunks(t, C) for t in (quad_q, quad_k, lin_q, lin_k, v))
     documents = None

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .calls import by_call
-from .chunks import chunk_counts, chunk_documents, from_chunks, length_of_chunks, to_chunks
+from .chunks import chunk_counts, chunk_documents, from_chunks, to_chunks
 from .config import check_options, default_heads
 from .fast import read_earlier_chunks
 from .layers import arrays_of, check_input, cos_sin, cos_sin_at, make_norm, reset_norms, rope
@@ -263,7 +263,7 @@ class MCTransformerBlock(TransformerBlock):
 
     def mix(self, q, k, v, mask, segment_ids):
         B, H, T, d = q.shape
-        C = length_of_chunks(T, self.chunk_size)
+        C = self.chunk_size if T > self.chunk_size else T
         heads = self.rotate_heads(q, k, *cos_sin(T, d, v))
         # the last chunk is filled up with empty keys; no branch on that for a compiler, which leaves T open
         filled = torch.compiler.is_compiling() or T % C

@@ -61,6 +61,10 @@ def test_all_lengths_are_one_graph(name, causal):
     assert count_graphs(build(name, causal=causal), CompileCounter()) <= 2
 
 
+def test_rows_shorter_than_a_chunk_are_one_graph_more():
+    assert count_graphs(build("flash", chunk_size=64), CompileCounter()) == 2
+
+
 @pytest.mark.parametrize("name", ["flash", *SLOW])
 @both_ways
 def test_with_padding_and_documents_too(name, causal):

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_model import ALL, NAMES, N, config, ids, model
+from small_model import ALL, NAMES, MyUnit, N, config, ids, model
 
-from flash_tutorial import FLASH, LanguageModel, MCTransformerBlock
+from flash_tutorial import FLASH, LanguageModel, MCTransformerBlock, states
 
 ROOT = Path(__file__).parents[2]
 
@@ -173,6 +173,26 @@ def test_prefill_and_step_run_the_hooks_of_each_module_once(architecture):
     assert sorted(called) == names and torch.equal(logits, expected_next)
     called.clear()
     assert built(prompts).shape == (2, 14, N) and sorted(called) == names
+
+
+class CallsItself(MyUnit):
+    """A unit of one's own whose way through a prompt is its call."""
+
+    def prefill(self, x, mask=None):
+        return self(x, mask), None
+
+    def step(self, x, state):
+        return self(x[:, None])[:, 0], state
+
+
+def test_a_method_with_hooks_may_call_its_module():
+    own, x, called = CallsItself(12), torch.randn(2, 5, 12), []
+    own.register_forward_hook(lambda *_: called.append("prompt or token"))
+    y, _ = states.prefill(own, x)
+    assert torch.equal(y, own.forward(x)) and called
+    called.clear()
+    y, _ = states.step(own, x[:, 0], None)
+    assert torch.equal(y, own.forward(x[:, :1])[:, 0]) and called
 
 
 def test_a_hook_that_raises_leaves_the_call_as_it_was():

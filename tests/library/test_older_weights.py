@@ -7,9 +7,10 @@ from small_model import ids, model
 from small_run import MODEL, run, weights
 from torch import nn
 
-from flash_tutorial import FLASH, LanguageModel, files
+from flash_tutorial import FLASH, LanguageModel, TransformerBlock, files
 from flash_tutorial.config import ARCHITECTURES
 
+KINDS = ("stopped", "whole")
 ONE_NUMBER = ("norm.gain", "norm1.gain", "norm2.gain", "positions.scale")
 
 
@@ -50,6 +51,12 @@ def test_weights_of_before_are_the_same_model(architecture, tmp_path):
     assert torch.equal(loaded(ids()), ours(ids()))
 
 
+def test_arrays_of_a_unit_keep_their_shapes():
+    assert FLASH(6, qk_dim=4).to_numpy()["norm_gain"].shape == ()
+    assert FLASH(6, qk_dim=4, norm="layer").to_numpy()["norm_gain"].shape == (6,)
+    assert TransformerBlock(6, heads=3, norm="scale").to_numpy()["norm2_gain"].shape == ()
+
+
 class Own(nn.Module):
     """A model of a user's own, around a unit of ours."""
 
@@ -84,4 +91,7 @@ def test_a_run_of_before_goes_on_bit_by_bit(given, corpus, tmp_path):
         rewrite(folder)
     resumed = run(corpus, tmp_path / "stopped", given(), resume=True)
     assert weights(resumed.model) == weights(whole.model)
-    assert resumed.log[-1]["step"] == 10
+    last = [tmp_path / name / "step_000010" / "optimizer.safetensors" for name in KINDS]
+    moments, expected = map(load_file, last)
+    assert {n: t.shape for n, t in moments.items()} == {n: t.shape for n, t in expected.items()}
+    assert all(torch.equal(t, expected[n]) for n, t in moments.items())
