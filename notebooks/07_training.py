@@ -410,9 +410,9 @@ print(f"first loss {theirs[0] / math.log(2):.2f} bits, last {theirs[-1] / math.l
 
 # %% tags=["nbval-check-output"]
 contenders = {
-    "FLASH": ModelConfig("flash"),
-    "FLASH-Quad": ModelConfig("flash_quad", bias="rotary"),  # see "The unlucky seed" below
-    "Transformer++": ModelConfig("transformer++", depth=2, ff_dim=392),
+    "FLASH": ModelConfig("flash", start="paper"),
+    "FLASH-Quad": ModelConfig("flash_quad", bias="rotary", start="paper"),  # see "The unlucky seed" below
+    "Transformer++": ModelConfig("transformer++", depth=2, ff_dim=392, start="paper"),
 }
 files = {"FLASH": "quality_flash", "FLASH-Quad": "quality_flash_quad", "Transformer++": "quality_transformerpp"}
 results = {name: load_stored(file)["runs"] for name, file in files.items()}
