@@ -468,6 +468,8 @@ def replay(unit, x, state):
     """One more token through a unit that says nothing about decoding: it is run again over all inputs so far."""
     place = state.append(x)
     (inputs,) = state.held()
+    if torch.compiler.is_compiling():  # a view of a full room would be a graph more
+        inputs = inputs.clone(memory_format=torch.contiguous_format)
     y = unit(inputs, mask=state.visible())
     if state.rows.behind is None:
         return y.select(1, place)
