@@ -26,6 +26,7 @@ OWN_NUMBER = re.compile(r"\{([^{}]+)\}")
 ORDER = (  # on the page; an experiment that is not named here stands behind these
     "gate",
     "time_to_quality",
+    "masked",
     "quality",
     "quality_maps",
     "open_units",
