@@ -26,7 +26,7 @@ def page(monkeypatch):
 
 
 def test_every_declaration_is_on_the_page(page):
-    assert sorted(page.ORDER) == sorted({path.stem for path in FOLDER.glob("*.py")} - {"page"})
+    assert sorted(page.ORDER) == sorted(page.declared())
     assert [experiment.name for experiment in page.declarations()] == list(page.ORDER)
 
 
