@@ -105,7 +105,7 @@ pooled: torch.Tensor = pool(torch.zeros(1, 2, 3))
 new: torch.Tensor = model.generate(torch.zeros(1, 2, dtype=torch.long), 3, temperature=0.5)
 state: State = model.prefill(torch.zeros(1, 2, dtype=torch.long))[1]
 beams: State = state.select([0, 0]).to(torch.bfloat16)
-rows: torch.Tensor = pack([[1, 2], [3]], align=2).ids
+packed_ids: torch.Tensor = pack([[1, 2], [3]], align=2).ids
 half: float | None = welch([1.0, 2.0], [2.0, 3.0]).half
 gap = paired([1.0, 2.0], [2.0, 3.0]).mean
 noise = over_windows([20.0, 22.0], [24.0, 25.0], [10, 10]).mean
