@@ -1,7 +1,5 @@
 """How attention became linear: GAU, mixed chunk attention and FLASH (Hua et al., ICML 2022)."""
 
-import os
-import sys
 from importlib import import_module
 
 TYPE_CHECKING = False  # as typing has it, whose import would cost more than all else here
@@ -22,11 +20,6 @@ if TYPE_CHECKING:  # the same names, for those who read types and run nothing
     from .transformer import TransformerBlock as TransformerBlock
 
 __version__ = "0.3.0"
-
-# OpenMP's threads spin while they wait for each other, which on a busy machine takes the processor from those that are
-# waited for (experiments/timings/waiting.py). It is read where torch is loaded; what a user has set stays.
-if "torch" not in sys.modules:
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
 # Where each public name lives. It is imported at its first use, so that `flash-tutorial --help` need not wait for

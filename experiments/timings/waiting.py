@@ -35,12 +35,9 @@ BUSY = "while True: pass"
 def seconds_of(policy):
     """An update's median in a process of its own."""
     environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
-    program = PROGRAM
     if policy == "passive":
         environment["OMP_WAIT_POLICY"] = policy
-    else:  # torch comes first, so that the package sets nothing
-        program = "import torch" + PROGRAM
-    line = [sys.executable, "-c", program]
+    line = [sys.executable, "-c", PROGRAM]
     return float(subprocess.run(line, env=environment, capture_output=True, check=True).stdout)
 
 
