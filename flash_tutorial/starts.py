@@ -1,8 +1,8 @@
 """How a model starts: the standard deviation of all that is drawn.
 
 The paper draws kernels, gamma and position bias from N(0, 0.02²), for widths from 768 on. A unit's branch is a
-product of five of them, so that in a small model it begins at next to nothing: at D = 128 a FLASH unit adds a
-thousandth of what it is given, and learns late. The start of small models is that of GPT-NeoX: what reads the
+product of several of them, so that in a small model it begins at next to nothing: at D = 128 a FLASH unit adds a
+thousandth of what it is given. The start of small models is that of GPT-NeoX: what reads the
 width is drawn with sqrt(2 / (5 D)) (Nguyen and Salazar, 2019), and what writes into the sum over L layers with
 2 / (L sqrt(D)) (Wang and Komatsuzaki, 2021); two gated units are a layer. All else has 0.02 sqrt(768 / D), the
 paper's number at the paper's width.
