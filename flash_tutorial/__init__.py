@@ -1,5 +1,7 @@
 """How attention became linear: GAU, mixed chunk attention and FLASH (Hua et al., ICML 2022)."""
 
+import os
+import sys
 from importlib import import_module
 
 TYPE_CHECKING = False  # as typing has it, whose import would cost more than all else here
@@ -20,6 +22,12 @@ if TYPE_CHECKING:  # the same names, for those who read types and run nothing
     from .transformer import TransformerBlock as TransformerBlock
 
 __version__ = "0.3.0"
+
+# OpenMP's threads spin for milliseconds before they sleep, and on a busy machine keep the processor from those that
+# they wait for. A bounded spin costs an idle machine little and gives a busy one a third of its time back
+# (experiments/timings/waiting.py). GNU's OpenMP reads it where torch is loaded; what a user has set stays.
+if "torch" not in sys.modules and "OMP_WAIT_POLICY" not in os.environ:
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 
 # Where each public name lives. It is imported at its first use, so that `flash-tutorial --help` need not wait for

@@ -1,9 +1,10 @@
-"""What it costs on an idle and on a busy machine that threads wait asleep, or spin (OMP_WAIT_POLICY).
+"""How long OpenMP's threads should spin before they sleep, on an idle and on a busy machine.
 
     python experiments/timings/waiting.py        # stores flash_course/bench/results/waiting.json
 
-The default run of `flash-tutorial train`, an update's median, with the policy that OpenMP has by itself and with
-passive waiting, in turn; busy: as many other processes compute as there are cores. Nothing else should run.
+The default run of `flash-tutorial train`, an update's median, in turn: with what OpenMP does by itself (300,000 turns),
+asleep at once, and with the 10,000 turns that `flash_tutorial` sets. Busy: as many other processes compute as there are
+cores. Nothing else should run.
 """
 
 import json
@@ -17,8 +18,13 @@ from flash_course.bench.clock import machine
 from flash_tutorial.files import write_text
 
 OUT = Path(__file__).resolve().parents[2] / "flash_course" / "bench" / "results" / "waiting.json"
-ROUNDS, UPDATES, WARMUP = 4, 40, 10
-POLICIES = ("its own", "passive")
+ROUNDS, UPDATES, WARMUP = 3, 20, 5
+VARIABLES = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+POLICIES = {
+    "its own": {"GOMP_SPINCOUNT": "300000"},
+    "asleep": {"OMP_WAIT_POLICY": "passive"},
+    "10,000 turns": {"GOMP_SPINCOUNT": "10000"},
+}
 PROGRAM = f"""
 import statistics, time
 from flash_tutorial import ModelConfig
@@ -34,9 +40,7 @@ BUSY = "while True: pass"
 
 def seconds_of(policy):
     """An update's median in a process of its own."""
-    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
-    if policy == "passive":
-        environment["OMP_WAIT_POLICY"] = policy
+    environment = {name: value for name, value in os.environ.items() if name not in VARIABLES} | POLICIES[policy]
     line = [sys.executable, "-c", PROGRAM]
     return float(subprocess.run(line, env=environment, capture_output=True, check=True).stdout)
 
@@ -47,7 +51,7 @@ def measured(busy):
     try:
         seconds = {policy: [] for policy in POLICIES}
         for turn in range(ROUNDS):
-            for policy in POLICIES[:: 1 if turn % 2 else -1]:
+            for policy in list(POLICIES)[:: 1 if turn % 2 else -1]:
                 seconds[policy].append(round(seconds_of(policy), 4))
     finally:
         for other in others:
@@ -55,16 +59,18 @@ def measured(busy):
     return seconds
 
 
+def ratio(seconds, base):
+    """The median over the rounds of a policy's seconds over the base's in the same round."""
+    return round(statistics.median(b / a for a, b in zip(base, seconds, strict=True)), 3)
+
+
 def main():
     result = {"what": "seconds of an update of the default run", "machine": machine()}
     for name, busy in (("idle", 0), ("busy", os.cpu_count())):
         seconds = measured(busy)
-        ratios = [b / a for a, b in zip(*(seconds[policy] for policy in POLICIES), strict=True)]
-        result[name] = {
-            "seconds": seconds,
-            "passive_over_its_own": round(statistics.median(ratios), 3),
-        }
-        print(name, seconds, result[name]["passive_over_its_own"])
+        over_its_own = {policy: ratio(seconds[policy], seconds["its own"]) for policy in POLICIES}
+        result[name] = {"seconds": seconds, "over_its_own": over_its_own}
+        print(name, result[name])
     write_text(OUT, json.dumps(result, indent=1) + "\n")
 
 
