@@ -40,7 +40,9 @@ BUSY = "while True: pass"
 
 def seconds_of(policy):
     """An update's median in a process of its own."""
-    environment = {name: value for name, value in os.environ.items() if name not in VARIABLES} | POLICIES[policy]
+    environment = {
+        name: value for name, value in os.environ.items() if name not in VARIABLES
+    } | POLICIES[policy]
     line = [sys.executable, "-c", PROGRAM]
     return float(subprocess.run(line, env=environment, capture_output=True, check=True).stdout)
 

@@ -20,7 +20,9 @@ VARIABLES = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
     ],
 )
 def test_the_spin_is_bounded_before_torch_and_never_over_the_users(before, set_by_user, expected):
-    environment = {name: value for name, value in os.environ.items() if name not in VARIABLES} | set_by_user
+    environment = {
+        name: value for name, value in os.environ.items() if name not in VARIABLES
+    } | set_by_user
     line = [sys.executable, "-c", before + SAYS]
     done = subprocess.run(line, env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == expected
