@@ -104,9 +104,9 @@ EXPERIMENT = Experiment(
     seeds=(0,),
     measure=gains,
     score="bits_per_late_token",
-    setting=f"Transformer++, D = 128, two blocks, T = 2,048, {STEPS:,} updates of 8,192 tokens by Muon, one seed. The "
-    f"last {LATE} tokens of each window are scored with all of the window and with its last 128 to 1,024; the interval is "
-    "the noise of the text. A text passes if context beyond 512 saves at least 0.05 bits a token.",
+    setting=f"Transformer++, D = 128, two blocks, T = 2,048, {STEPS:,} updates of 8,192 tokens by Muon, one "
+    f"seed. The last {LATE} tokens of each window are scored with all of the window and with its last 128 to 1,024; "
+    "the interval is the noise of the text. A text passes if context beyond 512 saves at least 0.05 bits a token.",
     meaning="The runs are going on.",
     not_tried="Identifiers dealt anew in each window; other rates; more seeds.",
     tables=tables,
