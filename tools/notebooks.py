@@ -190,8 +190,60 @@ def moved(notebook, folder, to):
 
 
 def blank_copy(notebook):
-    """The work copy of a lecture that is not executed yet."""
-    return moved(notebook, "notebooks", "notebooks/work")
+    """The work copy of a lecture that is not executed yet: what the reader builds is blank, its answer in a fold."""
+    copied = moved(notebook, "notebooks", "notebooks/work")
+    cells = []
+    for cell in copied.cells:
+        cells.append(cell)
+        if cell.cell_type == "code" and BUILD.search(cell.source):
+            fold = nbformat.v4.new_markdown_cell(fold_of(cell.source), id=f"fold-{cell.id}")
+            cells.append(fold)
+            cell.source = blanked(cell.source)
+    copied.cells = cells
+    return copied
+
+
+# ---------------------------------------------------------------- what the reader builds
+
+BUILD = re.compile(r"^(?P<indent> *)# BUILD\n(?P<answer>.*?)^ *# END$\n?", flags=re.M | re.S)
+CHECK = re.compile(r"\bmine\.check\((?P<name>\w+)\)")
+FOLD = """<details><summary>One way to write it</summary>
+
+```python
+{answer}
+```
+
+</details>"""
+
+
+def blanked(source):
+    """A cell as the reader gets it: dots in place of each answer, and a check that keeps what is right."""
+
+    def dots(match):
+        lines = [line for line in match["answer"].splitlines() if line.strip()]
+        count = "1 line" if len(lines) == 1 else f"{len(lines)} lines"
+        return f"{match['indent']}...  # your code: {count}\n"
+
+    return CHECK.sub(r"mine.check(\g<name>, keep=True)", BUILD.sub(dots, source)).rstrip("\n")
+
+
+def fold_of(source):
+    """The answer of a cell: its functions as the lecture has them, without marks and check."""
+    lines = [line for line in source.splitlines() if line.strip() not in ("# BUILD", "# END")]
+    kept = [line for line in lines if not CHECK.search(line)]
+    return FOLD.format(answer="\n".join(kept).strip())
+
+
+def build_problems(notebook):
+    """Marks that do not come in pairs, and a build that nothing checks."""
+    found = []
+    for number, cell in enumerate(notebook.cells, 1):
+        marks = re.findall(r"^ *# (BUILD|END)$", cell.source, flags=re.M)
+        if marks != ["BUILD", "END"] * (len(marks) // 2):
+            found.append(f"cell {number}: # BUILD and # END do not come in pairs")
+        elif marks and not CHECK.search(cell.source):
+            found.append(f"cell {number} has a build and no mine.check")
+    return found
 
 
 def pages(root=ROOT, prefixes=()):
@@ -475,7 +527,8 @@ def lecture_problems(source, wanted, stored, project):
     if missing := {source.with_suffix(".ipynb").name, f"work/{source.stem}.ipynb"} - {*head}:
         found.append(f"the first cell does not link to {', '.join(sorted(missing))}")
     found += minutes_problems(wanted)
-    return found + work_problems(work_copy(source), blank_copy(wanted), stored)
+    found += build_problems(wanted)
+    return found + work_problems(work_copy(source), blank_copy(wanted))
 
 
 def minutes_problems(wanted):
@@ -502,7 +555,7 @@ def has_text(cell):
     return False
 
 
-def work_problems(path, wanted, stored):
+def work_problems(path, wanted):
     if not path.is_file():
         return [f"work/{path.name} is missing: build again"]
     blank, found = nbformat.read(path, as_version=4), []
@@ -510,7 +563,7 @@ def work_problems(path, wanted, stored):
         found.append(
             f"work copy and source differ from cell {first_difference(blank, wanted)} on: build again"
         )
-    if [cell.id for cell in blank.cells] != [cell.id for cell in stored.cells]:
+    if [cell.id for cell in blank.cells] != [cell.id for cell in wanted.cells]:
         found.append("work copy and notebook have other cell ids: build again")
     if any(
         cell.outputs or cell.execution_count is not None

@@ -1,0 +1,3 @@
+"""What lecture 01 lets its reader build."""
+
+BUILDS = ()

@@ -1,0 +1,3 @@
+"""What lecture 02 lets its reader build."""
+
+BUILDS = ()

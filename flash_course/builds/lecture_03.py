@@ -1,0 +1,3 @@
+"""What lecture 03 lets its reader build."""
+
+BUILDS = ()

@@ -1,0 +1,3 @@
+"""What lecture 04 lets its reader build."""
+
+BUILDS = ()

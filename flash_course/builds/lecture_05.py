@@ -1,0 +1,3 @@
+"""What lecture 05 lets its reader build."""
+
+BUILDS = ()

@@ -1,0 +1,3 @@
+"""What lecture 06 lets its reader build."""
+
+BUILDS = ()

@@ -1,0 +1,3 @@
+"""What lecture 07 lets its reader build."""
+
+BUILDS = ()

@@ -1,0 +1,3 @@
+"""What lecture 09 lets its reader build."""
+
+BUILDS = ()

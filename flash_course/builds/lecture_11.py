@@ -1,0 +1,3 @@
+"""What lecture 11 lets its reader build."""
+
+BUILDS = ()
