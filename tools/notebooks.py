@@ -195,7 +195,7 @@ def blank_copy(notebook):
     cells = []
     for cell in copied.cells:
         cells.append(cell)
-        if cell.cell_type == "code" and BUILD.search(cell.source):
+        if is_build(cell):
             fold = nbformat.v4.new_markdown_cell(fold_of(cell.source), id=f"fold-{cell.id}")
             cells.append(fold)
             cell.source = blanked(cell.source)
@@ -216,6 +216,13 @@ FOLD = """<details><summary>One way to write it</summary>
 </details>"""
 
 
+def is_build(cell):
+    """Whether a cell has something to write and a check of it."""
+    if cell.cell_type != "code":
+        return False
+    return bool(BUILD.search(cell.source) and CHECK.search(cell.source))
+
+
 def blanked(source):
     """A cell as the reader gets it: dots in place of each answer, and a check that keeps what is right."""
 
@@ -228,10 +235,10 @@ def blanked(source):
 
 
 def fold_of(source):
-    """The answer of a cell: its functions as the lecture has them, without marks and check."""
-    lines = [line for line in source.splitlines() if line.strip() not in ("# BUILD", "# END")]
-    kept = [line for line in lines if not CHECK.search(line)]
-    return FOLD.format(answer="\n".join(kept).strip())
+    """The answer of a cell: what stands above its check, as the lecture has it, without marks."""
+    above = source[: source.rfind("\n", 0, CHECK.search(source).start())]
+    lines = [line for line in above.splitlines() if line.strip() not in ("# BUILD", "# END")]
+    return FOLD.format(answer="\n".join(lines).strip())
 
 
 def build_problems(notebook):

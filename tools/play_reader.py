@@ -42,12 +42,12 @@ def filled(notebook, wrong=False):
     for cell, fold in zip(played.cells, played.cells[1:]):
         if not fold.id.startswith("fold-"):
             continue
-        checks = [line for line in cell.source.splitlines() if KEPT.search(line)]
         names = KEPT.findall(cell.source)
+        start = cell.source.rfind("\n", 0, KEPT.search(cell.source).start()) + 1
         answer = CODE.search(fold.source)[1]
         if wrong:
             answer = "\n".join(WRONG.format(name=name) for name in names)
-        cell.source = "\n".join([answer.rstrip(), "", "", *checks])
+        cell.source = f"{answer.rstrip()}\n\n\n{cell.source[start:]}"
     return played
 
 
@@ -60,7 +60,7 @@ def said_by(notebook):
     return "\n".join(found)
 
 
-def play(names, progress, wrong=False, spoil=None):
+def play(names, progress, wrong=False, blank=False, spoil=None):
     """Run the work copies; {lecture: what its cells said}."""
     said = {}
     for path in sorted((notebooks.ROOT / "notebooks" / "work").glob("[0-9][0-9]_*.ipynb")):
@@ -68,7 +68,9 @@ def play(names, progress, wrong=False, spoil=None):
         if not "01" <= lecture <= LAST or (names and lecture not in names):
             continue
         begun = time.perf_counter()
-        notebook = filled(nbformat.read(path, as_version=4), wrong)
+        notebook = nbformat.read(path, as_version=4)
+        if not blank:
+            notebook = filled(notebook, wrong)
         notebooks.execute(notebook, progress=progress)
         said[lecture] = said_by(notebook)
         print(
@@ -103,13 +105,14 @@ def main(arguments=None):
     )
     parser.add_argument("names", nargs="*", metavar="NN")
     parser.add_argument("--wrong", action="store_true", help="each build by a likely mistake")
+    parser.add_argument("--blank", action="store_true", help="nothing is written")
     parser.add_argument("--spoil", metavar="NAME", help="a build to be spoilt once it is kept")
     args = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
         progress = Path(folder) / "progress.json"
         os.environ["FLASH_TUTORIAL_PROGRESS"] = str(progress)
         try:
-            play(args.names, progress, args.wrong, args.spoil)
+            play(args.names, progress, args.wrong, args.blank, args.spoil)
         except notebooks.BuildError as error:
             print(error, file=sys.stderr)
             return 1

@@ -370,3 +370,74 @@ def test_what_is_no_relative_link_stays_as_it_is():
     moved = notebooks.moved(nbformat.v4.new_notebook(cells=cells), "notebooks", "notebooks/work")
     assert [cell.source for cell in moved.cells] == [text, "kernel[grid](x)"]
     assert notebooks.relative_links("<img src='a.png'> [b `c`](d.md)") == ["a.png", "d.md"]
+
+
+# ---------------------------------------------------------------- what the reader builds
+BUILT = """class Adds:
+    def one(self, x):
+        \"\"\"One more.\"\"\"
+        # BUILD
+        more = x + 1
+
+        return more
+        # END
+
+    def two(self, x):
+        # BUILD
+        return x + 2
+        # END
+
+
+Adds = mine.check(Adds)
+print(Adds().one(1))"""
+BLANK = """class Adds:
+    def one(self, x):
+        \"\"\"One more.\"\"\"
+        ...  # your code: 2 lines
+
+    def two(self, x):
+        ...  # your code: 1 line
+
+
+Adds = mine.check(Adds, keep=True)
+print(Adds().one(1))"""
+
+
+def a_lecture(*sources):
+    cells = [nbformat.v4.new_code_cell(source) for source in sources]
+    return nbformat.v4.new_notebook(cells=cells)
+
+
+def test_the_work_copy_is_blank_where_the_reader_builds_and_folds_the_answer_below():
+    built, fold, after = notebooks.blank_copy(a_lecture(BUILT, "1 + 1")).cells
+    assert built.source == BLANK and after.source == "1 + 1"
+    assert "return more" in fold.source and "return x + 2" in fold.source
+    assert "BUILD" not in fold.source and "mine.check" not in fold.source
+
+
+def test_no_line_of_an_answer_stays_in_the_cell_itself():
+    blank = notebooks.blanked(BUILT)
+    answers = [match["answer"] for match in notebooks.BUILD.finditer(BUILT)]
+    assert not [line for answer in answers for line in answer.split("\n") if line and line in blank]
+
+
+@pytest.mark.parametrize(
+    "source, expected",
+    [
+        (BUILT.replace("        # END\n\n", "", 1), "do not come in pairs"),
+        (BUILT.replace("mine.check(Adds)", "Adds"), "has a build and no mine.check"),
+    ],
+)
+def test_a_build_without_its_marks_or_its_check_is_found(source, expected):
+    (found,) = notebooks.build_problems(a_lecture(source))
+    assert expected in found
+
+
+def test_a_played_reader_writes_the_answer_of_the_fold():
+    player = script("play_reader.py")
+    played, *_ = player.filled(notebooks.blank_copy(a_lecture(BUILT))).cells
+    marks = ("# BUILD", "# END")
+    whole = [line for line in BUILT.split("\n") if line.strip() not in marks]
+    assert played.source == "\n".join(whole).replace(
+        "mine.check(Adds)", "mine.check(Adds, keep=True)"
+    )
