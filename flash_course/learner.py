@@ -29,6 +29,11 @@ def progress_path() -> Path:
         raise ValueError(f"there is no home folder for the progress file: {ANOTHER}") from None
 
 
+def my_flash_path() -> Path:
+    """Where the reader's own file lies, beside it."""
+    return progress_path().with_name("my_flash.py")
+
+
 def load_progress() -> dict:
     """What is stored; empty tables where nothing is. A damaged file is a ValueError and stays as it is."""
     empty = {"format": FORMAT, "guesses": {}, "scoreboard": {}, "verdicts": {}}
@@ -201,10 +206,16 @@ def report() -> str:
 
 
 def export_progress() -> str:
-    """The whole file as one line of text, to keep somewhere."""
-    return json.dumps(load_progress())
+    """The whole file as one line of text, to keep somewhere; ``my_flash.py`` is in it too."""
+    own = my_flash_path()
+    text = own.read_text(encoding="utf-8") if own.is_file() else ""
+    return json.dumps(load_progress() | {"my_flash": text})
 
 
 def restore_progress(text):
     """Take over what ``export_progress`` gave. What is stored here now is replaced."""
-    store_progress(_read(text, "the text"))
+    stored = _read(text, "the text")
+    own = stored.pop("my_flash", "")
+    store_progress(stored)
+    if own:
+        write_text(my_flash_path(), own)

@@ -17,7 +17,7 @@ from .builds import all_builds, find, small
 from .cards import Card, show
 from .checks.compare import difference
 from .checks.outcome import in_words, outcome_of
-from .learner import ANOTHER, progress_path
+from .learner import ANOTHER, my_flash_path
 
 TODO = "...  # your code"  # the work copies have it in place of each answer
 MARKS = ("# BUILD", "# END")
@@ -125,14 +125,10 @@ def gives_the_same(build, case, wrong, got):
 
 
 # ---------------------------------------------------------------- my_flash.py
-def path():
-    """Where the reader's file lies."""
-    return progress_path().with_name("my_flash.py")
-
-
 def text():
     """The reader's file, or nothing."""
-    return path().read_text(encoding="utf-8") if path().is_file() else ""
+    path = my_flash_path()
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
 
 
 def built():
@@ -144,7 +140,7 @@ def load(source=None):
     """The reader's file as a module; where it cannot be run, an empty one, and a line that says why."""
     source = text() if source is None else source
     module = types.ModuleType("my_flash")
-    name = str(path())
+    name = str(my_flash_path())
     linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
     try:
         exec(compile(source, name, "exec"), module.__dict__)
@@ -176,8 +172,8 @@ def keep_it(lecture, build, answer, card):
 def store(source):
     """Write the file, whole or not at all."""
     with advising(ANOTHER):
-        make_folder(path().parent)
-        write_text(path(), source)
+        make_folder(my_flash_path().parent)
+        write_text(my_flash_path(), source)
 
 
 def with_section(source, name, lecture, section):

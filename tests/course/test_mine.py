@@ -7,6 +7,7 @@ import pytest
 
 from flash_course import builds, mine
 from flash_course.builds import Build, call
+from flash_course.learner import export_progress, my_flash_path, restore_progress
 
 
 def double(x):
@@ -65,13 +66,13 @@ def test_what_is_right_is_kept_and_run_later(capsys):
 
 def test_without_keep_nothing_is_written():
     mine.check(in_a_notebook(RIGHT, "double"))
-    assert not mine.path().exists()
+    assert not my_flash_path().exists()
 
 
 @pytest.mark.parametrize("source", [WRONG, BLANK])
 def test_the_page_runs_on_with_the_courses_own(source):
     assert mine.check(in_a_notebook(source, "double"), keep=True) is double
-    assert not mine.path().exists()
+    assert not my_flash_path().exists()
 
 
 def test_a_wrong_answer_is_shown_beside_what_was_expected(capsys):
@@ -83,7 +84,7 @@ def test_a_wrong_answer_is_shown_beside_what_was_expected(capsys):
 def test_what_reads_the_notebook_is_not_kept(capsys):
     source = "def double(x):\n    return x * factor\n"
     mine.check(in_a_notebook(source, "double", factor=2), keep=True)
-    assert not mine.path().exists()
+    assert not my_flash_path().exists()
     assert "reads `factor`" in capsys.readouterr().out
 
 
@@ -123,3 +124,12 @@ def test_a_class_of_a_notebook_has_a_text():
 def test_an_unknown_name_is_refused():
     with pytest.raises(ValueError, match="there is no build 'triple'"):
         mine.use("triple")
+
+
+def test_the_file_travels_with_the_progress():
+    mine.check(in_a_notebook(RIGHT, "double"), keep=True)
+    carried = export_progress()
+    before = mine.text()
+    my_flash_path().unlink()
+    restore_progress(carried)
+    assert mine.text() == before
