@@ -38,9 +38,9 @@ add_module_names = False
 
 html_theme = "sphinx_book_theme"
 html_title = project
-html_static_path = ["static", os.environ["SITE_MATHJAX"]]
+html_static_path = ["static", os.environ["SITE_MATHJAX"], os.environ["SITE_COLOURS"]]
 html_favicon = "static/favicon.svg"
-html_css_files = ["course.css"]
+html_css_files = ["colours.css", "course.css"]
 html_js_files = ["course.js"]
 html_copy_source = True  # so that a notebook can be downloaded from its page
 html_context = {"default_mode": "auto"}

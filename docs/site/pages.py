@@ -62,6 +62,9 @@ class Stage:
             self.write(path, self.notebook(path) if path.endswith(".ipynb") else self.page(path))
         for path in sorted((HERE / "api").glob("*.md")):
             self.write(f"api/{path.name}", path.read_text(encoding="utf-8"))
+        colours = runpy.run_path(str(self.root / "flash_course" / "drawing" / "colours.py"))
+        sheet = colours["style_sheet"]("html", 'html[data-theme="dark"]')
+        self.write("colours.css", sheet)
         self.write("index.md", landing.page(self.root, self.address))
         for path in [*self.folder.rglob("*")]:
             if path.is_file() and path not in self.kept:

@@ -20,7 +20,10 @@ def words_of_pictures(app, doctree):
                 if image["uri"].startswith("/")
                 else image["uri"]
             )
-            image["alt"] = Image.open(app.srcdir / path).info.get("Description", "")
+            picture = Image.open(app.srcdir / path)
+            image["alt"] = picture.info.get("Description", "")
+            if "dpi" in picture.info:  # more pixels are stored than a page shows
+                image["width"] = f"{round(96 * picture.width / picture.info['dpi'][0])}px"
 
 
 def plain_docstring(app, what, name, obj, options, lines):

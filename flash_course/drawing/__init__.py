@@ -1,6 +1,7 @@
 """Every drawing of the course: schematics and plots that several pages share, as functions that return the figure and
 its alt text; and what a lecture's own plots are made of."""
 
+from .colours import BLACK, BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, YELLOW
 from .flows import chunk_schedule, exclusive_sum, flash_unit, four_units, gated_units
 from .pairs import DIRECT, SUMMED, UNREAD, faults_of_mixing, who_reads_whom, who_sees_whom
 from .plots import (
@@ -33,16 +34,8 @@ from .squares import (
     state_updates,
 )
 from .style import (
-    BLACK,
-    BLUE,
     FONT,
-    GREEN,
-    ORANGE,
-    PURPLE,
-    SKY,
-    VERMILION,
     WHITE,
-    YELLOW,
     legend_below,
     looks,
     new_axes,

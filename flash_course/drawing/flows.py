@@ -5,8 +5,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Polygon, Rectangle
 
+from .colours import BLACK, BLUE, ORANGE, SKY, YELLOW
 from .pairs import DISC, SQUARE, draw_pairs
-from .style import BLACK, BLUE, FONT, ORANGE, SKY, WHITE, YELLOW, legend_below
+from .style import FONT, WHITE, legend_below
 
 # kinds of box: colour, width of the frame
 _DENSE = (SKY, 0.8)

@@ -3,7 +3,8 @@
 import numpy as np
 from matplotlib.lines import Line2D
 
-from .style import BLACK, BLUE, ORANGE, VERMILION, legend_below, new_panels
+from .colours import BLACK, BLUE, ORANGE, VERMILION
+from .style import legend_below, new_panels
 
 UNREAD, DIRECT, SUMMED = 0, 1, 2  # what a map of ``who_reads_whom`` holds
 

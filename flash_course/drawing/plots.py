@@ -5,7 +5,8 @@ A plot is made in this order: `new_axes` or `new_panels`, the lines or bars, the
 
 import numpy as np
 
-from .style import BLACK, FONT, looks
+from .colours import BLACK
+from .style import FONT, looks
 
 
 def lines(axes, curves, **options):

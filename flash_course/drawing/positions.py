@@ -3,7 +3,8 @@
 import numpy as np
 from matplotlib.figure import Figure
 
-from .style import BLACK, BLUE, FONT
+from .colours import BLACK, BLUE
+from .style import FONT
 
 GREY = "#666666"
 

@@ -4,6 +4,7 @@ from itertools import chain
 
 import numpy as np
 
+from .colours import BLACK, BLUE, SKY, VERMILION
 from .plots import (
     in_words,
     lines,
@@ -13,7 +14,7 @@ from .plots import (
     powers_of_two,
     smoothed,
 )
-from .style import BLACK, BLUE, FONT, SKY, VERMILION, legend_below, looks, new_axes, new_panels
+from .style import FONT, legend_below, looks, new_axes, new_panels
 
 NAMES = {  # as a benchmark stores a model, and as figures name it
     "flash": "FLASH",

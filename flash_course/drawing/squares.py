@@ -4,7 +4,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from .style import BLACK, BLUE, FONT, SKY, WHITE, YELLOW, new_panels
+from .colours import BLACK, BLUE, SKY, YELLOW
+from .style import FONT, WHITE, new_panels
 
 
 def numbers_in_squares(

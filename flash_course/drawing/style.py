@@ -7,39 +7,35 @@ from matplotlib.figure import Figure
 from PIL import Image  # matplotlib itself needs it
 from PIL.PngImagePlugin import PngInfo
 
-# Okabe and Ito's colours: told apart with any colour vision, and in grey by their lightness
-BLACK = "#000000"
-ORANGE = "#E69F00"
-SKY = "#56B4E9"
-GREEN = "#009E73"
-YELLOW = "#F0E442"
-BLUE = "#0072B2"
-VERMILION = "#D55E00"
-PURPLE = "#CC79A7"
+from .colours import BLACK, GREEN, MODELS, ORANGE, PURPLE, SKY, YELLOW
 
 FONT = 10  # points; nothing smaller than 9
 COLOURS = 128  # of a stored picture
+CSS_DPI = 96  # pixels of a page in an inch
+SHARPER = 2  # stored pixels for one of a page, in both directions: for dense screens
 WHITE = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}  # behind a text that lies on a line
 
-# Colour, marker and line of each model, the same in every figure; a name has the longest key that it holds.
+# Marker and line of each model, the same in every figure; its colour stands in colours.py.
 DASHES = (0, (5, 1))
-LOOKS = {
-    "flash": (BLUE, "o", "-"),
-    "flash-quad": (GREEN, "^", "-."),
-    "gau": (GREEN, "^", "-."),
-    "transformer++": (VERMILION, "s", "--"),
-    "softmax": (VERMILION, "s", "--"),
-    "transformer": (BLACK, "P", (0, (3, 1, 1, 1))),
-    "linear": (ORANGE, "D", ":"),
-    "local only": (SKY, "v", (0, (1, 1))),
-    "global only": (PURPLE, "X", DASHES),
-    "flash-pytorch": (PURPLE, "h", DASHES),
-    "window": (VERMILION, "d", (0, (5, 2))),
-    "retnet": (BLACK, "<", DASHES),
-    "gla": (SKY, ">", (0, (3, 1, 1, 1))),
-    "delta": (PURPLE, "P", "-"),
-    "hybrid": (GREEN, "X", "--"),
+SHAPES = {
+    "flash": ("o", "-"),
+    "flash-quad": ("^", "-."),
+    "gau": ("^", "-."),
+    "transformer++": ("s", "--"),
+    "softmax": ("s", "--"),
+    "transformer": ("P", (0, (3, 1, 1, 1))),
+    "linear": ("D", ":"),
+    "local only": ("v", (0, (1, 1))),
+    "global only": ("X", DASHES),
+    "flash-pytorch": ("h", DASHES),
+    "window": ("d", (0, (5, 2))),
+    "retnet": ("<", DASHES),
+    "gla": (">", (0, (3, 1, 1, 1))),
+    "delta": ("P", "-"),
+    "hybrid": ("X", "--"),
 }
+# a name has the longest key that it holds
+LOOKS = {model: (MODELS[model], *shape) for model, shape in SHAPES.items()}
 SPARE = (
     (BLACK, "*", (0, (1, 2))),
     (PURPLE, "p", (0, (4, 1, 1, 1))),
@@ -47,6 +43,16 @@ SPARE = (
     (GREEN, "8", (0, (6, 1))),
     (ORANGE, "X", (0, (7, 2, 1, 2))),
     (YELLOW, "P", "-"),
+)
+
+# Figures are drawn on white. On a dark page they are turned round: light for dark, each hue kept (blue stays blue).
+FOLD = "flash-picture"  # class of the fold that follows a picture
+DARK_PAGES = (
+    "<style>"
+    ":is([data-jp-theme-light=false],.vscode-dark,[theme=dark],[data-theme=dark])"
+    f" div:has(+div>.{FOLD},+div>div>.{FOLD},+div>div>div>.{FOLD}) img"
+    "{filter:invert(1) hue-rotate(180deg);mix-blend-mode:screen}"
+    "</style>"
 )
 
 
@@ -107,26 +113,33 @@ def show(figure, alt, table=None):
 
     if not alt.strip():
         raise ValueError("the alt text is empty: say what the picture shows, with its numbers")
+    png = small_png(figure, alt)
     # by metadata, and not alt=, which the IPython 7 of Colab does not take
-    display.display(display.Image(data=small_png(figure, alt), format="png", metadata={"alt": alt}))
+    metadata = {"alt": alt, "width": width_on_page(png)}
+    display.display(display.Image(data=png, format="png", metadata=metadata))
     text = f"<p>{escape(alt)}</p>" + (
         "" if table is None else f"<pre>{escape(text_table(table))}</pre>"
     )
-    fold = f"<details><summary>The picture in words{' and numbers' if table else ''}</summary>{text}</details>"
-    display.display(display.HTML(fold))
+    summary = f"<summary>The picture in words{' and numbers' if table else ''}</summary>"
+    display.display(display.HTML(f'<details class="{FOLD}">{summary}{text}</details>{DARK_PAGES}'))
 
 
-def small_png(figure, alt):
+def small_png(figure, alt, sharper=SHARPER):
     """The figure as the bytes of a PNG with a palette: a quarter of the size, and drawings need few colours."""
     full = io.BytesIO()
     small = io.BytesIO()
-    figure.savefig(full, format="png", facecolor="white")
+    figure.savefig(full, format="png", facecolor="white", dpi=sharper * figure.dpi)
     text = PngInfo()
     text.add_itxt("Description", alt)
-    Image.open(full).convert("RGB").quantize(COLOURS).save(
-        small, format="png", optimize=True, pnginfo=text
-    )
+    how = {"format": "png", "optimize": True, "pnginfo": text, "dpi": (sharper * CSS_DPI,) * 2}
+    Image.open(full).convert("RGB").quantize(COLOURS).save(small, **how)
     return small.getvalue()
+
+
+def width_on_page(png):
+    """In pixels of the page, from what ``small_png`` wrote into the picture."""
+    with Image.open(io.BytesIO(png)) as picture:
+        return round(picture.width * CSS_DPI / picture.info["dpi"][0])
 
 
 def text_table(rows):

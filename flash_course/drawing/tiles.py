@@ -4,7 +4,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
-from .style import BLACK, FONT, ORANGE, SKY, YELLOW, legend_below
+from .colours import BLACK, ORANGE, SKY, YELLOW
+from .style import FONT, legend_below
 
 # colour and hatch of a tile
 READ = (SKY, "")

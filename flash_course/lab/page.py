@@ -12,9 +12,10 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from flash_course.drawing import style
+from flash_course.drawing import colours, style
 
 ASSETS = files(__package__) / "assets"
+COLOURS = colours.style_sheet(":host", ":host([data-theme=dark])")
 FILE_LOOK = (
     ":root{color-scheme:light dark}"
     "body{margin:0 auto;max-width:58rem;padding:1rem;background:Canvas;color:CanvasText}"
@@ -35,8 +36,8 @@ class Page:
 
     @cached_property
     def png(self):
-        """The still picture, the same bytes for the same page."""
-        return style.small_png(self.figure, self.alt)
+        """The still picture, the same bytes for the same page; small, since the script takes its place."""
+        return style.small_png(self.figure, self.alt, sharper=1)
 
     @cached_property
     def html(self):
@@ -55,7 +56,7 @@ class Page:
             "alt": self.alt,
             "still": list(_size(self.png)),
             "data": self.data,
-            "css": _asset("base.css") + _asset(f"{self.name}.css"),
+            "css": COLOURS + _asset("base.css") + _asset(f"{self.name}.css"),
             "html": _asset(f"{self.name}.html"),
         }
         text = json.dumps(page, ensure_ascii=False, separators=(",", ":")).replace("</", "<\\/")
@@ -90,7 +91,8 @@ def show(page):
             )
         )
         return style.show(page.figure, page.alt)
-    display.display(display.Image(data=page.png, format="png", metadata={"alt": page.alt}))
+    metadata = {"alt": page.alt, "width": style.width_on_page(page.png)}
+    display.display(display.Image(data=page.png, format="png", metadata=metadata))
     display.display(display.HTML(page.html))
 
 

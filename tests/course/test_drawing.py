@@ -2,14 +2,16 @@
 
 import inspect
 import io
+import re
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from flash_course import drawing
-from flash_course.drawing import style
+from flash_course.drawing import colours, style
 
 LOG = [{"step": i + 1, "bits_per_byte": 8 / (1 + 0.05 * i)} for i in range(60)]
 MAP = np.tril(np.ones((8, 8), int))
@@ -169,10 +171,36 @@ def test_a_stored_picture_is_small_and_carries_its_alt_text():
     picture = Image.open(io.BytesIO(small))
     assert picture.mode == "P" and picture.text["Description"] == alt
     full = io.BytesIO()
-    figure.savefig(full, format="png", facecolor="white")
+    figure.savefig(full, format="png", facecolor="white", dpi=2 * figure.dpi)
     assert len(small) < len(full.getvalue()) / 2
     pixels = (np.asarray(each.convert("RGB"), int) for each in (picture, Image.open(full)))
     assert np.abs(np.subtract(*pixels)).mean() < 1  # of 255
+
+
+def test_a_figure_is_stored_with_twice_the_pixels_that_a_page_shows(monkeypatch):
+    shown = []
+    monkeypatch.setattr("IPython.display.display", shown.append)
+    figure, _ = drawing.new_axes(7.0, 4.0)
+    drawing.show(figure, "An empty pair of axes.")
+    picture, fold = shown
+    stored = Image.open(io.BytesIO(picture.data)).width
+    assert stored == 2 * picture.metadata["width"] == 2 * 7.0 * figure.dpi
+    assert "<p>An empty pair of axes.</p>" in fold.data and f".{style.FOLD}" in fold.data
+
+
+def test_figures_laboratory_and_site_take_their_colours_from_one_table():
+    assert set(colours.MODELS) == set(style.SHAPES)
+    sheet = colours.style_sheet("light", "dark")
+    light, dark = sheet.splitlines()
+    for model in ("flash", "softmax", "gau"):
+        name = re.search(rf"--{model}:var\(--(\w+)\)", light)[1]
+        assert f"--{name}:{drawing.looks([model])[model][0]};" in light
+        assert f"--{model}:var(--{name});" in dark
+    root = Path(drawing.__file__).parents[2]
+    for path in (*root.glob("flash_course/lab/assets/*"), *root.glob("docs/site/static/*.css")):
+        text = path.read_text(encoding="utf-8").lower()
+        own = [colour for colour in colours.MODELS.values() if colour.lower() in text]
+        assert not own or own == [colours.BLACK] * len(own), f"{path.name} has {own} of its own"
 
 
 def test_a_picture_without_words_is_refused():
