@@ -1,0 +1,75 @@
+"""Runs what a reader wrote of a Triton kernel, program by program, in Triton's interpreter: no card is needed.
+
+Around each array lie NaN, as a stand-in for whatever others have left in memory.
+"""
+
+import torch
+
+from flash_course.checks.interpreter import jit, missing, tl
+
+AROUND = 8192  # entries of NaN before and after an array
+
+
+def run(body, programs, *arrays):
+    """``body(number, *arrays)`` for each program's number, with arrays as addresses; the last one is what is filled."""
+    if (why := missing()) is not None:
+        raise ImportError(f"the interpreter of Triton is needed, which exists for Linux ({why})")
+    placed = [framed(array) for array in arrays]
+    _one_program[(programs,)](tuple(placed), BODY=body)
+    return placed[-1].clone()
+
+
+def framed(array):
+    """A copy with NaN before and after it."""
+    memory = torch.full((array.numel() + 2 * AROUND,), torch.nan, dtype=array.dtype)
+    inside = memory[AROUND : AROUND + array.numel()].view(array.shape)
+    return inside.copy_(array)
+
+
+@jit
+def _one_program(arrays, BODY: tl.constexpr):
+    BODY(number_of(tl.program_id(0)), *arrays)
+
+
+def number_of(program):
+    """A program's number as Python has it."""
+    return int(program.handle.data.item())
+
+
+# ---------------------------------------------------------------- programs that call one piece
+def load(answer, place, number, x, out):
+    """Store a tile that the answer loads."""
+    row, T, S = place
+    tile = answer(x, (S, 1), row + tl.arange(0, 16), tl.arange(0, 16), T, S)
+    store(out, tile, tl.arange(0, 16), tl.arange(0, 16), 16, 16, 16)
+
+
+def weigh(answer, place, number, q, k, bias, out):
+    """Store a tile of weights."""
+    chunk, end, C, row, key = place
+    square = tl.arange(0, 16)[:, None] * 16 + tl.arange(0, 16)[None, :]
+    rows, keys = row + tl.arange(0, 16), key + tl.arange(0, 16)
+    tile = answer(tl.load(q + square), tl.load(k + square), bias, rows, keys, chunk, end, C)
+    store(out, tile, tl.arange(0, 16), tl.arange(0, 16), 16, 16, 16)
+
+
+def mix(answer, sizes, number, *arrays):
+    """Store what one program of the whole kernel makes."""
+    *inputs, out = arrays
+    tile, rows, columns, end = answer(number, *inputs, sizes)
+    E = sizes[3]
+    store(out, tile, rows, columns, end, E, E)
+
+
+def store(out, tile, rows, columns, row_end, column_end, stride):
+    inside = (rows < row_end)[:, None] & (columns < column_end)[None, :]
+    tl.store(out + rows[:, None] * stride + columns[None, :], tile, mask=inside)
+
+
+def states(lin_k, v, C):
+    """What each chunk reads of those before it: the mean of kᵀ v over their tokens, ``(G, S, E)``."""
+    T, S = lin_k.shape
+    found = torch.zeros(-(-T // C), S, v.shape[1])
+    for g in range(1, len(found)):
+        found[g] = lin_k[: g * C].T @ v[: g * C] / (g * C)
+    return found

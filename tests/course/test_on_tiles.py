@@ -1,0 +1,26 @@
+"""The kernel that the reader of lecture 11 builds computes what the package computes."""
+
+import pytest
+import torch
+
+from flash_course.builds import lecture_11, on_tiles
+from flash_course.checks.interpreter import missing
+from flash_tutorial import mixing
+
+pytestmark = pytest.mark.skipif(missing() is not None, reason="the interpreter of Triton is needed")
+
+
+def test_the_readers_kernel_is_mixed_chunk_attention():
+    T, C, S, E = 70, 20, 24, 20
+    draw = torch.Generator().manual_seed(0)
+    quad_q, quad_k, lin_q, lin_k = torch.randn(4, T, S, generator=draw)
+    v, u = torch.randn(2, T, E, generator=draw)
+    bias = torch.randn(C, C, generator=draw)
+    state = on_tiles.states(lin_k, v, C)
+    sizes = T, C, S, E, 16, 32, 16
+    arrays = quad_q, quad_k, lin_q, v, state, bias, u, torch.zeros(T, E)
+    got = lecture_11.by_tiles(lecture_11.mix_program, "mix", sizes, 4 * 2 * 2, *arrays)
+    heads = [head[None] for head in (quad_q, quad_k, lin_q, lin_k)]
+    how = {"chunk_size": C, "causal": True, "bias": lambda n: bias[:n, :n]}
+    wanted = u * mixing.mixed_chunk_attention(*heads, v[None], **how)[0]
+    assert (got - wanted).norm() < 1e-5 * wanted.norm()
