@@ -55,26 +55,21 @@ def weights_tile(q, k, bias, rows, keys, chunk, end, C):
     return relu * relu
 
 
-def mix_program(number, quad_q, quad_k, lin_q, v, state, bias, u, sizes):
-    """One program's tile of u * y, and where it belongs: its rows, its columns, the end of its chunk."""
+def mix_program(place, sizes, quad_q, quad_k, lin_q, v, state, bias, u):
+    """One program's tile of u * y, ``(M, E_tile)``. ``sizes``: C, S, E, M; ``rows``, ``columns``, ``s`` are ranges."""
     import triton.language as tl
 
-    T, C, S, E, M, S_tile, E_tile = sizes
-    _, chunk, end, first_row, first_column = program_place(number, T, C, E, M, E_tile)
-    rows = first_row + tl.arange(0, M)
-    columns = first_column + tl.arange(0, E_tile)
-    s = tl.arange(0, S_tile)
-    q = load_tile(lin_q, (S, 1), rows, s, end, S)
+    C, S, E, M = sizes
+    chunk, end, first_row, rows, columns, s = place
     before = load_tile(state + chunk // C * S * E, (E, 1), s, columns, S, E)
-    total = tl.dot(q, before)
+    total = tl.dot(load_tile(lin_q, (S, 1), rows, s, end, S), before)
     q = load_tile(quad_q, (S, 1), rows, s, end, S)
     for first in range(chunk, first_row + M, M):
         keys = first + tl.arange(0, M)
         k = load_tile(quad_k, (S, 1), keys, s, end, S)
         weights = weights_tile(q, k, bias, rows, keys, chunk, end, C)
         total += tl.dot(weights, load_tile(v, (E, 1), keys, columns, end, E))
-    total *= load_tile(u, (E, 1), rows, columns, end, E)
-    return total, rows, columns, end
+    return total * load_tile(u, (E, 1), rows, columns, end, E)
 
 
 # ---------------------------------------------------------------- a body, asked in the interpreter
@@ -111,20 +106,19 @@ def weighing(label, chunk, end, C, row, key):
     return Case(label, run, f"{chunk = }, {end = }, {C = }, rows from {row}, keys from {key}")
 
 
-def mixing(label, T, C, S=16, E=16, M=16):
+def mixing(label, T, C, S=16, E=16):
     """All programs of a sequence."""
-    heads = [whole_numbers(3, T, S)[i].contiguous() for i in range(3)]
-    v, u = whole_numbers(T, E, 2).unbind(-1)
-    chunks, tiles, column_tiles = -(-T // C), -(-C // M), -(-E // 16)
-    inputs = [*heads, v, whole_numbers(chunks, S, E), whole_numbers(C, C), u]
-    sizes = T, C, S, E, M, 16 if S <= 16 else 32, 16
+    quad_q, quad_k, lin_q = whole_numbers(3, T, S)
+    v, u = whole_numbers(2, T, E)
+    state = whole_numbers(-(-T // C), S, E)
+    arrays = quad_q, quad_k, lin_q, v, state, whole_numbers(C, C), u
 
     def run(answer):
-        arrays = [array.contiguous() for array in inputs]
-        programs = chunks * tiles * column_tiles
-        return by_tiles(answer, "mix", sizes, programs, *arrays, torch.zeros(T, E))
+        from . import on_tiles
 
-    return Case(label, run, f"{T = }, {C = }, {S = }, {E = }, {M = }")
+        return on_tiles.all_programs(answer, program_place, *arrays)
+
+    return Case(label, run, f"{T = }, {C = }, {S = }, {E = }, M = 16")
 
 
 # ---------------------------------------------------------------- what readers write instead
@@ -273,7 +267,10 @@ BUILDS = (
                 "The state is that of the first chunk: each chunk's has S * E entries, so go on by its number.",
                 wrong(mix_program, "state + chunk // C * S * E", "state"),
             ),
-            ("The gate is missing.", wrong(mix_program, "total *= load_tile", "load_tile")),
+            (
+                "The gate is missing.",
+                wrong(mix_program, "return total * load", "return total + 0 * load"),
+            ),
             (
                 "The local part takes the place of the global one: add to it.",
                 wrong(mix_program, "total += tl.dot(weights", "total = tl.dot(weights"),

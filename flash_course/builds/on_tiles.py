@@ -3,11 +3,14 @@
 Around each array lie NaN, as a stand-in for whatever others have left in memory.
 """
 
+from functools import partial
+
 import torch
 
 from flash_course.checks.interpreter import jit, missing, tl
 
 AROUND = 8192  # entries of NaN before and after an array
+M, E_TILE = 16, 16  # of a tile of the whole kernel
 
 
 def run(body, programs, *arrays):
@@ -53,11 +56,15 @@ def weigh(answer, place, number, q, k, bias, out):
     store(out, tile, tl.arange(0, 16), tl.arange(0, 16), 16, 16, 16)
 
 
-def mix(answer, sizes, number, *arrays):
+def mix(answer, place_of, sizes, number, *arrays):
     """Store what one program of the whole kernel makes."""
     *inputs, out = arrays
-    tile, rows, columns, end = answer(number, *inputs, sizes)
-    E = sizes[3]
+    T, C, S, E = sizes
+    _, chunk, end, first_row, first_column = place_of(number, T, C, E, M, E_TILE)
+    rows = first_row + tl.arange(0, M)
+    columns = first_column + tl.arange(0, E_TILE)
+    s = tl.arange(0, max(16, 1 << (S - 1).bit_length()))
+    tile = answer((chunk, end, first_row, rows, columns, s), (C, S, E, M), *inputs)
     store(out, tile, rows, columns, end, E, E)
 
 
@@ -73,3 +80,16 @@ def states(lin_k, v, C):
     for g in range(1, len(found)):
         found[g] = lin_k[: g * C].T @ v[: g * C] / (g * C)
     return found
+
+
+def all_programs(program, place_of, quad_q, quad_k, lin_q, v, state, bias, u):
+    """u * y of one sequence, causal: each program's tile by ``program``, its place by ``place_of``."""
+    T, S = quad_q.shape
+    C, E = len(bias), v.shape[1]
+    arrays = quad_q, quad_k, lin_q, v, state, bias, u, torch.zeros(T, E)
+    return run(partial(mix, program, place_of, (T, C, S, E)), programs_of(T, C, E), *arrays)
+
+
+def programs_of(T, C, E):
+    """How many there are: chunks times tiles of tokens times tiles of columns."""
+    return -(-T // C) * -(-C // M) * -(-E // E_TILE)

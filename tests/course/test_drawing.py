@@ -93,6 +93,14 @@ DRAWN = {
     "gated_units": of("There are 2, 3 and 4 matrices"),
     "four_units": of("FLASH has the same 4 matrices"),
     "flash_unit": of("one array lin_kᵀ v of S × E entries"),
+    "roofline": of(
+        "rises up to 250", {"gate": 0.2, "narrow": 60, "wide": 180}, 1e15, 4e12, ("narrow", "wide")
+    ),
+    "bytes_of_a_step": of(
+        "FLASH: heads: 30, gate: 70; compiled 80",
+        {"FLASH": {"heads": 30, "gate": 70}, "other": {"heads": 10, "gate": 5}},
+        {"FLASH": 80, "other": 9},
+    ),
     "chunk_schedule": of("26 pairs inside chunks", 11, 4),
     "tiles_of_a_chunk": of("6 tiles on and left", 40, 16),
     "tiles_of_the_kernels": of("reads 3 of 16 tiles of A"),

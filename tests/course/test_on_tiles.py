@@ -17,9 +17,9 @@ def test_the_readers_kernel_is_mixed_chunk_attention():
     v, u = torch.randn(2, T, E, generator=draw)
     bias = torch.randn(C, C, generator=draw)
     state = on_tiles.states(lin_k, v, C)
-    sizes = T, C, S, E, 16, 32, 16
-    arrays = quad_q, quad_k, lin_q, v, state, bias, u, torch.zeros(T, E)
-    got = lecture_11.by_tiles(lecture_11.mix_program, "mix", sizes, 4 * 2 * 2, *arrays)
+    pieces = lecture_11.mix_program, lecture_11.program_place
+    got = on_tiles.all_programs(*pieces, quad_q, quad_k, lin_q, v, state, bias, u)
+    assert on_tiles.programs_of(T, C, E) == 4 * 2 * 2
     heads = [head[None] for head in (quad_q, quad_k, lin_q, lin_k)]
     how = {"chunk_size": C, "causal": True, "bias": lambda n: bias[:n, :n]}
     wanted = u * mixing.mixed_chunk_attention(*heads, v[None], **how)[0]
