@@ -85,8 +85,7 @@ for name in ("FLASH, torch", "FLASH, Triton"):
 #
 # <details><summary>Answer</summary>
 #
-# Of longer runs. It tells how far three more runs *like these* would scatter. All four signs of lecture 10 turned round after ten times as
-# many updates.
+# Of longer runs. All four signs of lecture 10 turned round after ten times as many updates.
 #
 # </details>
 #
@@ -98,9 +97,8 @@ for name in ("FLASH, torch", "FLASH, Triton"):
 #
 # </details>
 #
-# A FLASH unit has five parts. *project* makes gate, value and base of each token by one dense layer; *heads* makes four heads (queries and keys) of
-# the base; *local* is relu² attention inside chunks; *global* reads the state of earlier chunks; *out* multiplies by the gate and leads back
-# to D.
+# A FLASH unit has five parts. *project* makes gate, value and base of each token by one dense layer; *heads* makes queries and keys of the base;
+# *local* is relu² attention inside chunks; *global* reads the state of earlier chunks; *out* multiplies by the gate and leads back to D.
 
 # %%
 from collections import namedtuple
@@ -129,8 +127,7 @@ for name, (_, inputs) in parts.items():
     print(f"{name:8} takes", ", ".join(str(tuple(tensor.shape)) for tensor in inputs))
 
 # %% [markdown]
-# How many multiply-adds have the matrix products of each part? In *project* every token goes from D to 2 E + S features, in *out* from E to D, and
-# the mixing is counted by its visible pairs, as in lecture 08.
+# How many multiply-adds have the matrix products of each part? The mixing is counted by its visible pairs, as in lecture 08.
 
 
 # %% tags=["nbval-check-output"]
@@ -191,8 +188,8 @@ in_memory = 2 * 6 * 6 * 4  # three kernels, product, relu², product: 6 x 6 entr
 print(f"{in_memory} bytes more if they do: {flops / (moved + in_memory):.1f} FLOPs per byte")
 
 # %% [markdown]
-# FLOPs per byte is the *arithmetic intensity*, and keeping the attention matrix inside one kernel makes it three times as large. That is
-# *fusing*: the same arithmetic, fewer trips to memory.
+# This is the *arithmetic intensity*, and keeping the attention matrix inside one kernel makes it three times as large. That is *fusing*: the
+# same arithmetic, fewer trips to memory.
 #
 # Is three a lot? That depends on the card. A T4, Colab's free one, computes at most 65 × 10¹² FLOPs a second in float16, by its *tensor cores*,
 # units that multiply two small matrices in one instruction, and it moves at most 320 × 10⁹ bytes. The ratio is the card's *ridge point*: an
@@ -264,8 +261,8 @@ for name, way in {"one by one": narrow_local, "compiled": compiled(narrow_local)
         print(error)
 
 # %% [markdown]
-# The five have become code of the compiler's own. The two products stayed calls, so scores and weights still pass through main memory
-# between them. To keep them out, somebody has to write a kernel that works in tiles.
+# The five have become code of the compiler's own. The two products stayed calls, and scores and weights still pass through main memory between
+# them. To keep them out, somebody has to write a kernel that works in tiles.
 #
 # ## 4. An attention matrix in tiles
 #
@@ -321,13 +318,12 @@ whole = np.exp(row) @ v_T / np.exp(row).sum()
 print(f"token 6 by softmax, the row at once: {whole:.4f}, in tiles of three: {online_softmax(row, v_T, 3):.4f}")
 
 # %% [markdown]
-# **Misconception: fusing needs all that.** Softmax does. A relu² kernel carries its output and nothing else, which is why the one you are
-# about to write fits on a page.
+# **Misconception: fusing needs all that.** Softmax does. A relu² kernel carries its output and nothing else, which is why yours will fit on a page.
 #
 # ## 5. What a program sees
 #
-# Triton is a language for kernels inside Python. It calls the copies of a kernel *programs*, and each makes one tile of the output: M tokens of one
-# chunk, some of the E columns. Let M = 16 and C = 40, so that M does not divide C.
+# Triton is a language for kernels inside Python. It calls the copies of a kernel *programs*. Each makes one tile of the output: M tokens of one
+# chunk, some of the E columns.
 
 # %%
 drawing.show(*drawing.tiles_of_a_chunk(C=40, M=16))
@@ -357,7 +353,7 @@ program_place = mine.check(program_place)
 
 # %% [markdown]
 # A program gets no arrays either. It gets the *address* of a first entry and *strides*, which say how far apart two rows and two columns lie.
-# Here is a memory of 20 entries with six tokens in it, E = 2. What lies around them is NaN, standing for whatever has been left there.
+# Here is a memory of 20 entries with six tokens in it, E = 2. Around them lies NaN, for whatever has been left there.
 
 # %% tags=["nbval-check-output"]
 memory = np.full(20, np.nan)
@@ -537,8 +533,8 @@ if fused:
         print(f"gradient of {name:7} off by {float((ours.grad - theirs.grad).norm() / theirs.grad.norm()):.0e}")
 
 # %% [markdown]
-# The interpreter runs programs in order, so two of them could write to one address unnoticed, and it says nothing about time. In a model you never
-# call this function: `FLASH(..., backend="auto")` takes the kernels where they are expected to be faster, and `unit.fused_on(x)` says why or why not.
+# The interpreter runs programs in order, so two of them could write to one address unnoticed, and it says nothing about time. In a model
+# `FLASH(..., backend="auto")` takes the kernels where they are expected to be faster, and `unit.fused_on(x)` says why or why not.
 #
 # ## 8. What the card makes of it
 #
@@ -647,9 +643,9 @@ for flash, baseline in ((1, 3), (2, 4)):
 # multiply-adds and put the crossover below 2,000 tokens. Count bytes as well, and it lies near 10,000 for FLASH as PyTorch runs it. The
 # kernels bring it to 7,000, and that against a baseline that is compiled. Without a compiler Transformer++ loses to them at every length of the table.
 #
-# **Misconception: what is right and fused is faster.** Faster than your own slow code, yes. Compare with what a good compiler makes of the *other* model.
+# **Misconception: what is right and fused is faster.** Compare with what a good compiler makes of the *other* model.
 #
-# Is the table at least a bound? No. A tensor that one operation writes and the next one reads need not leave the L2 cache, and then the
+# Is the table at least a bound? No. A tensor that one operation writes and the next one reads need not leave the L2 cache, and the
 # count is too high. Tiles that many programs read again come from L2, which has a limit of its own, and then it is too low. So write down
 # which row you expect to be wrong, and **measure**: `tools/gpu_evidence --only steps`, in a copy of this repository on a machine with a CUDA
 # card, takes ten minutes and stores its result for the next cell.
@@ -683,11 +679,10 @@ except ValueError:
 # - *The crossover* rests on products inside attention being as fast as large ones. If only the baseline's have half that rate, it moves from
 #   7,000 to 3,600; if only ours do, and make the scores anew for every 64 columns, to 9,700 (`tests/course/test_traffic.py`).
 # - *The only time from a GPU in the paper* is its Table 10: on a V100 a step of FLASH wins at T = 2048, 243 against 315 ms, and loses at 512, 254
-#   against 222. That was before today's fused attention. Users of two public implementations report GAU slower than attention
-#   ([one](https://github.com/lucidrains/FLASH-pytorch/issues/11), [another](https://github.com/JunnYu/GAU-alpha-pytorch/issues/4)).
+#   against 222. That was before today's fused attention.
 # - *What the compiler made*: Triton 3.9, S = 128, with bias and gate. Shared memory with one or two stages is computed, by a formula that gives
 #   what was compiled with three.
-# - *Section 1* is measured where this page ran, on one thread. Its bars count all products that are made, hidden pairs of a block included.
+# - *Section 1* is measured where this page ran, on one thread. Its bars count all products that are made, hidden pairs too.
 #
 # ## What to remember
 #
@@ -699,16 +694,15 @@ except ValueError:
 # | Matrix products are limited by arithmetic | section 2: FLOPs per byte against two data sheets | |
 # | `torch.compile` makes a hand-written kernel unnecessary | section 3: five operations were merged, two products stayed | |
 # | A fused kernel needs a running maximum and sum | section 4: softmax does, relu² does not | |
-# | Your kernel computes what the model computes | section 7: against torch in float64, with a tail, by the interpreter | |
+# | Your kernel computes what the model computes | section 7: against torch, with a tail, by the interpreter | |
 # | More programs on an SM are better | section 8: or more stages; the card decides | |
-# | A hand-written kernel is faster | section 9: predicted to depend on the baseline; yours to measure | |
+# | A hand-written kernel is faster | section 9: predicted, by baseline; yours to measure | |
 #
 # **Three takeaways**
 # 1. Measure first, by part; then count FLOPs and bytes; only then write code.
 # 2. relu² tiles add up, which makes the kernel short. Every load needs its mask.
 # 3. Fusing saves bytes. Whether that pays depends on the card and on the baseline.
 #
-# **Exercises** [Problem set 11](../exercises/11_gpu_kernels.ipynb), six tasks: bytes against operations, tiles in NumPy, the same in
-# Triton, and five wastes to find.
+# **Exercises** [Problem set 11](../exercises/11_gpu_kernels.ipynb), six tasks.
 #
 # **Next** [Lecture 12](12_your_project.ipynb) uses the package in a project of your own.

@@ -160,3 +160,21 @@ def test_bytes_are_those_of_the_shapes():
     assert count_traffic(config, 1024, 16_384).moved < whole
     weights = 5 * 4 * (256 * (4 * 256 + 64) + 512 * 256)  # read and cast; their gradients
     assert whole == pytest.approx(2 * half, abs=4 * weights)
+
+
+@pytest.mark.nightly
+@pytest.mark.skipif(not HAS_TRITON, reason="Triton has no wheel for this system")
+def test_what_the_crossover_of_lecture_11_rests_on():
+    """The kernels against a compiled baseline on an H100, if only one side's own products are slow."""
+    lengths = (2048, 8192, 16_384)
+    repeated = 2 * times_the_products(C=256, S=128, E=1536, M=64)
+
+    def milliseconds(slow, *model):
+        return [1e3 * units * found.seconds("H100", slow) for found, units in model]
+
+    kernels = [counted("flash", T, "triton") for T in lengths]
+    baseline = [(counted("transformer++", T)[0].merged(), 12) for T in lengths]
+    assert counted("transformer++", 2048)[1] == 12
+    for ours, theirs, crossover in ((1, 1, 7200), (1, 2, 3600), (repeated, 1, 9700)):
+        found = level(lengths, milliseconds(ours, *kernels), milliseconds(theirs, *baseline))
+        assert found == pytest.approx(crossover, rel=0.02)
