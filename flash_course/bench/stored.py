@@ -167,6 +167,15 @@ def means_of_hundred(run: dict) -> tuple:
     return run["every"] * np.arange(n - 1, len(run["losses"])) + 1, means
 
 
+def shipped_cards() -> dict:
+    """{name: the card} of the models that come with the package: scores on whole novels, and sizes."""
+    cards = {}
+    for name in ("austen-flash", "austen-transformer++"):
+        path = resources.files("flash_tutorial") / "models" / name / "card.json"
+        cards[name] = json.loads(path.read_text(encoding="utf-8"))
+    return cards
+
+
 def leads_at_equal_updates() -> dict:
     """{what was run: bits per byte by which FLASH leads Transformer++}, where both made as many
     updates.
@@ -185,8 +194,7 @@ def leads_at_equal_updates() -> dict:
         )
 
     def of_card(name):
-        card = resources.files("flash_tutorial") / "models" / name / "card.json"
-        return json.loads(card.read_text(encoding="utf-8"))["validation"]["bits_per_byte"]
+        return shipped_cards()[name]["validation"]["bits_per_byte"]
 
     parts = {model: {"corpus": "austen", "model": model} for model in ("FLASH", "Transformer++")}
     return {
