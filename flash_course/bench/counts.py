@@ -1,4 +1,5 @@
-"""What a model costs, counted: multiply-adds of a forward pass, and numbers that decoding keeps.
+"""What a model costs, counted: multiply-adds of a forward pass, numbers that decoding keeps, bytes
+that wait for the backward pass.
 
 Letters: B batch, T length, D model width, E expanded width, S shared width, C chunk length, G chunks, H heads,
 F hidden width of a feed-forward layer, N vocabulary.
@@ -197,3 +198,20 @@ def _(model: LanguageModel, T):
 @count_state_numbers.register
 def _(model: ModelConfig, T):
     return model.depth * count_state_numbers(unit_without_weights(model), T)
+
+
+# ---------------------------------------------------------------- bytes that wait for the backward pass
+
+
+def kept_bytes(function, *inputs):
+    """Bytes that autograd keeps between the passes of ``function(*inputs)``, without the inputs themselves."""
+    given = {each.data_ptr() for each in inputs if isinstance(each, torch.Tensor)}
+    kept = {}
+
+    def note(tensor):
+        kept[tensor.data_ptr()] = tensor.nbytes
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        function(*inputs)
+    return sum(size for place, size in kept.items() if place not in given)

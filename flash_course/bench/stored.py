@@ -158,6 +158,19 @@ def update_ratios(T: int) -> list:
     return [seconds[f"transformer++ {T}"] / seconds[f"flash {T}"] for seconds in timings]
 
 
+def best_by_start() -> dict:
+    """{model: {start: bits per byte at its best rate}} after the 600 updates that chose the rates
+    of experiments/starts.py.
+    """
+    found = {}
+    for run in load_stored("starts")["runs"]:
+        if (run.get("seed"), run["steps"]) == (100, 600):
+            by_start = found.setdefault(run["model"], {})
+            bits = run["bits_on_choosing_text"]
+            by_start[run["start"]] = min(bits, by_start.get(run["start"], bits))
+    return found
+
+
 def means_of_hundred(run: dict) -> tuple:
     """Training bits per byte of a stored run as means over 100 updates or so: the last update of
     each, the means.

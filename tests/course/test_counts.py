@@ -13,6 +13,7 @@ from flash_course.bench.counts import (
     chunk_pairs,
     count_multiply_adds,
     count_state_numbers,
+    kept_bytes,
 )
 from flash_tutorial import (
     FLASH,
@@ -183,3 +184,9 @@ def test_a_unit_of_your_own_keeps_its_inputs():
     model = LanguageModel(ModelConfig(OwnUnit, vocab_size=11, dim=D, depth=2))
     _, state = model.prefill(torch.zeros(1, 6, dtype=torch.long))
     assert count_state_numbers(model, 6) == state.numel()
+
+
+def test_kept_are_the_arrays_that_the_backward_pass_needs_and_not_the_inputs():
+    x, y = (torch.randn(3, 5, requires_grad=True) for _ in range(2))
+    assert kept_bytes(torch.mul, x, y) == 0
+    assert kept_bytes(lambda x: x.relu().square().exp(), x) == 2 * x.nbytes  # r, and what exp gave

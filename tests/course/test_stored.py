@@ -65,6 +65,18 @@ def test_a_layers_recall_is_that_of_the_rate_with_all_seeds_that_recalls_most():
     assert len(whole) == 2 and best[2176] == max(whole, key=np.mean)
 
 
+def test_a_start_is_scored_at_its_best_rate_by_the_runs_that_chose_it(monkeypatch):
+    table = ((600, 100, "small", 1.9), (600, 100, "small", 1.8), (600, 100, "paper", 2.0))
+    table += ((1700, 100, "small", 1.5), (600, 0, "small", 1.6))
+    runs = [
+        dict(model="flash", steps=steps, seed=seed, start=start, bits_on_choosing_text=bits)
+        for steps, seed, start, bits in table
+    ]
+    runs.append(dict(model="flash", steps=0, start="small", branches=[0.1]))
+    monkeypatch.setattr(stored, "load_stored", lambda name: {"runs": runs})
+    assert stored.best_by_start() == {"flash": {"small": 1.8, "paper": 2.0}}
+
+
 # ---------------------------------------------------------------- rows as lectures read them
 ROW = dict(arm="FLASH", settings={"T": 8}, rate=0.1, seed=0, steps=3, code="x", machine={})
 
