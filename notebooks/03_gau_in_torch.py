@@ -23,7 +23,7 @@
 #
 # **You need** lecture 02, and a little PyTorch: tensors, `nn.Module`, `backward()`.
 #
-# **Time** 29 minutes to read. Running the code takes about 25 seconds on two CPU cores.
+# **Time** 37 minutes to read. Running the code takes about 25 seconds on two CPU cores.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 
@@ -335,7 +335,7 @@ def plain(q, k, v, b, n):
     return F.relu(q @ k.mT / n + b).square().tril() @ v
 
 
-def package(q, k, v, b, n):
+def package_attention(q, k, v, b, n):
     return relu2_attention(q, k, v, scale=1 / n, causal=True, bias=b)
 
 
@@ -345,10 +345,11 @@ def draw(B, T, S, E, dtype):
 
 
 torch.manual_seed(2)
-small, large = draw(2, 5, 4, 3, torch.float64), draw(8, 512, 32, 128, torch.float32)
-for name, attention in {"plain torch": plain, "yours": Relu2Attention.apply, "the package's": package}.items():
-    torch.autograd.gradcheck(attention, (*small, 5))  # an error, if a slope differs
-    print(f"{name:13} keeps {kept_bytes(attention, *large, 512) / (8 * 4 * 512**2):.2f} matrices a sequence")
+few, many = draw(2, 5, 4, 3, torch.float64), draw(8, 512, 32, 128, torch.float32)
+ways = {"plain torch": plain, "yours": Relu2Attention.apply, "the package's": package_attention}
+for name, attention in ways.items():
+    torch.autograd.gradcheck(attention, (*few, 5))  # an error, if a slope differs
+    print(f"{name:13} keeps {kept_bytes(attention, *many, 512) / (8 * 4 * 512**2):.2f} matrices a sequence")
 
 # %% [markdown]
 # Plain torch keeps two matrices a sequence: r for the slope of the square, and A for the product with v. Yours keeps one, and the package, which
@@ -504,21 +505,21 @@ def sizes(unit, x):
 x = x.float()
 loud = GAU(D, length=T, n=T)
 settle_branch(draw_order_one(loud, torch.Generator().manual_seed(1)), x)
-small, large = sizes(fresh, x), sizes(loud, x)
+of_fresh, of_loud = sizes(fresh, x), sizes(loud, x)
 
 # %%
 figure, axes = drawing.new_axes(
     6.4, 3.6, "standard deviation of the entries (logarithmic)", title="A fresh unit adds almost nothing to its input"
 )
-axes.hlines(list(small), small.values(), large.values(), color="lightgrey", linewidth=3)
-axes.plot(small.values(), list(small), "o", color="black", markerfacecolor="white", markersize=8)
-axes.plot(large.values(), list(large), "s", color="black", markersize=8)
-axes.text(small["branch"], "branch", f"fresh: {small['branch']:.0e}  ", ha="right", va="center")
-axes.text(large["branch"], "branch", f"  order one: {large['branch']:.1f}", va="center")
+axes.hlines(list(of_fresh), of_fresh.values(), of_loud.values(), color="lightgrey", linewidth=3)
+axes.plot(of_fresh.values(), list(of_fresh), "o", color="black", markerfacecolor="white", markersize=8)
+axes.plot(of_loud.values(), list(of_loud), "s", color="black", markersize=8)
+axes.text(of_fresh["branch"], "branch", f"fresh: {of_fresh['branch']:.0e}  ", ha="right", va="center")
+axes.text(of_loud["branch"], "branch", f"  order one: {of_loud['branch']:.1f}", va="center")
 axes.set_xscale("log")
-axes.set_xlim(min(small.values()) / 100, 100 * max(large.values()))
+axes.set_xlim(min(of_fresh.values()) / 100, 100 * max(of_loud.values()))
 axes.invert_yaxis()
-said = f"fresh: {drawing.listed(small, '{:.0e}')}; order one: {drawing.listed(large, '{:.0e}')}"
+said = f"fresh: {drawing.listed(of_fresh, '{:.0e}')}; order one: {drawing.listed(of_loud, '{:.0e}')}"
 drawing.show(figure, f"Two dots for each array inside a unit, its size on a logarithmic scale. {said}.")
 
 # %% tags=["nbval-check-output"]
@@ -534,7 +535,7 @@ with torch.no_grad():
 
 
 # %%
-def scores(unit, q, k):
+def divided(unit, q, k):
     return q @ k.mT / unit.n
 
 
@@ -544,8 +545,8 @@ faults = {  # name: the method, and what stands in its place
     "beta forgotten": ("copies", lambda g, z: (rope_torch(z * g.gamma[0]), rope_torch(z * g.gamma[1]))),
     "beta after RoPE": ("copies", lambda g, z: [rope_torch(z * g.gamma[h]) + g.beta[h] for h in (0, 1)]),
     "1/n forgotten": ("attention_matrix", lambda g, q, k: (q @ k.mT + g.bias(T)).relu().square().tril()),
-    "bias transposed": ("attention_matrix", lambda g, q, k: (scores(g, q, k) + g.bias(T).mT).relu().square().tril()),
-    "mask before the bias": ("attention_matrix", lambda g, q, k: (scores(g, q, k).tril() + g.bias(T)).relu().square()),
+    "bias transposed": ("attention_matrix", lambda g, q, k: (divided(g, q, k) + g.bias(T).mT).relu().square().tril()),
+    "mask before the bias": ("attention_matrix", lambda g, q, k: (divided(g, q, k).tril() + g.bias(T)).relu().square()),
     "gate of the token read": ("read", lambda g, u, v, A: A @ (u * v)),
 }
 
@@ -569,12 +570,12 @@ predict("03.a", None)  # your number in place of None
 print(f"{'largest difference':24} {'fresh':>8}  {'order one':>9}")
 noticed = {"fresh": 0, "order one": 0, "fresh, at a tolerance of 0.001": 0}
 for name, fault in faults.items():
-    small, seen = off_by(fresh, *fault)
-    large, seen_there = off_by(loud, *fault)
-    print(f"{name:24} {small:8.0e}  {large:9.1f}")
+    off, seen = off_by(fresh, *fault)
+    off_loud, seen_loud = off_by(loud, *fault)
+    print(f"{name:24} {off:8.0e}  {off_loud:9.1f}")
     noticed["fresh"] += seen
-    noticed["order one"] += seen_there
-    noticed["fresh, at a tolerance of 0.001"] += small > 1e-3
+    noticed["order one"] += seen_loud
+    noticed["fresh, at a tolerance of 0.001"] += off > 1e-3
 
 # %% tags=["nbval-check-output"]
 print("noticed, of 8:", drawing.listed(noticed, "{:.0f}"))
@@ -768,8 +769,8 @@ except ValueError as found:
 # But the paper chose 0.02 for wide models. From a normalised x, a matrix with such entries makes sums of D terms, and so an array of size 0.02 √D.
 
 # %% tags=["nbval-check-output"]
-for D in (64, 128, 768):
-    print(f"D = {D:3}: 0.02 √D = {0.02 * D**0.5:.2f}")
+for width in (64, 128, 768):
+    print(f"D = {width:3}: 0.02 √D = {0.02 * width**0.5:.2f}")
 
 # %% [markdown]
 # At 768, the smallest width that the paper ran, that is about a half. At our 64 it is a sixth, and a unit multiplies several such arrays and
@@ -802,19 +803,20 @@ predict("03.d", None)  # your number in place of None
 
 # %% tags=["nbval-check-output"]
 names = {"flash": "FLASH", "flash_quad": "FLASH-Quad, made of GAUs", "transformer++": "Transformer++"}
-scores = {names[model]: bits for model, bits in best_by_start().items()}
-for name, bits in scores.items():
+by_start = {names[model]: bits for model, bits in best_by_start().items()}
+for name, bits in by_start.items():
     print(f"{name:25} paper {bits['paper']:.2f}, small {bits['small']:.2f} bits per byte")
 for start in ("paper", "small"):
-    print(f"start {start}: FLASH leads Transformer++ by {scores['Transformer++'][start] - scores['FLASH'][start]:.2f}")
-gain = scores["FLASH"]["paper"] - scores["FLASH"]["small"]
+    lead = by_start["Transformer++"][start] - by_start["FLASH"][start]
+    print(f"start {start}: FLASH leads Transformer++ by {lead:.2f}")
+gain = by_start["FLASH"]["paper"] - by_start["FLASH"]["small"]
 reveal("03.d", round(gain, 2), "bits per byte")
 
 # %%
 title = f"FLASH gains {gain:.2f} bits per byte from the small start, Transformer++ a little"
 figure, axes = drawing.new_axes(7.0, 3.4, "", "bits per byte after 600 updates", title)
 both = ["the paper's start", "the small start"]
-drawing.lines(axes, {name: (both, [bits["paper"], bits["small"]]) for name, bits in scores.items()}, markersize=8)
+drawing.lines(axes, {name: (both, [bits["paper"], bits["small"]]) for name, bits in by_start.items()}, markersize=8)
 axes.margins(x=0.15)
 drawing.name_lines(axes, numbers=True)
 said = drawing.in_words(axes, x="{}")
