@@ -119,7 +119,7 @@ from flash_course.bench.scores import write_score
 from flash_course.bench.stored import best_by_start, compare_with_stored, load_stored
 from flash_course.learner import predict, reveal
 from flash_tutorial import LanguageModel, ModelConfig, check_unit, reference
-from flash_tutorial.check import draw_order_one, settle_branch
+from flash_tutorial.check import branch_error, draw_order_one, settle_branch
 
 # %% [markdown]
 # ## 1. Positions, with a batch in front
@@ -434,35 +434,28 @@ GAU = mine.check(GAU)
 # GAU, and yours. Differences are measured against the *branch*, `y - x`, because x itself is only passed through.
 
 
-# %%
+# %% tags=["nbval-check-output"]
 def take_over(unit, package):
     """Copy the package's parameters into my module, which has other names for four of them."""
-    mine_by_name = dict(unit.named_parameters())
+    named = dict(unit.named_parameters())
     for name, parameter in package.named_parameters():
         other = (
             name.replace("scale_offset.", "").replace("norm.gain", "norm.weight").replace("norm.offset", "norm.bias")
         )
-        mine_by_name[other if other in mine_by_name else name].data.copy_(parameter)
+        named[other if other in named else name].data.copy_(parameter)
 
 
-def error(y, y_ref, x):
-    y, y_ref, x = (np.asarray(t, dtype=np.float64) for t in (y, y_ref, x))
-    return np.linalg.norm(y - y_ref) / np.linalg.norm(y_ref - x)
-
-
-# %% tags=["nbval-check-output"]
 T, D, S = 200, 64, 32  # the package computes a causal matrix in blocks of 64 rows: 200 is three blocks and a rest
+of_package = dict(qk_dim=S, norm="layer", bias="toeplitz", bias_length=T, length_scale=T)
 x = torch.randn(2, T, D, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 for causal in (True, False):
-    package = flash_tutorial.GAU(
-        D, qk_dim=S, causal=causal, norm="layer", bias="toeplitz", bias_length=T, length_scale=T
-    ).double()
+    package = flash_tutorial.GAU(D, causal=causal, **of_package).double()
     draw_order_one(package, torch.Generator().manual_seed(1))
     unit = GAU(D, causal=causal, qk_dim=S, length=T, n=T).double()
     take_over(unit, package)
-    with torch.no_grad():
-        in_numpy = np.stack([reference.gau(x_TD, package.to_numpy(), causal=causal) for x_TD in x.numpy()])
-        off = [error(of_torch(x), in_numpy, x) for of_torch in (package, unit)]
+    arrays = package.to_numpy()
+    wanted = torch.stack([torch.from_numpy(reference.gau(each, arrays, causal=causal)) for each in x.numpy()])
+    off = [branch_error(of_torch(x), wanted, x) for of_torch in (package, unit)]
     print(f"causal = {causal!s:5}: off the NumPy unit by {off[0]:.10f} (package), {off[1]:.10f} (yours)")
 
 # %% [markdown]
@@ -476,7 +469,7 @@ for causal in (True, False):
 # %% tags=["nbval-check-output"]
 torch.manual_seed(0)
 fresh = GAU(D, length=T, n=T)
-packaged = flash_tutorial.GAU(D, qk_dim=S, causal=True, norm="layer", bias="toeplitz", bias_length=T, length_scale=T)
+packaged = flash_tutorial.GAU(D, causal=True, **of_package)
 print("standard deviation        yours  package's")
 for name in ("in_proj.weight", "gamma", "beta", "bias.weights", "out_proj.weight"):
     of_package = packaged.get_parameter(
@@ -485,8 +478,13 @@ for name in ("in_proj.weight", "gamma", "beta", "bias.weights", "out_proj.weight
     print(f"{name:24} {fresh.get_parameter(name).std():6.2f} {of_package.std():10.2f}")
 print(f"a fresh nn.Linear        {nn.Linear(D, D).weight.std():6.2f}")
 
+x = x.float()
+deep = nn.Sequential(*(GAU(D, length=T, n=T) for _ in range(24)))
+with torch.no_grad():
+    print(f"24 fresh units, one after the other, change x by {(deep(x) - x).norm() / x.norm():.5f} of its size")
+
 # %% [markdown]
-# The unit multiplies several such arrays. Follow x through it, with fresh parameters and with parameters
+# How can 24 units do next to nothing? A unit multiplies several such arrays. Follow x through one, with fresh parameters and with parameters
 # of order one. (`settle_branch` scales `out_proj` so that the second unit's branch is about as large as x.)
 
 
@@ -502,7 +500,6 @@ def sizes(unit, x):
     return {name: float(t.std()) for name, t in arrays.items()}
 
 
-x = x.float()
 loud = GAU(D, length=T, n=T)
 settle_branch(draw_order_one(loud, torch.Generator().manual_seed(1)), x)
 of_fresh, of_loud = sizes(fresh, x), sizes(loud, x)
@@ -521,11 +518,6 @@ axes.set_xlim(min(of_fresh.values()) / 100, 100 * max(of_loud.values()))
 axes.invert_yaxis()
 said = f"fresh: {drawing.listed(of_fresh, '{:.0e}')}; order one: {drawing.listed(of_loud, '{:.0e}')}"
 drawing.show(figure, f"Two dots for each array inside a unit, its size on a logarithmic scale. {said}.")
-
-# %% tags=["nbval-check-output"]
-deep = nn.Sequential(*(GAU(D, length=T, n=T) for _ in range(24)))
-with torch.no_grad():
-    print(f"24 fresh units, one after the other, change x by {(deep(x) - x).norm() / x.norm():.5f} of its size")
 
 # %% [markdown]
 # A fresh unit is almost the identity: next to the bias its scores vanish, and next to x its whole branch does. For a test that is a trap.
@@ -566,24 +558,22 @@ def off_by(unit, method, wrong):
 # %%
 predict("03.a", None)  # your number in place of None
 
-# %%
+# %% tags=["nbval-check-output"]
 print(f"{'largest difference':24} {'fresh':>8}  {'order one':>9}")
 noticed = {"fresh": 0, "order one": 0, "fresh, at a tolerance of 0.001": 0}
 for name, fault in faults.items():
     off, seen = off_by(fresh, *fault)
     off_loud, seen_loud = off_by(loud, *fault)
-    print(f"{name:24} {off:8.0e}  {off_loud:9.1f}")
+    print(f"{name:24} {off:8.5f}  {off_loud:9.2g}")
     noticed["fresh"] += seen
     noticed["order one"] += seen_loud
     noticed["fresh, at a tolerance of 0.001"] += off > 1e-3
-
-# %% tags=["nbval-check-output"]
 print("noticed, of 8:", drawing.listed(noticed, "{:.0f}"))
 reveal("03.a", noticed["fresh"], "of 8 bugs")
 
 # %% [markdown]
 # Whatever goes wrong in queries and keys stays unseen on a fresh unit, and two of the bugs change nothing at all, because beta is still 0.
-# With parameters of order one all eight stand out by four digits and more. In a project the symptom is that *the check
+# With parameters of order one all eight stand out. In a project the symptom is that *the check
 # passes, the model trains, and it trains worse than it should*.
 #
 # ## 7. In half precision
@@ -601,7 +591,6 @@ whole = torch.arange(1, 1000, dtype=torch.float16)
 first_infinite = int(whole[whole.square().isinf()][0])
 reveal("03.b", first_infinite)
 
-# %%
 formats = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
 scores = np.logspace(-6, 6, 49)
 around = scores[:, None] * np.random.default_rng(6).uniform(0.9, 1.1, size=(49, 200))  # 200 scores near each
@@ -642,7 +631,7 @@ with torch.no_grad():
     exact = packaged(x)
     with torch.autocast("cpu", torch.bfloat16):
         rounded = packaged(x)
-print(f"in bfloat16 the branch is off by {error(rounded, exact, x):.1%}")
+print(f"in bfloat16 the branch is off by {branch_error(rounded, exact, x):.1%}")
 
 # %% [markdown]
 # ## 8. Your unit in a language model
@@ -672,14 +661,14 @@ settings = TrainConfig(
     steps=300, batch=16, length=64, learning_rate=3e-3, warmup=20, dtype="float32", eval_bytes=20_000
 )
 shared = dict(dim=64, depth=4, max_length=64, norm="layer", start="paper")
-of_package = ModelConfig("flash_quad", qk_dim=32, **shared)
+flash_quad = ModelConfig("flash_quad", qk_dim=32, **shared)
 of_mine = ModelConfig(MyUnit, unit_options=dict(length=64, n=64), **shared)
 
 # %%
 torch.manual_seed(settings.seed)
-begins_as, my_model = LanguageModel(of_package), LanguageModel(of_mine)
+begins_as, my_model = LanguageModel(flash_quad), LanguageModel(of_mine)
 take_over(my_model, begins_as)
-rotary = replace(of_package, bias="rotary")
+rotary = replace(flash_quad, bias="rotary")
 runs = {
     "my GAU, Toeplitz bias": train(my_model, settings, corpus=corpus, progress=False),
     "GAU, rotary bias": train(rotary, settings, corpus=corpus, progress=False),
@@ -730,9 +719,17 @@ for n in (None, 100):
     print(f"{n or 'current':<7} {changed:15.0%} {drift[n]:23.0%} {one_by_one:16.0%}")
 reveal("03.c", round(100 * drift[None]), "percent")
 
+print(f"n = 64: all {len(check_unit(GAU(64, length=64, n=64)).rows)} properties hold")
+try:
+    check_unit(GAU(64, length=64, n=None))
+except ValueError as found:
+    print("current n:", str(found).split(":")[0])
+
 # %% [markdown]
 # The mask is right, for what the later tokens *say* changes nothing. But their *number* matters: the current length has got into every
-# earlier output. In a trained model the symptom is *good at the length of training, worse at another one*. (The author of
+# earlier output. `check_unit` finds it: *prefix* is one of the nine properties that it tests.
+#
+# In a trained model the symptom is *good at the length of training, worse at another one*. (The author of
 # [a port to PyTorch](https://github.com/JunnYu/FLASHQuad_pytorch/issues/1) reported it in 2022.) Yours was
 # trained on windows of 64. Compare within a line, because short windows score worse anyway.
 
@@ -748,32 +745,16 @@ for length in (64, 16, 8):
     print(f"windows of {length:2}: current n {bits[None]:.2f}, n = 64 {bits[64]:.2f} bits per byte")
 
 # %% [markdown]
-# A causal FLASH-Quad model of this project therefore has a fixed n = `max_length`. And `check_unit` finds the trap: *prefix* is one of the nine
-# properties that it tests.
-
-# %% tags=["nbval-check-output"]
-print(f"the package divides by {begins_as.stack.units[0].length_scale}, in windows of {settings.length}")
-print(f"n = 64: all {len(check_unit(GAU(64, length=64, n=64)).rows)} properties hold")
-try:
-    check_unit(GAU(64, length=64, n=None))
-except ValueError as found:
-    print("current n:", str(found).split(":")[0])
-
-# %% [markdown]
+# A causal FLASH-Quad model of this project therefore has a fixed n, its `max_length`.
+#
 # ## 10. The last shock: is it good to begin as the identity?
 #
 # Section 6 complained about the fresh unit only for the sake of tests. For training, beginning as the identity sounds like a gift: nothing
 # that comes in is spoilt, and every unit can grow at its own pace. So for a long time all models of this course began that way, with the paper's
 # 0.02.
 #
-# But the paper chose 0.02 for wide models. From a normalised x, a matrix with such entries makes sums of D terms, and so an array of size 0.02 √D.
-
-# %% tags=["nbval-check-output"]
-for width in (64, 128, 768):
-    print(f"D = {width:3}: 0.02 √D = {0.02 * width**0.5:.2f}")
-
-# %% [markdown]
-# At 768, the smallest width that the paper ran, that is about a half. At our 64 it is a sixth, and a unit multiplies several such arrays and
+# But the paper chose 0.02 for wide models. From a normalised x, a matrix with such entries makes sums of D terms, and so an array of size 0.02 √D. At
+# 768, the smallest width that the paper ran, that is about a half. At our 64 it is a sixth, and a unit multiplies several such arrays and
 # squares one of them. So the package has a second start, which grows as the width shrinks:
 #
 # | what is drawn | `start="paper"` | `start="small"` |
@@ -782,17 +763,19 @@ for width in (64, 128, 768):
 # | matrices that write to x, in a model of L layers | 0.02 | 2 / (L √D) |
 # | gamma, position bias | 0.02 | 0.02 √(768 / D) |
 #
-# (Two gated units count as one layer. The first two rows are those of GPT-NeoX.) Then every unit speaks from the first update on:
+# (Two gated units count as one layer. The first two rows are those of GPT-NeoX.) With it every unit has a voice from the first update on:
 
 # %% tags=["nbval-check-output"]
 from flash_tutorial.training.measures import branch_sizes
 
 ids = torch.from_numpy(corpus.validation.tokens[:512].astype(int)).reshape(8, 64)
+for width in (64, 128, 768):
+    print(f"D = {width:3}: 0.02 √D = {0.02 * width**0.5:.2f}")
 for start in ("paper", "small"):
     torch.manual_seed(0)
     model = LanguageModel(ModelConfig("flash_quad", dim=128, depth=4, max_length=64, start=start))
-    sizes_of_branches = ", ".join(f"{size:.3f}" for size in branch_sizes(model, ids))
-    print(f"{start}: before training the four units add {sizes_of_branches} of what they are given")
+    shares = ", ".join(f"{size:.3f}" for size in branch_sizes(model, ids))
+    print(f"start {start}, D = 128: before training the four units add {shares} of what they are given")
 
 # %% [markdown]
 # **Your fourth guess.** FLASH, the model that this course is about, was trained from both starts, with D = 128, for 600 updates. How many bits per byte

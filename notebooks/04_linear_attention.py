@@ -24,7 +24,7 @@
 #
 # **You need** lecture 01 (the causal mask), lecture 02 (the unit), and from lecture 03 why tests use inputs of order one.
 #
-# **Time** 31 minutes to read. Running the code takes about 25 seconds on two CPU cores.
+# **Time** 32 minutes to read. Running the code takes about 25 seconds on two CPU cores.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 
@@ -701,7 +701,7 @@ for name, mean in means.items():
 
 # %% [markdown]
 # Linear attention is behind the GAU and Transformer++ by 0.15 bits. What it lacks here is the position bias: with one it is as good as
-# the GAU, while the GAU without one barely trains. Within 64 letters it counts most *how far back* a letter stands.
+# the GAU, while the GAU without one barely trains. Within 64 letters, *how far back* a letter stands counts most.
 #
 # So a state alone lacks two things, room and positions, and both need pairs. FLASH has the pairs of a chunk, and beside them a state, which for
 # four units as here takes 16,384 entries after 64 tokens or a million.
