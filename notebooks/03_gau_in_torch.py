@@ -64,8 +64,8 @@ from flash_tutorial.training.devices import describe_device
 print(describe_device())
 
 # %% [markdown]
-# Here is a bug that nobody sees. In a copy of the package's GAU queries and keys are swapped, so that every token is asked where it should
-# ask. Then all outputs are compared, with the function that PyTorch's own tests use.
+# Here is a bug that nobody sees. In a copy of the package's GAU, queries and keys are swapped. Then all outputs are compared, with the
+# function that PyTorch's own tests use.
 
 # %% tags=["nbval-check-output"]
 import copy
@@ -125,11 +125,12 @@ from flash_tutorial.check import branch_error, draw_order_one, settle_branch
 # ## 1. Positions, with a batch in front
 #
 # Three habits are new in PyTorch. Every array has a batch axis B in front, which is why the code says `k.mT`: it exchanges only the last
-# two axes. A tensor in an `nn.Parameter` is trained, saved, and moved to a GPU with its module. A tensor that is made on the way stays
-# on the CPU unless it is told `device=x.device`.
+# two axes. A tensor in an `nn.Parameter` is trained, saved, and moved to a GPU with its module. A tensor that is made on the way is made
+# on the CPU, unless you say `device=x.device`.
 #
-# **Build** RoPE for any number of axes in front. As in lecture 01, channels s and s + S/2 are a pair, and at position t the pair is rotated
-# by the angle t · 10000^(-2s/S). Make the angles in float64, because they become large, and hand the result back in the type of x.
+# **Build** RoPE once more, in PyTorch's words. As in lecture 01, channels s and s + S/2 are a pair, and at position t the pair is rotated
+# by the angle t · 10000^(-2s/S). Any number of axes may stand in front. Make the angles in float64, because they become large, and hand the
+# result back in the type of x.
 
 
 # %%
