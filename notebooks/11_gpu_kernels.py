@@ -21,7 +21,7 @@
 #
 # **You need** lecture 05 (mixed chunk attention). Lectures 04 and 08 help. You need no GPU.
 #
-# **Time** 39 minutes to read. Running the code takes about 20 seconds on two CPU cores.
+# **Time** 33 minutes to read. Running the code takes about 20 seconds on two CPU cores.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 
@@ -555,6 +555,8 @@ for name in CARDS:
         end=" ",
     )
     print(f"{row['registers']} registers and {row['stack_bytes']:4} bytes of stack a thread")
+
+# %%
 reveal("11.b", compiled_kernel("mix", "T4")["matrix_instructions"])
 
 # %% [markdown]
