@@ -677,6 +677,10 @@ runs = {
 for name, run in runs.items():
     write_score("03", name, run, settings.length)
 
+beginning = torch.tensor([list(b"She was ")])
+letters = my_model.generate(beginning, 56, temperature=0.8, generator=torch.Generator().manual_seed(0))
+print("She was", bytes(letters[0].tolist()).decode(errors="replace"))
+
 # %% tags=["nbval-check-output"]
 compare_with_stored("03", runs)  # made once by experiments/scoreboard.py, with the same seed and settings
 seeds = load_stored("scoreboard")["seeds"]
@@ -687,7 +691,8 @@ for name in ("03 my GAU, Toeplitz bias", "03 GAU, rotary bias", "00 transformer+
     print(f"  {name[3:]:22}", ", ".join(f"{bits:.2f}" for bits in seeds[name]))
 
 # %% [markdown]
-# Your gradient trained the model, and its losses are those of the stored run, which had PyTorch's. In this small race your unit is as good as Transformer++.
+# Your unit writes, trained with your gradient, like somebody who has heard English through a wall. Its losses are those of the stored run, and in
+# this small race it is as good as Transformer++.
 #
 # Now look along the line of the rotary bias. In the run that you trained, which is the first, it is as good as the table; in the other two it is
 # a third of a bit worse. One run would have told you that the choice does not matter.
