@@ -669,10 +669,10 @@ of_mine = ModelConfig(MyUnit, unit_options=dict(length=64, n=64), **shared)
 torch.manual_seed(settings.seed)
 begins_as, my_model = LanguageModel(flash_quad), LanguageModel(of_mine)
 take_over(my_model, begins_as)
-rotary = replace(flash_quad, bias="rotary")
+of_rotary = replace(flash_quad, bias="rotary")
 runs = {
     "my GAU, Toeplitz bias": train(my_model, settings, corpus=corpus, progress=False),
-    "GAU, rotary bias": train(rotary, settings, corpus=corpus, progress=False),
+    "GAU, rotary bias": train(of_rotary, settings, corpus=corpus, progress=False),
 }
 for name, run in runs.items():
     write_score("03", name, run, settings.length)
