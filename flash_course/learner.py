@@ -179,6 +179,18 @@ def score(lecture, mixer, *, bits_per_byte, step_ms=None, state_numbers=None):
         store_progress(progress)
 
 
+def score_run(lecture, mixer, run, state_numbers):
+    """Write the line of what ``training.train`` returned: its bits, and the median time of an update."""
+    ends = [row["seconds"] for row in run.log]
+    score(
+        lecture,
+        mixer,
+        bits_per_byte=run.evaluation.bits_per_byte,
+        step_ms=1000 * float(np.median(np.diff(ends))),
+        state_numbers=state_numbers,
+    )
+
+
 def verdict(claim, text):
     """Store what you conclude about a claim of the paper."""
     progress = load_progress()

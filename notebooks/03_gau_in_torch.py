@@ -114,10 +114,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from flash_course import drawing, mine
-from flash_course.bench.counts import kept_bytes
-from flash_course.bench.scores import write_score
+from flash_course.bench.counts import count_state_numbers, kept_bytes
 from flash_course.bench.stored import best_by_start, compare_with_stored, load_stored
-from flash_course.learner import predict, reveal
+from flash_course.learner import predict, reveal, score_run
 from flash_tutorial import LanguageModel, ModelConfig, check_unit, reference
 from flash_tutorial.check import branch_error, draw_order_one, settle_branch
 
@@ -675,7 +674,7 @@ runs = {
     "GAU, rotary bias": train(of_rotary, settings, corpus=corpus, progress=False),
 }
 for name, run in runs.items():
-    write_score("03", name, run, settings.length)
+    score_run("03", name, run, count_state_numbers(run.model, settings.length))
 
 beginning = torch.tensor([list(b"She was ")])
 letters = my_model.generate(beginning, 56, temperature=0.8, generator=torch.Generator().manual_seed(0))

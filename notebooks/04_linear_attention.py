@@ -133,9 +133,8 @@ import numpy as np
 
 from flash_course import drawing, mine
 from flash_course.bench.counts import count_state_numbers, kept_bytes
-from flash_course.bench.scores import write_score
 from flash_course.bench.stored import compare_with_stored, load_stored, recalls_at_best_rate
-from flash_course.learner import predict, reveal
+from flash_course.learner import predict, reveal, score_run
 from flash_tutorial import mixing, reference
 
 # S and E, and the numbers of tokens T, of what is timed; bytes of held-out text on which the model is scored
@@ -686,12 +685,14 @@ settings = TrainConfig(steps=300, batch=16, length=64, learning_rate=3e-3, warmu
 tiny = ModelConfig(LinearUnit, dim=64, depth=4, max_length=64, norm="layer", unit_options={"qk_dim": 32}, start="paper")
 runs = {"linear attention": train(tiny, settings, corpus=corpus, progress=False)}
 run = runs["linear attention"]
-write_score("04", "linear attention", run, 64)
+entries = count_state_numbers(run.model, 64)  # what decoding keeps
+score_run("04", "linear attention", run, entries)
 
 # %% tags=["nbval-check-output"]
 compare_with_stored("04", runs)  # made once by experiments/scoreboard.py, with the same seed and settings
-size = f"{count_parameters(run.model):,} parameters, state {count_state_numbers(run.model, 64):,}"
-print(f"yours: {run.evaluation.bits_per_byte:.1f} bits per byte, {size}")
+print(
+    f"yours: {run.evaluation.bits_per_byte:.1f} bits per byte, {count_parameters(run.model):,} parameters, state {entries:,}"
+)
 seeds = load_stored("scoreboard")["seeds"]
 names = ("00 transformer++", "02 GAU, relu^2", "04 linear attention", "04 linear attention, bias", "04 GAU, no bias")
 means = {name[3:]: np.mean(seeds[name]) for name in names}

@@ -1,5 +1,7 @@
 """Guesses, scoreboard and verdicts survive; a damaged file is refused and left as it is."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -67,6 +69,15 @@ def test_the_report_shows_what_was_stored():
     learner.verdict("quality", "not shown")
     text = learner.report()
     assert text.count("softmax") == 1 and "2.40" in text and "quality: not shown" in text
+
+
+def test_a_run_is_scored_by_its_bits_and_its_median_update():
+    log = [{"seconds": end} for end in (0.5, 0.6, 0.8, 2.0)]
+    run = SimpleNamespace(log=log, evaluation=SimpleNamespace(bits_per_byte=2.5))
+    learner.score_run("03", "mine", run, 192)
+    row = learner.load_progress()["scoreboard"]["03 mine"]
+    assert (row["bits_per_byte"], row["state_numbers"]) == (2.5, 192)
+    assert row["step_ms"] == pytest.approx(200)
 
 
 def test_export_and_restore(own_file):
