@@ -373,9 +373,8 @@ for name, form in forms.items():
 
 for T in (512, 8192):
     kept = {"all T states": T * S * E, "attention matrix": T * T, "chunks of 64": T * 64 + T // 64 * S * E}
-    print(
-        f"paper's size, T = {T:4}:", ", ".join(f"{name} {4 * entries / 1e6:,.0f} MB" for name, entries in kept.items())
-    )
+    megabytes = {name: 4 * entries / 1e6 for name, entries in kept.items()}
+    print(f"paper's size, T = {T:4}:", drawing.listed(megabytes, "{:,.0f} MB"))
 
 # %% [markdown]
 # At T = 8192 the states of one layer and one sequence take 6.4 gigabytes, 24 times as much as the matrix. And token by token is no way out,
@@ -603,9 +602,8 @@ for T in (16, 64, 256, 1024):
     keys = keys / keys.norm(dim=1, keepdim=True)
     scores = keys @ keys.mT  # row j asks for token j, whose own score is 1
     of_others = scores.square().sum(1) - 1  # values are taken to be independent and of equal size
-    print(
-        f"{T:4} tokens in a state with 64 rows: all others are {of_others.sqrt().mean():.1f} times as loud as the one asked for"
-    )
+    loud = of_others.sqrt().mean()
+    print(f"{T:4} tokens, 64 rows: the others are {loud:.1f} times as loud as the one asked for")
 
 # %% [markdown]
 # With as many tokens as rows the noise is as loud as the answer, and from there on it drowns it.
