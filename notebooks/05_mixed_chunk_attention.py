@@ -12,17 +12,15 @@
 #
 # [With results](05_mixed_chunk_attention.ipynb) · [without, to work in](work/05_mixed_chunk_attention.ipynb) · [problem set 05](../exercises/05_mixed_chunk_attention.ipynb) · [glossary](../docs/glossary.md)
 #
-# Softmax attention compares every pair of tokens, which is precise and costs T².
-# Linear attention squeezes the past into one state, which costs only T, but out of that state it is hard to pick a single token again.
+# Softmax attention compares every pair of tokens, at a cost of T². Linear attention squeezes the past into one state, at a cost of T.
 # Mixed chunk attention refuses to choose: inside a chunk of C tokens it compares every pair, and between chunks it passes a state along.
 # That is the attention of FLASH, and by the end of this lecture you can write it from memory.
 #
 # **After this lecture you can**
 # - write mixed chunk attention as loops, in four pieces of PyTorch, and on a blank page;
 # - say which token reads which, in which of two ways, what each way costs, and why C is 256;
-# - test that a causal layer reads nothing later, and name a fault that the value test misses and one that the gradient test misses;
-# - read the attention weights of a trained FLASH, and say how much of them is content;
-# - explain how two units recall a fact from an earlier chunk: bind near, fetch far.
+# - test that a causal layer reads nothing later, and name a fault that the gradient test misses;
+# - read the attention weights of a trained FLASH, and explain how two units recall a fact from an earlier chunk.
 #
 # **You need** lecture 02 (the gated attention unit) and lecture 04 (linear attention and its exact chunk form).
 #
@@ -67,7 +65,7 @@ from flash_tutorial.training.devices import describe_device
 print(describe_device())
 
 # %% [markdown]
-# A memory game. The first eight tokens tie letters to numbers; later tokens are letters again, and at each of them the model has to say
+# A memory game. The first eight tokens tie letters to numbers; later tokens are letters again, and at each the model has to say
 # the number that belongs to it. Every sequence ties anew, so nothing can be memorised.
 
 # %% tags=["nbval-check-output"]
@@ -88,8 +86,8 @@ print("asked:  ", *(f"{signs[n]:>2}" for n in ids[0, 8:24]), "...")
 print("answers:", *(f"{signs[n]:>2}" for n in targets[0, 8:24]), "...")
 
 # %% [markdown]
-# Three small models were trained on it, alike in everything but what a token may read. One reads its own chunk of eight tokens, each
-# token by itself. One reads all earlier chunks, but only as a single sum. The third does both, and it is the subject of this lecture.
+# Three small models were trained on it. In one a token reads its own chunk of eight, token by token. In one it reads all
+# earlier chunks, but only as a single sum. The third does both, and is the subject of this lecture.
 
 # %% tags=["nbval-check-output"]
 names = {"local only": "recall-local", "global only": "recall-global", "FLASH, both": "recall-flash"}
@@ -120,15 +118,15 @@ drawing.show(figure, f"Bars of the questions answered, in percent: {drawing.list
 # names one of the four numbers of its own sequence, and gets one in four right: it knows *what* was said, and not *about whom*. Put the two
 # together, and every answer is right.
 #
-# What passes between the two parts that neither has alone? By the end of this lecture you will have written the function that both
-# share, from memory, put it into the model that wins, and taken it apart. Here is its plan.
+# What do the two parts do for each other? At the end you will put a function of your own into the model that wins, take it apart, and
+# see. Here is the plan of it.
 
 # %%
 drawing.show(*drawing.flash_unit())
 
 # %% [markdown]
 # The **local part** is the relu² attention of lecture 02 inside each chunk. The **global part** is the linear attention of lecture 04, with one
-# state for each *chunk*. They are added, and the rest is the gated unit that you know.
+# state for each *chunk*. They are added; the rest is the gated unit that you know.
 #
 # Two questions from lecture 04. Answer from memory, then open the fold.
 #
@@ -144,17 +142,17 @@ drawing.show(*drawing.flash_unit())
 #
 # <details><summary>Answer</summary>
 #
-# There are T sequential steps, each of which moves a whole state. The chunk form passes a state only once a chunk, and computes the inside
-# of a chunk as a small matrix product, with the same result for every C.
+# There are T sequential steps, each of which moves a whole state. The chunk form passes a state once a chunk and computes the inside as a
+# small matrix product, with the same result for every C.
 #
 # </details>
 
 # %% [markdown]
 # ## 1. What it costs, and why C = 256
 #
-# Take the paper's base model, S = 128 and E = 1536, and count multiply-adds for one token. Near, it compares itself with the C tokens of
-# its chunk, at S for each score and E for each value. Far, it adds its S × E products to a state and reads as many. The near bill grows
-# with C, while the far one is always the same.
+# Take the paper's base model, S = 128 and E = 1536, and count multiply-adds for one token. Near, it meets the C tokens of its chunk, at S
+# for each score and E for each value. Far, it adds S × E products to a state and reads as many. The near bill grows with C; the far one does
+# not.
 
 # %% tags=["nbval-check-output"]
 S, E = 128, 1536
@@ -165,21 +163,18 @@ for C in (64, 128, 236, 256, 512, 1024):
     near = C * (S + E)
     print(f"{C:7,} {near / 1000:6.0f} {far / 1000:6.0f} {(near + far) / 1000:6.0f}")
 print(f"equal at C = 2 S E / (S + E) = {2 * S * E / (S + E):.0f}")
+print(f"full attention over 8,192 tokens: {8192 * (S + E) / 1000:.0f}")
 
 # %% [markdown]
-# The two bills are equal at C = 236, and the paper takes 256. A much smaller chunk saves next to nothing, because the state has to be paid
-# in any case; a much larger one is attention again. At the balance exact reading is what you get for doubling the price of the state.
-#
-# Together they cost as much as full attention over 2C tokens. From there on FLASH is cheaper, and at T = 8,192 by a factor of 16. In
-# Table 12 of the paper a training step of FLASH goes from 57 to 63 ms between T = 512 and 8,192, with the same tokens in a batch, and one of FLASH-Quad,
-# a stack of GAUs, from 54 to 141 ms.
+# The two bills are equal at C = 236, and the paper takes 256. A smaller chunk saves little, because the state has to be paid in any case; a
+# much larger one is full attention again. At the balance the sum costs as much as full attention over 2C tokens, and it costs the same however
+# long the text is. In Table 12 of the paper a training step of FLASH goes from 57 to 63 ms between T = 512 and 8,192, with the same
+# tokens in a batch, and one of FLASH-Quad, a stack of GAUs, from 54 to 141 ms.
 #
 # ## 2. Four heads of one base, on six tokens
 #
-# Each part gets a query and a key of its own, and that costs only 4 S parameters more: four *heads* of z, which is the paper's word, each with
-# a scale and an offset. They are called quad_q, quad_k, lin_q and lin_k. The value v serves both parts as it is.
-#
-# To trace every number by hand, take S = E = 2 and six tokens in chunks of C = 2.
+# Each part gets a query and a key of its own: four *heads* of z, in the paper's word, each with a scale and an offset. They are called quad_q,
+# quad_k, lin_q and lin_k. The value v serves both parts. To trace every number by hand, take S = E = 2 and six tokens in chunks of C = 2.
 
 # %% tags=["nbval-check-output"]
 z_TS = np.array([(1, 0), (0, 1), (2, 1), (1, 1), (0, 2), (2, 0)])
@@ -226,13 +221,13 @@ print("near:", local_loops(quad_q, quad_k, v_TE, bias_CC, C).astype(int).tolist(
 # ## 4. The global part
 #
 # A chunk leaves behind one array of S × E entries, the sum of kᵀ v over its tokens; call it the chunk's *summary*. Token i multiplies
-# its lin_q with the summaries of the **earlier** chunks. Nothing is applied to the score lin_q · lin_k, so these weights may be
-# negative. For the tokens of chunk g, counted from 1 (equation 8 of the paper, with the division of its Code 8):
+# its lin_q with the summaries of the **earlier** chunks. For the tokens of chunk g, counted from 1 (equation 8 of the paper, with the
+# division of its Code 8):
 #
 # $$\text{far}_g = Q^{\text{lin}}_g \; \frac{1}{(g-1)\,C} \sum_{c=1}^{g-1} {K^{\text{lin}}_c}^{\top} V_c$$
 #
-# In words: add the summaries of the chunks before yours and divide by the number of tokens in them, so that a *mean* is read. Chunk 1
-# reads nothing.
+# In words: add the summaries of the chunks before yours and divide by the number of tokens in them, so that a *mean* is read. No relu² comes
+# here, so a weight may be negative.
 
 
 # %% tags=["nbval-check-output"]
@@ -258,7 +253,7 @@ drawing.show(*drawing.exclusive_sum(summaries(lin_k, v_TE, C), [C, C, C], title=
 # is an *exclusive prefix sum*. Token 6 multiplies its lin_q (3, 0) with the last array: 3 × (-1, 2) + 0 × (4, 4) = (-3, 6).
 #
 # Both parts are sums of weights times values, so each is also an attention matrix. On a live page, point at a number, or reach it with Tab
-# and the arrow keys, to see what it is made of.
+# and the arrow keys.
 
 # %%
 from flash_course import lab
@@ -268,8 +263,8 @@ lab.show(lab.six_tokens())
 # %% [markdown]
 # ## 5. Without loops
 #
-# Now in PyTorch, where a batch axis B stands in front, and without a loop over tokens. There are four pieces, and each of them fits on an
-# index card. What you write in the work copy and is right goes into your own file, `my_flash.py`, and later lectures run it.
+# Now in PyTorch, with a batch axis B in front and no loop over tokens. There are four pieces, each small enough for an index card. What you
+# get right in the work copy goes into your own file, `my_flash.py`, and later lectures run it.
 #
 # **First piece.** Cut (B, T, S) into chunks, (B, G, C, S). T is seldom a multiple of C, so zeros go behind the last token. They do no
 # harm: a padded key comes with a value of zero, and what a padded query reads is cut off in the end.
@@ -292,8 +287,8 @@ def to_chunks(x, C):
 to_chunks = mine.check(to_chunks)
 
 # %% [markdown]
-# **Second piece.** The local part, for all chunks at once. Matrix products take any number of axes in front, so `q @ k.mT` is a C × C
-# square for each chunk of each sequence. Mind the order: the bias is added before relu², and the mask comes last.
+# **Second piece.** The local part, for all chunks at once: `q @ k.mT` is a C × C square for each chunk of each sequence. Mind the order: the
+# bias is added before relu², and the mask comes last.
 
 
 # %%
@@ -311,8 +306,8 @@ def local_part(q, k, v, bias_CC):
 local_part = mine.check(local_part)
 
 # %% [markdown]
-# **Third piece.** The exclusive prefix sum over the axis of chunks, for an array of any shape behind it. `x.cumsum(1)` gives the
-# inclusive one; shift it by one chunk, and let zeros in at the front.
+# **Third piece.** The exclusive prefix sum over the axis of chunks. `x.cumsum(1)` gives the inclusive one; shift it by one chunk, and let
+# zeros in at the front.
 
 
 # %%
@@ -329,8 +324,8 @@ def earlier_chunks(x):
 earlier_chunks = mine.check(earlier_chunks)
 
 # %% [markdown]
-# **Fourth piece.** The global part: summaries, their exclusive sum, the division by the tokens read. In a causal sequence all earlier
-# chunks are full, so chunk g divides by (g - 1) C. Chunk 1 reads nothing, and 0 / 0 is to be avoided.
+# **Fourth piece.** The global part: summaries, their exclusive sum, the division. All earlier chunks are full, so chunk g divides by
+# (g - 1) C. Chunk 1 reads nothing, and 0 / 0 is to be avoided.
 
 
 # %%
@@ -348,7 +343,7 @@ def global_part(q, k, v):
 global_part = mine.check(global_part)
 
 # %% [markdown]
-# Do they give what the loops gave? A part can be left out, which the next sections use.
+# Do they give what the loops gave? Either part can be left out.
 
 
 # %% tags=["nbval-check-output"]
@@ -365,9 +360,8 @@ print("near:", mixed(six, six_v, six_bias, C, far=0)[0].int().tolist())
 print("far: ", mixed(six, six_v, six_bias, C, near=0)[0].int().tolist())
 
 # %% [markdown]
-# The numbers of sections 3 and 4. Whole numbers on six tokens hide many faults, though, so here are numbers of order one on 14 tokens with
-# C = 4, three full chunks and a tail of two. RoPE rotates all four heads beforehand, by the position in the whole *sequence* and not in the
-# chunk.
+# The numbers of sections 3 and 4. Now numbers of order one on 14 tokens with C = 4, three full chunks and a tail of two. RoPE rotates all four
+# heads beforehand, by the position in the whole *sequence* and not in the chunk.
 
 # %% tags=["nbval-check-output"]
 from flash_tutorial import reference
@@ -389,8 +383,8 @@ print(f"from the package: {np.abs(mine_TE - package_TE).max():.10f}")
 # %% [markdown]
 # ## 6. Who reads whom
 #
-# Figure 4 of the paper draws who reads whom. Let us measure it: change one token, and see which outputs move at all. Since relu² makes many
-# weights exactly 0, the bias is raised for this question, so that every allowed weight is positive.
+# Figure 4 of the paper draws who reads whom. Let us measure it: change one token, and see which outputs move. The bias is raised for this
+# question, so that relu² closes no pair that is allowed.
 #
 # **Your first guess.** 14 causal tokens make 105 pairs, each with itself or with an earlier one. With C = 4, how many of these are
 # compared one by one?
@@ -428,8 +422,7 @@ print("          read through the mean:", far.sum(1).tolist())
 # Every earlier token is read, in exactly one of the two ways. Token 8 reads four tokens one by one and token 9 a single one, itself, because
 # the near part starts anew in each chunk. Two neighbours on either side of a boundary are never compared.
 #
-# **Misconception 1: the global part is a summary of everything before the token.** It leaves out the tokens of its own chunk, so precisely
-# the nearest past is missing. Leave the local part out and change token 7.
+# **Misconception 1: the global part is a summary of everything before the token.** Leave the local part out and change token 7.
 
 # %% tags=["nbval-check-output"]
 changed = v.clone()
@@ -440,11 +433,11 @@ for name, on in (("global part alone", 0), ("with the local part", 1)):
     print(f"{name:20} token 7 changed; outputs that move: {moved.tolist()}")
 
 # %% [markdown]
-# Without the local part token 8 does not notice its neighbour. The paper tried each part alone: in its Figure 7, at T = 8,192, one reads
-# perplexities of about 15 for FLASH, 18 for the local part, and 73 for the global part.
+# Without the local part token 8 does not notice its neighbour: precisely the nearest past is missing. The paper tried each part alone: in its
+# Figure 7, at T = 8,192, one reads perplexities of about 15 for FLASH, 18 for the local part, and 73 for the global part.
 #
 # **Misconception 2: tokens of chunk 2 see those of chunk 1 one by one, only more coarsely.** They see one array, the summary, and
-# two different chunks with the same summary are one and the same to every later token. To see it, let the tokens of chunk 1 trade
+# two different chunks with the same summary are one and the same to every later token. Let the tokens of chunk 1 trade
 # places, each with its key and its value.
 
 # %% tags=["nbval-check-output"]
@@ -456,15 +449,15 @@ for name, part in (("chunk 1", slice(0, C)), ("later chunks", slice(C, T))):
     print(f"outputs of {name} change by {change:.0%}")
 
 # %% [markdown]
-# The order inside chunk 1 is not lost altogether, because RoPE rotates each key by its position *before* the sum. What is lost is the single
-# token: S × E entries are all that is kept of a chunk, and later of all chunks together.
+# RoPE rotates each key by its position *before* the sum, so a token that really stood elsewhere would add another key. What is lost is the
+# single token: S × E entries are all that is kept of a chunk, and later of all chunks together.
 #
 # ## 7. Exclusive, and never inclusive
 #
 # Chunk g reads chunks 1 to g - 1. Why not its own summary too, which is right there? Because a summary holds *all* tokens of its
 # chunk, and for the first of them the others are the future.
 #
-# Suppose somebody forgets the shift, and you test the layer by changing one token and checking whether an *earlier* output moves.
+# Suppose somebody forgets the shift, and you change one token and look whether an *earlier* output moves.
 #
 # **Your second guess.** With C = 4, tokens 5, 6, 7 and 8 are one chunk. Changing one of them can *not* reveal the fault. Which one?
 
@@ -489,9 +482,8 @@ reveal("05.b", next(t for t in (5, 6, 7, 8) if not late[:, t - 1].any()))
 # future to read.
 #
 # **A leak through rounding.** There is a second way to leave the reading token's chunk out: subtract its summary from the inclusive sum. On
-# paper it is the same. Can a later token change the result? bfloat16 has 8 significant bits, so between 256 and 512 it can hold only even
-# numbers. Let the earlier chunks sum to 1 and the chunk's own summary be 300, and then let a *later* token of the chunk turn the 300 into
-# 302.
+# paper it is the same. But bfloat16 has 8 significant bits, so between 256 and 512 it holds only even numbers. Let the earlier chunks sum
+# to 1 and the chunk's own summary be 300, and let a *later* token of the chunk turn the 300 into 302.
 
 # %% tags=["nbval-check-output"]
 for own in (300, 302):
@@ -500,11 +492,10 @@ for own in (300, 302):
 
 # %% [markdown]
 # The shift hands over the 1 as it is. The subtraction hands over 0 or 2, *depending on the reading token's own future*, because 1 + 300 is
-# rounded to 300 and 1 + 302 to 304. Every format rounds somewhere, and that is why a leak test asks for **exactly zero**. A gradient is
-# blind to it, because (sum + own) - own has the derivative 1 - 1 = 0. So run both tests.
+# rounded to 300 and 1 + 302 to 304. Every format rounds somewhere, so a leak test asks for **exactly zero**. A gradient is
+# blind to this leak, because (sum + own) - own has the derivative 1 - 1 = 0.
 #
-# Now break it yourself. On a live page you choose how the sum is made, which mask is applied where, and what the divisor is; the picture
-# lights up what leaks and names the fault.
+# Now break it yourself, on a live page: choose how the sum is made, where the mask is applied and what the divisor is.
 
 # %%
 lab.show(lab.leaks())
@@ -513,8 +504,8 @@ lab.show(lab.leaks())
 # ## 8. Mean or sum?
 #
 # The paper has two versions. Its equations 7 and 8 add the summaries, while Code 8, the fuller listing, takes the *mean* over the tokens that
-# are read. A well-known port, lucidrains' FLASH-pytorch, has a third: it divides each summary by C and then *adds*. Run all three: how large
-# is the global part in each chunk, compared with the mean?
+# are read. A well-known port, lucidrains' FLASH-pytorch, has a third: it divides each summary by C and then *adds*. How large is the global
+# part in each chunk, compared with the mean?
 
 # %% tags=["nbval-check-output"]
 q, k, w = (torch.from_numpy(rng.normal(size=(1, 5, C, width))) for width in (S, S, E))
@@ -530,12 +521,10 @@ for name, far_part in readings.items():
     print(f"{name:22}", " ".join(f"{r:3.0f}" for r in ratio))
 
 # %% [markdown]
-# The mean and the sum of means agree in chunk 2, where a single earlier chunk is read, and differ from chunk 3 on. So a test with two
-# chunks cannot tell them apart: take at least three. From the mean to the sum the factor *grows with the position*, and no weight of the
-# layer can undo that.
+# The mean and the sum of means agree in chunk 2 and differ from chunk 3 on, so a test needs at least three chunks. From the mean to the sum
+# the factor *grows with the position*, and no weight of the layer can undo that.
 #
-# Nobody outside knows which one the authors trained. **This project takes the mean**, as the fuller listing has it, and `combine="sum"`
-# gives the equations. Lecture 06 runs both, and lecture 09 shows what the growth does to longer sequences.
+# Which one the authors trained is open. **This project takes the mean**, as the fuller listing has it; lecture 06 runs both.
 #
 # ## 9. Four tests of a causal layer
 #
@@ -546,7 +535,7 @@ for name, far_part in readings.items():
 # 3. *No gradient leak.* No earlier output has a gradient with respect to a later input.
 # 4. *Prefix.* The first n tokens alone give the same outputs as they do in the longer sequence, for every n.
 #
-# They run on the package's unit in PyTorch, and its twin in NumPy says whether that unit computes the right function at all.
+# They run on the package's unit in PyTorch; its twin in NumPy says whether it computes the right function at all.
 
 # %% tags=["nbval-check-output"]
 from flash_tutorial import FLASH
@@ -573,7 +562,7 @@ print(f"2. pairs (output, its own or an earlier input) that move: {np.tril(reads
 jacobian = torch.autograd.functional.jacobian(unit, x)  # (1, T, D, 1, T, D)
 slope_TT = jacobian.abs().sum((0, 2, 3, 5)).numpy()
 print("3. largest gradient by a later input:", np.triu(slope_TT, 1).max())
-off = max(float((unit(x[:, :n]) - y[:, :n]).abs().max()) for n in range(1, T))
+off = max((unit(x[:, :n]) - y[:, :n]).abs().max().item() for n in range(1, T))
 print(f"4. largest difference between a prefix and the whole: {off:.10f}")
 
 # %% [markdown]
@@ -582,9 +571,9 @@ print(f"4. largest difference between a prefix and the whole: {off:.10f}")
 #
 # ## 10. What a trained FLASH reads
 #
-# So far every weight was drawn at random. The package has a trained model, `austen-flash`: eight units, chunks of 256 bytes, four novels by
-# Jane Austen. What has it learnt to read? The next function gives the two attention matrices of a unit, as in section 4, and a third one: the near
-# matrix with its scores set to 0, so that only the bias is left, which knows distances and no letters.
+# So far every weight was drawn at random. The package has a trained model, `austen-flash`: eight units, chunks of 256 bytes, novels by
+# Jane Austen. What has it learnt to read? The next function gives the two attention matrices of a unit, and a third one: the near
+# matrix by the bias alone, which knows distances and no letters.
 
 # %%
 from flash_tutorial.corpora import load_corpus
@@ -606,48 +595,52 @@ def weights_of(unit, x):
     return near, far, bias.relu() ** 2 * own
 
 
+@torch.no_grad()
+def weights_by_unit(model, ids):
+    x = model.embedding(ids)
+    x = x + model.stack.positions(x)
+    found = []
+    for unit in model.stack.units:
+        found.append(weights_of(unit, x))
+        x = unit(x)
+    return found
+
+
 # %%
 austen = LanguageModel.from_pretrained("austen-flash").eval()
 test_text = load_corpus("austen").test  # Northanger Abbey, which it never saw
 window = torch.from_numpy(test_text.tokens[20_000:21_024].astype(np.int64))[None]
-with torch.no_grad():
-    x = austen.embedding(window) + austen.stack.positions(austen.embedding(window))
-    weights = {}
-    for n, unit in enumerate(austen.stack.units, start=1):
-        weights[f"unit {n}"] = weights_of(unit, x)
-        x = unit(x)
+by_unit = weights_by_unit(austen, window)
 
 border = slice(472, 552)  # tokens on both sides of the border at 512
-shown = {name: [w[border, border] for w in weights[name][:2]] for name in ("unit 3", "unit 8")}
-title = "Unit 3 has learnt to read the letter two places back, unit 8 to search its chunk"
+shown = {f"unit {n}": [w[border, border] for w in by_unit[n - 1][:2]] for n in (3, 8)}
+title = "Unit 3 reads the letter two places back, unit 8 looks over its whole chunk"
 drawing.show(*drawing.near_and_far(shown, 256, title=title, first=border.start))
 
 # %% [markdown]
-# Unit 3 hands each letter the one two places before it: a shift, learnt by the bias. Unit 8 looks at its whole chunk, and there the stripes are
-# content: columns that many read, rows that read much. Both draw the far part paler than the near one is, since each colour has a scale
-# of its own; a single far weight is small, and there are hundreds of them.
+# Unit 3 hands each letter the one two places before it: a shift. Unit 8 looks over its whole chunk, and the stripes are content: columns that
+# many read, rows that read much. At letter 513 you see section 6 in a real model: the blue part starts anew, and all to the left of it is
+# orange. (Each colour has a scale of its own. A single far weight is small, and there are hundreds of them.)
 #
-# At the border, at letter 513, you see section 6 in a real model: the blue triangle starts anew, and everything to the left is orange.
-#
-# **How sharp is the near part?** A bias by distance is the same for every text; only the score looks at content. Take the score away and
-# ask how much of the near matrix changes.
+# **How much of the near part is content?** The bias is the same for every text; only the score looks at letters. Take the score away, and see
+# how much of the near matrix changes.
 
 # %% tags=["nbval-check-output"]
 share = {}
-for name, (near, _, by_bias) in weights.items():
-    share[name] = 100 * float((near - by_bias).norm() / near.norm())
-title = "Early units read by distance, the last one by content"
+for n, (near, _, by_bias) in enumerate(by_unit, start=1):
+    share[f"unit {n}"] = 100 * float((near - by_bias).norm() / near.norm())
+title = "The first units read by distance, the last one by content"
 figure, axes = drawing.new_axes(6.6, 3.2, "how much of the near matrix changes without the scores, %", title=title)
 drawing.bars(axes, share, form="{:.0f}", colours=drawing.BLUE)
 drawing.show(figure, f"Bars by unit, in percent: {drawing.listed(share, '{:.0f}')}.")
 print(", ".join(f"{name}: {s:.0f}%" for name, s in share.items()))
 
 # %% [markdown]
-# A quarter in the first three units, three quarters in the last. So most of what FLASH does nearby is a learnt *convolution*, a weighted sum by
-# distance, and content has its say at the end. That matters when you hear that FLASH compares near tokens *sharply*: it can, and in this model it does so where
-# it pays.
+# A quarter in the first three units, three quarters in the last. The first units are *convolutions* that the bias has learnt, the same sum by
+# distance whatever the letters are, and content has its say at the end. Where you read that FLASH compares near tokens one by one, remember: it
+# can, and this model does where it pays.
 #
-# What is each ingredient worth to the model? Take one out of all eight units, without training again, and score the test novel.
+# What is each ingredient worth? Take one out of all eight units, without training again, and score the test novel.
 
 # %% tags=["nbval-check-output"]
 import copy
@@ -678,15 +671,15 @@ for name, bits in scores.items():
     print(f"{name:22} {bits:.2f} bits per byte")
 
 # %% [markdown]
-# On the novels the near part is nearly everything, and its bias is most of that. The far part is worth a hundredth of a bit, and models that were
-# trained without it do no worse. In the game of the opening it is the other way round: without the far part there is no answer. What a part
-# is worth depends on what the text asks of it, and four novels ask little of more than 256 letters ago.
+# On the novels the near part is everything, and its bias is most of that. The far part is worth a hundredth of a bit here. In the game of the
+# opening it is worth all the answers. What a part is worth depends on what the text asks of it, and these novels ask for little that is far
+# away.
 #
 # ## 11. C is part of the architecture
 #
-# In lecture 04 C changed nothing but time and memory; here it decides who is read how. What happens to the trained model when we change it,
-# and nothing else? But C also divides the scores, so that C = 128 doubles q · k / C. To take this apart, run each C twice: as it is,
-# and with quad_q multiplied by C / 256, which holds the scale.
+# In lecture 04 C changed nothing but time and memory; here it decides who is read how. What happens to the trained model when we change C
+# alone? C also divides the scores, so that C = 128 doubles q · k / C. So run each C twice: as it is, and with quad_q multiplied by
+# C / 256, which holds the scale.
 
 
 # %% tags=["nbval-check-output"]
@@ -716,31 +709,30 @@ alt = f"Line plot of bits per byte of a model trained with C = 256: {drawing.in_
 drawing.show(figure, alt.replace("\n", " "))
 
 # %% [markdown]
-# Whoever makes C smaller should keep the scale. What is left in the lower line is the architecture itself: the same parameters now read fewer
-# tokens one by one and more of them through a mean, and they were not trained for that. And if a model is trained for its C? Stored
-# runs have the answer, with the scale held in all of them.
+# So whoever makes C smaller should keep the scale. What is left in the lower line is the architecture itself: the same parameters now read fewer
+# tokens one by one and more of them through a mean, and they were not trained for that. And models that are trained for their C? Here are
+# stored runs, with the scale held in all of them.
 
 # %% tags=["nbval-check-output"]
 from flash_course.bench.stored import load_stored
 
 by_size = {}
 for run in load_stored("chunk_length")["runs"]:
-    if run["steps"] == 1000:
-        by_size.setdefault(run["model"], []).append(run["bits_per_byte"])
-for name, runs in sorted(by_size.items(), key=lambda item: int(item[0].split()[1])):
-    print(f"{name:11} {np.mean(runs):.2f} bits per byte")
+    by_size.setdefault(run["chunk_size"], []).append(run["bits_per_byte"])
+for C, bits in by_size.items():
+    print(f"trained with C = {C:5,}: {np.mean(bits):.2f} bits per byte")
 
 # %% [markdown]
-# Chunks of 32 are too short; from 128 on the size makes no difference on this text, up to a chunk that is the whole sequence. So C is chosen by
-# the bill of section 1.
+# Chunks of 32 are too short. From 128 on no difference is shown on these novels, up to a chunk that is the whole sequence, so the bill of section
+# 1 may choose.
 #
-# **What came after.** RetNet, GLA, Mamba-2 and DeltaNet train by the same schedule, but inside a chunk they compute the same recurrence that runs
-# between chunks. So the chunk form is exact, and C is a speed setting again (lecture 13). FLASH's relu² inside the chunk has no such recurrence.
+# **What came after.** RetNet, GLA, Mamba-2 and DeltaNet train by the same schedule, but compute inside a chunk the recurrence that runs
+# between chunks. So C is a speed setting again (lecture 13). FLASH's relu² has no such recurrence.
 #
 # ## 12. A blank page
 #
-# Close the sections above and write mixed chunk attention from memory, whole, from four heads and a value to the output. Call your pieces
-# or do without them. You need about a dozen lines. If you get stuck, go back for a minute, close the page again, and go on.
+# Scroll so far that nothing above is in view, and write mixed chunk attention from memory, from four heads and a value to the output. Call your
+# pieces or do without them; a dozen lines are enough. If you are stuck, look back for a minute, return, and go on.
 
 
 # %%
@@ -769,7 +761,7 @@ mixed_chunk = mine.check(mixed_chunk)
 # %% [markdown]
 # ## 13. Bind near, fetch far
 #
-# Back to the game. Take the winner of the opening and the model of the novels, and let both mix their tokens with *your* function.
+# Back to the game. Let the winner of the opening, and the model of the novels, mix their tokens with *your* function.
 
 
 # %% tags=["nbval-check-output"]
@@ -795,7 +787,7 @@ print(f"test novel: {evaluate(with_mine(austen), held_out, 1024, batch=4).bits_p
 # %% [markdown]
 # Every question, and the score of section 10 to the digit. What you wrote is what they were trained with.
 #
-# Now take it apart. The winner has two units with two parts each. Leave out one of the four at a time.
+# Now take the winner apart. It has two units with two parts each; leave out one of the four at a time.
 
 # %% tags=["nbval-check-output"]
 winner = players["FLASH, both"]
@@ -807,23 +799,54 @@ for n, unit in enumerate(winner.stack.units, start=1):
         setattr(unit, part, True)
 
 # %% [markdown]
-# The near part of unit 1 and the far part of unit 2 carry the game, and the near part of unit 2 is not needed at all. That is the answer to
-# the question of the opening. A number in the first chunk knows only itself. In unit 1 it reads its neighbour, **near**, and learns whose number it is:
-# it is *bound*. In unit 2 a question, chunks later, multiplies its lin_q with the sum, **far**, and *fetches* what was bound to its letter.
-#
-# Without the near part there is nothing to fetch but four numbers without owners, which is how the global model came to one in four. Without the
-# far part what was bound never leaves its chunk. FLASH binds near and fetches far, and neither half can do the work of the other.
+# Two of them are indispensable, near in unit 1 and far in unit 2; far in unit 1 helps, and near in unit 2 is not needed at all. Without near in
+# unit 1 the winner falls to what the global model knew, without far in unit 2 to a blind guess. Look at the weights of these two.
+
+# %%
+first, second = weights_by_unit(winner, torch.from_numpy(ids[:1]))
+tied, questions = ([signs[n] for n in ids[0, part]] for part in (slice(0, 8), slice(8, 16)))
+panels = {
+    "unit 1, near: what is tied": (first[0][:8, :8], tied, "Blues"),
+    "unit 2, far: eight questions": (second[1][8:16, :8].clamp(min=0), questions, "Oranges"),
+}
+title = "Unit 1: each number reads its letter. Unit 2: each question reads its number"
+figure, both = drawing.new_panels(panels, 7.2, 4.0, title=title, xlabel="token that is read")
+for axes, (weights, readers, colours) in zip(both, panels.values()):
+    axes.imshow(weights, cmap=colours)
+    axes.set_xticks(range(8), tied)
+    axes.set_yticks(range(8), readers)
+    axes.grid(False)
+both[0].set_ylabel("token that reads")
+best = [tied[n] for n in second[1][8:16, :8].argmax(1)]
+pairs = ", ".join(f"{question} reads {number} most" for question, number in zip(questions, best))
+drawing.show(figure, f"Two maps of 8 by 8 weights. Unit 1: each token reads the one before it. Unit 2: {pairs}.")
+
+# %% [markdown]
+# There is the answer to the question of the opening. A number in the first chunk knows only itself. In unit 1 it reads the token before
+# it, **near**, and so learns whose number it is: it is *bound*. In unit 2 a question, chunks later, multiplies its lin_q with the
+# sum, **far**, and *fetches* what was bound to its letter. Does every question find its number?
+
+# %% tags=["nbval-check-output"]
+found = []
+for row in range(32):
+    far = weights_by_unit(winner, torch.from_numpy(ids[row : row + 1]))[1][1]
+    most = far[8:, :8].argmax(1).numpy()
+    found.append((ids[row, most] == targets[row, 8:]).mean())
+print(f"largest far weight of unit 2 on the number asked for: {np.mean(found):.0%} of {32 * 56:,} questions")
+
+# %% [markdown]
+# The local model could bind and not fetch. The global model could fetch and not bind, so it came home with four numbers and did not know
+# whose they were. **FLASH binds near and fetches far**, and that is why it has both.
 #
 # ## How we know
 #
-# - **The game** is multi-query associative recall, four pairs among 16 letters and 16 numbers. The winner was trained with three seeds, which answered 0.99 to
-#   1.00 of the questions, each part alone with one; all from a start that was made for this game. From the paper's start FLASH does not learn it in 600 updates: [recall](../docs/results.md#recall).
-#   Softmax attention over all 64 tokens answers everything as well, so what the local model lacks is the way: the window of 64 in [recall_state](../docs/results.md#recall_state).
-# - **Sections 10 and 11** look at one model of one seed on one window, or on eight of them. Models trained without the far part, on novels and on program text, three seeds
-#   each: no difference is shown, and the global part alone is 1.6 bits worse: [parts](../docs/results.md#parts).
-# - **Trained for its C**: three seeds, 1,000 updates, T = 1,024; C = 32 minus 128 is +0.06 ± 0.06, all others are within the seeds: [chunk_length](../docs/results.md#chunk_length).
-# - **C = 236** is arithmetic, with whole C × C squares, as a matrix product computes them; the paper gives no reason for 256.
-# - **Not tried**: the novels with a longer memory to ask for; other games; how much of the near matrix is content in a larger model.
+# - **The game** is multi-query associative recall. The winner was trained with three seeds, which answered 0.99 to 1.00 of the questions, each part
+#   alone with one, all from a start made for this game; from the paper's start FLASH does not learn it in 600 updates: [recall](../docs/results.md#recall).
+#   Softmax attention over all 64 tokens answers everything too: the window of 64 in [recall_state](../docs/results.md#recall_state).
+# - **Sections 10 and 11** look at one model of one seed, on one window or on eight. Models trained without the far part, on novels and on program
+#   text, three seeds each: no difference is shown: [parts](../docs/results.md#parts). Longer windows: [longer](../docs/results.md#longer).
+# - **Trained for its C**: three seeds, T = 1,024; C = 32 minus 128 is +0.06 ± 0.06 bits: [chunk_length](../docs/results.md#chunk_length).
+# - **C = 236** counts whole C × C squares, as a matrix product computes them. The paper gives no reason for its 256.
 #
 # ## What to remember
 #
@@ -832,18 +855,17 @@ for n, unit in enumerate(winner.stack.units, start=1):
 # | claim | your evidence | your verdict |
 # | --- | --- | --- |
 # | Near and far cost the same at C = 236 | section 1: counted | |
-# | Mixed chunk attention reads every earlier token, in one of two ways | section 6: measured, each pair once | |
-# | The causal form leaks nothing | sections 7, 9: values and gradients, exactly zero | |
+# | Every earlier token is read, in one of two ways | section 6: measured | |
+# | The causal form leaks nothing | sections 7, 9: exactly zero | |
 # | An exclusive sum may be made by a subtraction | section 7: it leaks through rounding | |
-# | The mean is what the authors trained | section 8: three readings run; nothing shows which | |
 # | The near part compares by content | section 10: a quarter of the weights in early units, three quarters in the last | |
-# | C is a speed setting | section 11: another function, even if the scale of the scores is kept | |
-# | The global part makes the model better | section 13: in the game it is needed; section 10: on novels it is worth a hundredth of a bit | |
+# | C is a speed setting | section 11: another function, even with the scale held | |
+# | The global part makes the model better | section 13: in the game; section 10: on novels by a hundredth of a bit | |
 #
 # **Three takeaways**
-# 1. Near: relu² attention in the chunk, scores over C. Far: lin_q times the mean of the earlier chunks' KᵀV. It binds near and fetches far.
-# 2. The sum is exclusive, by a shift. Test values for exact zeros, gradients, prefixes, and that nothing is missing.
-# 3. C is part of the model, chosen by its bill: at 2SE / (S + E) both parts cost the same. It also sets the scale of the scores.
+# 1. Near: relu² attention in the chunk, scores over C. Far: lin_q times the mean of the earlier chunks' KᵀV. FLASH binds near and fetches far.
+# 2. The sum is exclusive, by a shift. Test for exact zeros, and that nothing is missing.
+# 3. C is part of the model: at 2SE / (S + E) both parts cost the same, and it sets the scale of the scores.
 #
 # **Exercises** [Problem set 05](../exercises/05_mixed_chunk_attention.ipynb), seven tasks: chunks, sums, the mixed form, a test for leaks, and three faulty suspects.
 #
