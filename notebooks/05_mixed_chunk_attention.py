@@ -18,9 +18,9 @@
 #
 # **After this lecture you can**
 # - write mixed chunk attention as loops, in four pieces of PyTorch, and on a blank page;
-# - say which token reads which, in which of two ways, what each way costs, and why C is 256;
-# - test that a causal layer reads nothing later, and name a fault that the gradient test misses;
-# - read the attention weights of a trained FLASH, and explain how two units recall a fact from an earlier chunk.
+# - say which token reads which, in which of two ways, and what each way costs;
+# - test that a causal layer reads nothing later;
+# - read the weights of a trained FLASH, and explain how it recalls a fact from an earlier chunk.
 #
 # **You need** lecture 02 (the gated attention unit) and lecture 04 (linear attention and its exact chunk form).
 #
@@ -115,11 +115,10 @@ drawing.show(figure, f"Bars of the questions answered, in percent: {drawing.list
 
 # %% [markdown]
 # The local model guesses blindly, because nothing leads from a question back to the first chunk. The global model is stranger. It always
-# names one of the four numbers of its own sequence, and gets one in four right: it knows *what* was said, and not *about whom*. Put the two
-# together, and every answer is right.
+# names one of the four numbers of its own sequence, and gets one in four right: it knows *what* was said, and not *about whom*. Together
+# they answer everything.
 #
-# What do the two parts do for each other? At the end you will put a function of your own into the model that wins, take it apart, and
-# see. Here is the plan of it.
+# What do the two parts do for each other? At the end you will put your own function into the winner, take it apart, and see. The plan of a layer:
 
 # %%
 drawing.show(*drawing.flash_unit())
@@ -128,7 +127,7 @@ drawing.show(*drawing.flash_unit())
 # The **local part** is the relu² attention of lecture 02 inside each chunk. The **global part** is the linear attention of lecture 04, with one
 # state for each *chunk*. They are added; the rest is the gated unit that you know.
 #
-# Two questions from lecture 04. Answer from memory, then open the fold.
+# Two questions from lecture 04, to be answered from memory.
 #
 # **1.** What does the state of linear attention hold?
 #
@@ -142,8 +141,7 @@ drawing.show(*drawing.flash_unit())
 #
 # <details><summary>Answer</summary>
 #
-# There are T sequential steps, each of which moves a whole state. The chunk form passes a state once a chunk and computes the inside as a
-# small matrix product, with the same result for every C.
+# It takes T sequential steps, each of which moves a whole state. The chunk form passes a state once a chunk, and C changes nothing but speed.
 #
 # </details>
 
@@ -167,9 +165,8 @@ print(f"full attention over 8,192 tokens: {8192 * (S + E) / 1000:.0f}")
 
 # %% [markdown]
 # The two bills are equal at C = 236, and the paper takes 256. A smaller chunk saves little, because the state has to be paid in any case; a
-# much larger one is full attention again. At the balance the sum costs as much as full attention over 2C tokens, and it costs the same however
-# long the text is. In Table 12 of the paper a training step of FLASH goes from 57 to 63 ms between T = 512 and 8,192, with the same
-# tokens in a batch, and one of FLASH-Quad, a stack of GAUs, from 54 to 141 ms.
+# much larger one is full attention again. And nothing grows with the text: in Table 12 of the paper a training step of FLASH goes from 57
+# to 63 ms between T = 512 and 8,192, and one of FLASH-Quad, a stack of GAUs, from 54 to 141 ms.
 #
 # ## 2. Four heads of one base, on six tokens
 #
@@ -192,8 +189,8 @@ for i in range(6):
 # %% [markdown]
 # ## 3. The local part
 #
-# Token i attends to the tokens of its own chunk, up to itself. The score is divided by C, whatever the length of the sequence, a bias is
-# added, and relu² is taken. The bias is one table of C × C entries that all chunks share.
+# Token i attends to the tokens of its own chunk, up to itself. The score is divided by C, a bias is added, and relu² is taken. The bias is one
+# table of C × C entries that all chunks share.
 
 
 # %% tags=["nbval-check-output"]
@@ -215,8 +212,8 @@ for i, j in ((4, 4), (5, 4), (5, 5)):
 print("near:", local_loops(quad_q, quad_k, v_TE, bias_CC, C).astype(int).tolist())
 
 # %% [markdown]
-# Token 6 reads 1 × (0, 4) from token 5 and 4 × (-4, 0) from itself, which makes (-16, 4). Token 5 is worse off: as the first of its chunk
-# it can read only itself, and its one score is 0, so its near part is (0, 0).
+# Token 6 reads 1 × (0, 4) from token 5 and 4 × (-4, 0) from itself, which makes (-16, 4). Token 5 is the first of its chunk: it can read only
+# itself, and its one score is 0.
 #
 # ## 4. The global part
 #
@@ -226,7 +223,7 @@ print("near:", local_loops(quad_q, quad_k, v_TE, bias_CC, C).astype(int).tolist(
 #
 # $$\text{far}_g = Q^{\text{lin}}_g \; \frac{1}{(g-1)\,C} \sum_{c=1}^{g-1} {K^{\text{lin}}_c}^{\top} V_c$$
 #
-# In words: add the summaries of the chunks before yours and divide by the number of tokens in them, so that a *mean* is read. No relu² comes
+# In words: add the summaries of the chunks before yours and divide by the number of tokens in them, so that a *mean* is read. There is no relu²
 # here, so a weight may be negative.
 
 
@@ -249,8 +246,8 @@ title = "The prefix sum, shifted by one chunk, is what a chunk reads"
 drawing.show(*drawing.exclusive_sum(summaries(lin_k, v_TE, C), [C, C, C], title=title))
 
 # %% [markdown]
-# The prefix sum of chunk 2 holds chunks 1 and 2, and it is handed to chunk 3; what chunk 3 itself adds is for chunk 4, if there is one. This
-# is an *exclusive prefix sum*. Token 6 multiplies its lin_q (3, 0) with the last array: 3 × (-1, 2) + 0 × (4, 4) = (-3, 6).
+# The prefix sum of chunk 2 holds chunks 1 and 2, and it is handed to chunk 3: an *exclusive prefix sum*. Token 6 multiplies its lin_q (3, 0)
+# with the last array: 3 × (-1, 2) + 0 × (4, 4) = (-3, 6).
 #
 # Both parts are sums of weights times values, so each is also an attention matrix. On a live page, point at a number, or reach it with Tab
 # and the arrow keys.
@@ -263,11 +260,11 @@ lab.show(lab.six_tokens())
 # %% [markdown]
 # ## 5. Without loops
 #
-# Now in PyTorch, with a batch axis B in front and no loop over tokens. There are four pieces, each small enough for an index card. What you
+# Now in PyTorch, with a batch axis B in front and no loop over tokens: four pieces, each small enough for an index card. What you
 # get right in the work copy goes into your own file, `my_flash.py`, and later lectures run it.
 #
-# **First piece.** Cut (B, T, S) into chunks, (B, G, C, S). T is seldom a multiple of C, so zeros go behind the last token. They do no
-# harm: a padded key comes with a value of zero, and what a padded query reads is cut off in the end.
+# **First piece.** Cut (B, T, S) into chunks, (B, G, C, S), with zeros behind the last token. They do no harm: a padded key comes with a
+# value of zero, and what a padded query reads is cut off in the end.
 
 # %%
 import torch.nn.functional as F
@@ -433,12 +430,11 @@ for name, on in (("global part alone", 0), ("with the local part", 1)):
     print(f"{name:20} token 7 changed; outputs that move: {moved.tolist()}")
 
 # %% [markdown]
-# Without the local part token 8 does not notice its neighbour: precisely the nearest past is missing. The paper tried each part alone: in its
-# Figure 7, at T = 8,192, one reads perplexities of about 15 for FLASH, 18 for the local part, and 73 for the global part.
+# Without the local part token 8 does not notice its neighbour: precisely the nearest past is missing. The paper tried each part alone. In its
+# Figure 7 one reads perplexities of about 15 for FLASH, 18 for the local part, and 73 for the global part.
 #
-# **Misconception 2: tokens of chunk 2 see those of chunk 1 one by one, only more coarsely.** They see one array, the summary, and
-# two different chunks with the same summary are one and the same to every later token. Let the tokens of chunk 1 trade
-# places, each with its key and its value.
+# **Misconception 2: tokens of chunk 2 see those of chunk 1 one by one, only more coarsely.** They see one array, the summary. Let the tokens
+# of chunk 1 trade places, each with its key and its value.
 
 # %% tags=["nbval-check-output"]
 h, w = heads.clone(), v.clone()
@@ -449,15 +445,13 @@ for name, part in (("chunk 1", slice(0, C)), ("later chunks", slice(C, T))):
     print(f"outputs of {name} change by {change:.0%}")
 
 # %% [markdown]
-# RoPE rotates each key by its position *before* the sum, so a token that really stood elsewhere would add another key. What is lost is the
-# single token: S × E entries are all that is kept of a chunk, and later of all chunks together.
+# Two chunks with the same summary are one and the same to every later token. S × E entries are all that is kept of a chunk, and later of all
+# chunks together.
 #
 # ## 7. Exclusive, and never inclusive
 #
-# Chunk g reads chunks 1 to g - 1. Why not its own summary too, which is right there? Because a summary holds *all* tokens of its
-# chunk, and for the first of them the others are the future.
-#
-# Suppose somebody forgets the shift, and you change one token and look whether an *earlier* output moves.
+# Why does a chunk not read its own summary too, which is right there? Because a summary holds *all* tokens of its chunk, and for the first
+# of them the others are the future. Suppose somebody forgets the shift, and you change one token and look whether an *earlier* output moves.
 #
 # **Your second guess.** With C = 4, tokens 5, 6, 7 and 8 are one chunk. Changing one of them can *not* reveal the fault. Which one?
 
@@ -478,12 +472,11 @@ reveal("05.b", next(t for t in (5, 6, 7, 8) if not late[:, t - 1].any()))
 
 # %% [markdown]
 # The first token of a chunk reveals nothing, since no token of its chunk comes before it. So a test must change *every* token.
-# In training the symptom of such a leak is a loss that is too good, followed by bad writing, because when the model writes there is no
-# future to read.
+# In training the symptom of a leak is a loss that is too good, followed by bad writing, because a model that writes has no future to read.
 #
-# **A leak through rounding.** There is a second way to leave the reading token's chunk out: subtract its summary from the inclusive sum. On
-# paper it is the same. But bfloat16 has 8 significant bits, so between 256 and 512 it holds only even numbers. Let the earlier chunks sum
-# to 1 and the chunk's own summary be 300, and let a *later* token of the chunk turn the 300 into 302.
+# **A leak through rounding.** One might also subtract the chunk's own summary from the inclusive sum, which on paper is the same. But
+# bfloat16 has 8 significant bits, so between 256 and 512 it holds only even numbers. Let the earlier chunks sum to 1 and the chunk's own
+# summary be 300, and let a *later* token of the chunk turn the 300 into 302.
 
 # %% tags=["nbval-check-output"]
 for own in (300, 302):
@@ -491,9 +484,9 @@ for own in (300, 302):
     print(f"its own summary {own}: shifted {float(first):.0f}, subtracted {float(first + second - second):.0f}")
 
 # %% [markdown]
-# The shift hands over the 1 as it is. The subtraction hands over 0 or 2, *depending on the reading token's own future*, because 1 + 300 is
-# rounded to 300 and 1 + 302 to 304. Every format rounds somewhere, so a leak test asks for **exactly zero**. A gradient is
-# blind to this leak, because (sum + own) - own has the derivative 1 - 1 = 0.
+# The shift hands over the 1. The subtraction hands over 0 or 2, *depending on the reading token's own future*, because 1 + 300 is rounded to 300
+# and 1 + 302 to 304. Every format rounds somewhere, so a leak test asks for **exactly zero**. A gradient is blind to this leak, because
+# (sum + own) - own has the derivative 1 - 1 = 0.
 #
 # Now break it yourself, on a live page: choose how the sum is made, where the mask is applied and what the divisor is.
 
@@ -503,9 +496,8 @@ lab.show(lab.leaks())
 # %% [markdown]
 # ## 8. Mean or sum?
 #
-# The paper has two versions. Its equations 7 and 8 add the summaries, while Code 8, the fuller listing, takes the *mean* over the tokens that
-# are read. A well-known port, lucidrains' FLASH-pytorch, has a third: it divides each summary by C and then *adds*. How large is the global
-# part in each chunk, compared with the mean?
+# The paper has two versions. Its equations 7 and 8 add the summaries, while Code 8, the fuller listing, takes the *mean*. A well-known port,
+# lucidrains' FLASH-pytorch, has a third: it divides each summary by C and then *adds*. How large is each, compared with the mean?
 
 # %% tags=["nbval-check-output"]
 q, k, w = (torch.from_numpy(rng.normal(size=(1, 5, C, width))) for width in (S, S, E))
@@ -528,12 +520,10 @@ for name, far_part in readings.items():
 #
 # ## 9. Four tests of a causal layer
 #
-# Four properties, each tested by code that fails without it:
-#
 # 1. *No value leak.* A later token changes no earlier output, not even by one bit.
-# 2. *Nothing is missing.* Every earlier token is read. (A layer that reads nobody leaks nothing, and would pass test 1.)
+# 2. *Nothing is missing.* Every earlier token is read. A layer that reads nobody would pass test 1.
 # 3. *No gradient leak.* No earlier output has a gradient with respect to a later input.
-# 4. *Prefix.* The first n tokens alone give the same outputs as they do in the longer sequence, for every n.
+# 4. *Prefix.* The first n tokens alone give the outputs that they have in the longer sequence.
 #
 # They run on the package's unit in PyTorch; its twin in NumPy says whether it computes the right function at all.
 
@@ -566,8 +556,7 @@ off = max((unit(x[:, :n]) - y[:, :n]).abs().max().item() for n in range(1, T))
 print(f"4. largest difference between a prefix and the whole: {off:.10f}")
 
 # %% [markdown]
-# The fourth holds because the scores are divided by C and not by the length of the sequence, and the sum for chunk g by the tokens before
-# it and not by all of them.
+# The fourth holds because scores are divided by C and not by T, and the sum by the tokens before the chunk and not by all of them.
 #
 # ## 10. What a trained FLASH reads
 #
@@ -595,6 +584,7 @@ def weights_of(unit, x):
     return near, far, bias.relu() ** 2 * own
 
 
+# %%
 @torch.no_grad()
 def weights_by_unit(model, ids):
     x = model.embedding(ids)
@@ -620,7 +610,7 @@ drawing.show(*drawing.near_and_far(shown, 256, title=title, first=border.start))
 # %% [markdown]
 # Unit 3 hands each letter the one two places before it: a shift. Unit 8 looks over its whole chunk, and the stripes are content: columns that
 # many read, rows that read much. At letter 513 you see section 6 in a real model: the blue part starts anew, and all to the left of it is
-# orange. (Each colour has a scale of its own. A single far weight is small, and there are hundreds of them.)
+# orange. Each colour has a scale of its own; a single far weight is small.
 #
 # **How much of the near part is content?** The bias is the same for every text; only the score looks at letters. Take the score away, and see
 # how much of the near matrix changes.
@@ -636,9 +626,8 @@ drawing.show(figure, f"Bars by unit, in percent: {drawing.listed(share, '{:.0f}'
 print(", ".join(f"{name}: {s:.0f}%" for name, s in share.items()))
 
 # %% [markdown]
-# A quarter in the first three units, three quarters in the last. The first units are *convolutions* that the bias has learnt, the same sum by
-# distance whatever the letters are, and content has its say at the end. Where you read that FLASH compares near tokens one by one, remember: it
-# can, and this model does where it pays.
+# A quarter in the first three units, three quarters in the last. So the first units are close to *convolutions*, the same sum by distance
+# whatever the letters are, and content has its say at the end.
 #
 # What is each ingredient worth? Take one out of all eight units, without training again, and score the test novel.
 
@@ -671,15 +660,13 @@ for name, bits in scores.items():
     print(f"{name:22} {bits:.2f} bits per byte")
 
 # %% [markdown]
-# On the novels the near part is everything, and its bias is most of that. The far part is worth a hundredth of a bit here. In the game of the
-# opening it is worth all the answers. What a part is worth depends on what the text asks of it, and these novels ask for little that is far
-# away.
+# On the novels the near part is everything, and its bias is most of that. The far part is worth a hundredth of a bit; in the game of the opening
+# it was worth all the answers. What a part is worth depends on what the text asks for, and these novels ask for little that is far away.
 #
 # ## 11. C is part of the architecture
 #
-# In lecture 04 C changed nothing but time and memory; here it decides who is read how. What happens to the trained model when we change C
-# alone? C also divides the scores, so that C = 128 doubles q · k / C. So run each C twice: as it is, and with quad_q multiplied by
-# C / 256, which holds the scale.
+# In lecture 04 C changed nothing but time and memory; here it decides who is read how. Let us change it in the trained model. But C also divides
+# the scores, so run each C twice: as it is, and with quad_q multiplied by C / 256, which holds the scale.
 
 
 # %% tags=["nbval-check-output"]
@@ -709,9 +696,8 @@ alt = f"Line plot of bits per byte of a model trained with C = 256: {drawing.in_
 drawing.show(figure, alt.replace("\n", " "))
 
 # %% [markdown]
-# So whoever makes C smaller should keep the scale. What is left in the lower line is the architecture itself: the same parameters now read fewer
-# tokens one by one and more of them through a mean, and they were not trained for that. And models that are trained for their C? Here are
-# stored runs, with the scale held in all of them.
+# What is left in the lower line is the architecture: the same parameters now read fewer tokens one by one and more through a mean, and they were
+# not trained for that. And models that are trained for their C? Stored runs, with the scale held:
 
 # %% tags=["nbval-check-output"]
 from flash_course.bench.stored import load_stored
@@ -723,16 +709,15 @@ for C, bits in by_size.items():
     print(f"trained with C = {C:5,}: {np.mean(bits):.2f} bits per byte")
 
 # %% [markdown]
-# Chunks of 32 are too short. From 128 on no difference is shown on these novels, up to a chunk that is the whole sequence, so the bill of section
-# 1 may choose.
+# Chunks of 32 are too short. From 128 on no difference is shown on these novels, so the bill of section 1 may choose.
 #
-# **What came after.** RetNet, GLA, Mamba-2 and DeltaNet train by the same schedule, but compute inside a chunk the recurrence that runs
-# between chunks. So C is a speed setting again (lecture 13). FLASH's relu² has no such recurrence.
+# **What came after.** RetNet, GLA, Mamba-2 and DeltaNet compute inside a chunk the same recurrence that runs between chunks, which makes C a
+# speed setting again (lecture 13). FLASH's relu² has no such recurrence.
 #
 # ## 12. A blank page
 #
-# Scroll so far that nothing above is in view, and write mixed chunk attention from memory, from four heads and a value to the output. Call your
-# pieces or do without them; a dozen lines are enough. If you are stuck, look back for a minute, return, and go on.
+# Scroll until nothing above is in view, and write mixed chunk attention from memory. Call your pieces or do without them; a dozen lines are
+# enough. If you are stuck, look back for a minute, return, and go on.
 
 
 # %%
@@ -787,7 +772,7 @@ print(f"test novel: {evaluate(with_mine(austen), held_out, 1024, batch=4).bits_p
 # %% [markdown]
 # Every question, and the score of section 10 to the digit. What you wrote is what they were trained with.
 #
-# Now take the winner apart. It has two units with two parts each; leave out one of the four at a time.
+# Now take the winner apart: two units with two parts each. Leave out one at a time.
 
 # %% tags=["nbval-check-output"]
 winner = players["FLASH, both"]
@@ -799,32 +784,19 @@ for n, unit in enumerate(winner.stack.units, start=1):
         setattr(unit, part, True)
 
 # %% [markdown]
-# Two of them are indispensable, near in unit 1 and far in unit 2; far in unit 1 helps, and near in unit 2 is not needed at all. Without near in
-# unit 1 the winner falls to what the global model knew, without far in unit 2 to a blind guess. Look at the weights of these two.
+# Two are indispensable: near in unit 1, without which the winner knows no more than the global model did, and far in unit 2, without which it
+# guesses blindly. Far in unit 1 helps, and near in unit 2 is not needed at all. Look at the weights of the two.
 
 # %%
 first, second = weights_by_unit(winner, torch.from_numpy(ids[:1]))
 tied, questions = ([signs[n] for n in ids[0, part]] for part in (slice(0, 8), slice(8, 16)))
-panels = {
-    "unit 1, near: what is tied": (first[0][:8, :8], tied, "Blues"),
-    "unit 2, far: eight questions": (second[1][8:16, :8].clamp(min=0), questions, "Oranges"),
-}
 title = "Unit 1: each number reads its letter. Unit 2: each question reads its number"
-figure, both = drawing.new_panels(panels, 7.2, 4.0, title=title, xlabel="token that is read")
-for axes, (weights, readers, colours) in zip(both, panels.values()):
-    axes.imshow(weights, cmap=colours)
-    axes.set_xticks(range(8), tied)
-    axes.set_yticks(range(8), readers)
-    axes.grid(False)
-both[0].set_ylabel("token that reads")
-best = [tied[n] for n in second[1][8:16, :8].argmax(1)]
-pairs = ", ".join(f"{question} reads {number} most" for question, number in zip(questions, best))
-drawing.show(figure, f"Two maps of 8 by 8 weights. Unit 1: each token reads the one before it. Unit 2: {pairs}.")
+drawing.show(*drawing.bound_and_fetched(first[0][:8, :8], second[1][8:16, :8], tied, questions, title=title))
 
 # %% [markdown]
-# There is the answer to the question of the opening. A number in the first chunk knows only itself. In unit 1 it reads the token before
-# it, **near**, and so learns whose number it is: it is *bound*. In unit 2 a question, chunks later, multiplies its lin_q with the
-# sum, **far**, and *fetches* what was bound to its letter. Does every question find its number?
+# There is the answer. A number in the first chunk knows only itself. In unit 1 it reads the token before it, **near**, and so learns whose
+# number it is: it is *bound*. In unit 2 a question, chunks later, multiplies its lin_q with the sum, **far**, and *fetches* what
+# was bound to its letter. Does every question find its number?
 
 # %% tags=["nbval-check-output"]
 found = []
@@ -836,17 +808,17 @@ print(f"largest far weight of unit 2 on the number asked for: {np.mean(found):.0
 
 # %% [markdown]
 # The local model could bind and not fetch. The global model could fetch and not bind, so it came home with four numbers and did not know
-# whose they were. **FLASH binds near and fetches far**, and that is why it has both.
+# whose they were. **FLASH binds near and fetches far.**
 #
 # ## How we know
 #
-# - **The game** is multi-query associative recall. The winner was trained with three seeds, which answered 0.99 to 1.00 of the questions, each part
-#   alone with one, all from a start made for this game; from the paper's start FLASH does not learn it in 600 updates: [recall](../docs/results.md#recall).
-#   Softmax attention over all 64 tokens answers everything too: the window of 64 in [recall_state](../docs/results.md#recall_state).
-# - **Sections 10 and 11** look at one model of one seed, on one window or on eight. Models trained without the far part, on novels and on program
-#   text, three seeds each: no difference is shown: [parts](../docs/results.md#parts). Longer windows: [longer](../docs/results.md#longer).
-# - **Trained for its C**: three seeds, T = 1,024; C = 32 minus 128 is +0.06 ± 0.06 bits: [chunk_length](../docs/results.md#chunk_length).
-# - **C = 236** counts whole C × C squares, as a matrix product computes them. The paper gives no reason for its 256.
+# - **The game** is multi-query associative recall. Three seeds of FLASH answer 0.99 to 1.00, each part alone has one seed, and all begin at a start
+#   made for this game; from the paper's start FLASH does not learn it in 600 updates: [recall](../docs/results.md#recall).
+#   Softmax attention over all 64 tokens answers everything too: [recall_state](../docs/results.md#recall_state), window of 64.
+# - **Sections 10 and 11**: one model of one seed, on one window or on eight. Trained without the far part, on novels or program text, three seeds
+#   show no difference: [parts](../docs/results.md#parts). Longer windows: [longer](../docs/results.md#longer).
+# - **Trained for its C**: three seeds; C = 32 minus 128 is +0.06 ± 0.06 bits: [chunk_length](../docs/results.md#chunk_length).
+# - **C = 236** counts whole C × C squares, as a matrix product computes them. The paper gives no reason for 256.
 #
 # ## What to remember
 #
@@ -857,7 +829,6 @@ print(f"largest far weight of unit 2 on the number asked for: {np.mean(found):.0
 # | Near and far cost the same at C = 236 | section 1: counted | |
 # | Every earlier token is read, in one of two ways | section 6: measured | |
 # | The causal form leaks nothing | sections 7, 9: exactly zero | |
-# | An exclusive sum may be made by a subtraction | section 7: it leaks through rounding | |
 # | The near part compares by content | section 10: a quarter of the weights in early units, three quarters in the last | |
 # | C is a speed setting | section 11: another function, even with the scale held | |
 # | The global part makes the model better | section 13: in the game; section 10: on novels by a hundredth of a bit | |

@@ -45,4 +45,4 @@ from .style import (
     text_table,
 )
 from .tiles import tiles_of_a_chunk, tiles_of_the_kernels
-from .weights import near_and_far
+from .weights import bound_and_fetched, near_and_far

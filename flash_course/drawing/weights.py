@@ -34,6 +34,32 @@ def near_and_far(units, chunk_size, *, title, first=0):
     return figure, f"{about} {'; '.join(words)}."
 
 
+def bound_and_fetched(near, far, tied, questions, *, title):
+    """How a game of recall is played: ``near (n, n)`` among the tokens ``tied``, then ``far (m, n)`` of ``questions``.
+
+    Both are weights; of the far ones only what is positive is drawn.
+    """
+    near, far = np.asarray(near), np.asarray(far)
+    parts = {
+        "unit 1, near: the tied tokens": (near, tied, BLUE),
+        "unit 2, far: questions later on": (far.clip(min=0), questions, ORANGE),
+    }
+    names = {"xlabel": "token that is read", "ylabel": "token that reads"}
+    figure, panels = new_panels(parts, 7.2, 4.2, title=title, **names)
+    for axes, (weights, readers, colour) in zip(panels, parts.values()):
+        axes.imshow(_toned(weights, colour))
+        axes.set_xticks(range(len(tied)), tied)
+        axes.set_yticks(range(len(readers)), readers)
+        axes.grid(False)
+    bound = ", ".join(
+        f"{reader} reads {tied[at]}" for reader, at in zip(tied[1:], near[1:].argmax(1))
+    )
+    fetched = ", ".join(
+        f"{question} reads {tied[at]}" for question, at in zip(questions, far.argmax(1))
+    )
+    return figure, f"Two maps of weights; the largest of each row: near, {bound}; far, {fetched}."
+
+
 def _toned(weights, colour):
     """White where a weight is 0, the colour where it is the largest: ``(T, T, 3)``."""
     size = np.abs(weights)

@@ -56,6 +56,18 @@ DRAWN = {
         {"right": np.where(MAP, "one", ""), "wrong": np.where(MAP, "twice", "leak")},
         4,
     ),
+    "near_and_far": of(
+        "one: 100% of the near weights lie at distance 2",
+        {"one": (np.eye(8, k=-2), MAP * -0.5), "other": (MAP, 0 * MAP)},
+        4,
+    ),
+    "bound_and_fetched": of(
+        "1 reads A, B reads 1, 2 reads B; far, B reads 2, A reads 1.",
+        np.eye(4, k=-1),
+        np.array([[0, 1, 0, 2], [0, 2, 0, -3]]),
+        ["A", "1", "B", "2"],
+        ["B", "A"],
+    ),
     "numbers_in_squares": of(
         "3.5, 3.5, hidden", {"a": np.where(MAP, 3.5, np.nan), "b": MAP}, row=2
     ),
@@ -117,7 +129,7 @@ def test_a_drawing(name):
     assert number in alt and alt.endswith(".") and len(alt) > 40
     for axes in figure.axes:
         boxes = [text for text in axes.texts if text.get_bbox_patch()]
-        assert axes.lines or axes.patches or axes.collections or boxes
+        assert axes.lines or axes.patches or axes.collections or axes.images or boxes
         labels = [axes.title, axes.xaxis.label, axes.yaxis.label]
         texts = [*labels, *axes.texts, *axes.get_xticklabels()]
         assert min(text.get_fontsize() for text in texts if text.get_text()) >= 9
