@@ -24,7 +24,7 @@
 #
 # **You need** lecture 02 (the gated attention unit) and lecture 04 (linear attention and its exact chunk form).
 #
-# **Time** 35 minutes to read. Running the code takes about 30 seconds on two CPU cores.
+# **Time** 38 minutes to read. Running the code takes about 30 seconds on two CPU cores.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 
@@ -107,10 +107,9 @@ print(f"global only: {of_the_four:.0%} of its answers are one of the sequence's 
 
 # %%
 title = "Neither part can recall alone: together they answer everything"
-figure, axes = drawing.new_axes(6.8, 2.5, "questions answered, %", title=title)
+figure, axes = drawing.new_axes(6.8, 2.5, "questions answered, % (dotted: a blind guess)", title=title)
 drawing.bars(axes, right, form="{:.0f}")
 axes.axvline(100 / 16, color=drawing.BLACK, linestyle=":")
-axes.text(100 / 16 + 1, -0.45, "a blind guess", fontsize=9, va="center")
 drawing.show(figure, f"Bars of the questions answered, in percent: {drawing.listed(right, '{:.0f}')}.")
 
 # %% [markdown]

@@ -47,7 +47,7 @@ def bound_and_fetched(near, far, tied, questions, *, title):
     names = {"xlabel": "token that is read", "ylabel": "token that reads"}
     figure, panels = new_panels(parts, 7.2, 4.2, title=title, **names)
     for axes, (weights, readers, colour) in zip(panels, parts.values()):
-        axes.imshow(_toned(weights, colour))
+        axes.imshow(_toned(weights, colour, power=1))
         axes.set_xticks(range(len(tied)), tied)
         axes.set_yticks(range(len(readers)), readers)
         axes.grid(False)
@@ -60,10 +60,10 @@ def bound_and_fetched(near, far, tied, questions, *, title):
     return figure, f"Two maps of weights; the largest of each row: near, {bound}; far, {fetched}."
 
 
-def _toned(weights, colour):
+def _toned(weights, colour, power=0.5):
     """White where a weight is 0, the colour where it is the largest: ``(T, T, 3)``."""
     size = np.abs(weights)
-    share = np.sqrt(size / max(size.max(), 1e-12))[..., None]
+    share = (size / max(size.max(), 1e-12))[..., None] ** power
     return 1 - share * (1 - np.array(to_rgb(colour)))
 
 
