@@ -65,6 +65,8 @@ def small(value):
         return str(value)[:80]
     if array.size > 12 or array.dtype.kind not in "biuf":
         return f"an array {array.shape}"
+    if array.dtype.kind == "b":
+        return str(array.tolist())
     return str(np.round(array, 3).tolist()).replace(".0,", ",").replace(".0]", "]")
 
 
