@@ -330,7 +330,7 @@ check("05.5", suspect_one, suspect_two, suspect_three, found_05_5)
 # - `a`: how many tokens does token t read one by one, itself included?
 # - `b`: how many chunk summaries does it read?
 # - `c`: at which C do both parts need the same number of multiplications? In the local part let each token read C tokens, at S + E multiplications each, that is the
-#   whole square, as a plain matrix product computes it (the lecture counts only the (C + 1) / 2 that a mask leaves); in the global part count
+#   whole square, as a plain matrix product computes it; in the global part count
 #   two products with an S × E array. Round to a whole number.
 # - `d`: True or False: if the layer is causal and C = T, it computes what the gated attention unit of lecture 02 does (the unit of FLASH-Quad),
 #   with T as the divisor of its scores.
