@@ -25,7 +25,7 @@
 #
 # **You need** lecture 02 (the gated attention unit) and lecture 05 (mixed chunk attention). From lecture 03 you need `nn.Module`, RoPE and the position bias.
 #
-# **Time** 31 minutes to read. Running the code takes about 25 seconds on two CPU cores.
+# **Time** 32 minutes to read. Running the code takes about 25 seconds on two CPU cores.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 
@@ -470,31 +470,32 @@ for name, who in found.items():
 
 # %% [markdown]
 # If all documents end where chunks end, the two readings are the same. Otherwise a strict reading has a question of its own: what is the mean
-# divided by? Take documents a a a b b b b and chunks of two, the values 2, 4, 6, ..., and weights of one. Token 5 reads chunk 2, which holds
-# one token of each document.
+# divided by? Take seven tokens in chunks of two, the values 2, 4, 6, ..., and weights of one. The second document begins at token 4, inside a
+# chunk, or at token 5, with a chunk. What does the last token read of it from afar?
 
 # %% tags=["nbval-check-output"]
 v = torch.arange(2.0, 16, 2).double()[None, :, None]
-ones, documents = torch.ones_like(v), torch.tensor([0, 0, 0, 1, 1, 1, 1])
-bias = torch.full((2, 2), -9.0).double()  # closes the near part
+ones, closed = torch.ones_like(v), torch.full((2, 2), -9.0).double()  # this bias closes the near part
 
 
 def far(v):
-    return mixed_chunk(ones, ones, ones, ones, v, bias, 2)
+    return mixed_chunk(ones, ones, ones, ones, v, closed, 2)
 
 
-divided = by_document(far, v, documents)
-package_far = reference.global_part(
-    ones[0].numpy(), ones[0].numpy(), v[0].numpy(), np.ones(7, bool), documents.numpy(), True, 2, "mean"
-)
-print(f"by_document and mixed_chunk: token 5 reads {divided[0, 4, 0]:.0f}")
-print(f"the package:                 token 5 reads {package_far[4, 0]:.0f}")
+for where, border in (("inside a chunk", 3), ("with a chunk", 4)):
+    documents = (torch.arange(7) >= border).long()
+    arrays = [x[0].numpy() for x in (ones, ones, v)]
+    theirs = reference.global_part(*arrays, np.ones(7, bool), documents.numpy(), True, 2, "mean")[6, 0]
+    own = v[0, border:6].mean()
+    print(f"begins {where}: by_document {by_document(far, v, documents)[0, 6, 0]:.1f}, ", end="")
+    print(f"the package {theirs:.1f}, the mean of its own tokens {own:.1f}")
 
 # %% [markdown]
-# Of chunk 2 only the value 8 is document b's. Your `mixed_chunk` divides by all four earlier tokens, and 8 / 4 = 2. The package leaves out chunks that
-# hold nothing of the document and counts the others whole, so 8 / 2 = 4, which is Code 8's divisor. Both are *diluted*: document b alone would read 8. So
-# no token of another document is read, and yet a document that begins inside a chunk is not what it would be alone. Let documents begin where
-# chunks do, and it is.
+# No other document is read, and yet others count: your `mixed_chunk` divides by all earlier tokens. The package leaves out chunks that hold
+# nothing of the document and counts the others whole, which is Code 8's divisor. So a document that begins where a chunk begins reads its own
+# mean, and one that begins inside a chunk reads a *diluted* one. Whoever packs documents lets them begin with a chunk.
+#
+# Does the whole model pass the documents on? Change all documents but the second.
 
 # %% tags=["nbval-check-output"]
 small = flash_tutorial.ModelConfig("flash", vocab_size=30, dim=D, depth=3, qk_dim=S, chunk_size=C)
