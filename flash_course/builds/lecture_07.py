@@ -1,3 +1,303 @@
-"""What lecture 07 lets its reader build."""
+"""What lecture 07 lets its reader build: windows, the score, the schedule, AdamW and the training loop."""
 
-BUILDS = ()
+import math
+from functools import partial
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from . import Build, Case, call
+
+# ---------------------------------------------------------------- the course's own
+
+
+def bits_per_byte(model, tokens, T):
+    """The score of a text, an array of bytes read in windows of T: all bits over all bytes predicted."""
+    nats = 0.0
+    for first in range(0, len(tokens) - 1, T):
+        ids = torch.from_numpy(tokens[first : first + T + 1].astype(np.int64))[None]
+        with torch.no_grad():
+            logits = model(ids[:, :-1])
+        nats += float(F.cross_entropy(logits[0], ids[0, 1:], reduction="sum"))
+    return nats / math.log(2) / (len(tokens) - 1)
+
+
+def rate_at(step, steps, warmup, peak):
+    """The learning rate of update ``step``, counted from 0: up in a line, then down in a line."""
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    return peak * (steps - step) / (steps - warmup)
+
+
+def adamw_step(p, g, m, v, t, rate):
+    """Update number t (from 1) of a parameter p with gradient g; gives p and its averages m and v."""
+    m = 0.9 * m + 0.1 * g
+    v = 0.999 * v + 0.001 * g**2
+    m_hat = m / (1 - 0.9**t)
+    v_hat = v / (1 - 0.999**t)
+    p = p - rate * (m_hat / (v_hat.sqrt() + 1e-6) + 0.01 * p)
+    return p, m, v
+
+
+def draw_windows(tokens, B, T, rng):
+    """B windows of T + 1 bytes from an array of bytes, each place equally likely: ids (B, T + 1)."""
+    first = rng.integers(len(tokens) - T, size=B)
+    at = first[:, None] + np.arange(T + 1)
+    return torch.from_numpy(tokens[at].astype(np.int64))
+
+
+def fit(model, draw, steps, peak, warmup=20, clip=1.0):
+    """Train a model on the windows ``draw(step)``, ids (B, T + 1). Gives the loss of each update."""
+    averages = {p: (torch.zeros_like(p), torch.zeros_like(p)) for p in model.parameters()}
+    losses = []
+    for step in range(steps):
+        ids = draw(step)
+        logits = model(ids[:, :-1])
+        loss = F.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten())
+        loss.backward()
+        norm = math.sqrt(sum(float(p.grad.square().sum()) for p in averages))
+        shrink = min(1, clip / norm)
+        rate = rate_at(step, steps, warmup, peak)
+        with torch.no_grad():
+            for p, (m, v) in averages.items():
+                new, m, v = adamw_step(p, shrink * p.grad, m, v, step + 1, rate)
+                p.copy_(new)
+                averages[p] = m, v
+                p.grad = None
+        losses.append(loss.item())
+    return losses
+
+
+# ---------------------------------------------------------------- likely mistakes
+
+
+def mean_of_windows(model, tokens, T):
+    """Each window counts the same, the short one at the end too."""
+    scores = []
+    for first in range(0, len(tokens) - 1, T):
+        scores.append(bits_per_byte(model, tokens[first : first + T + 1], T))
+    return float(np.mean(scores))
+
+
+def without_the_tail(model, tokens, T):
+    whole = (len(tokens) - 1) // T * T
+    return bits_per_byte(model, tokens[: whole + 1], T)
+
+
+def in_nats(model, tokens, T):
+    return math.log(2) * bits_per_byte(model, tokens, T)
+
+
+def rate_counted_from_one(step, steps, warmup, peak):
+    if step < warmup:
+        return peak * step / warmup
+    return rate_at(step, steps, warmup, peak)
+
+
+def falls_from_the_start(step, steps, warmup, peak):
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    return peak * (steps - step) / steps
+
+
+def not_corrected(p, g, m, v, t, rate):
+    m = 0.9 * m + 0.1 * g
+    v = 0.999 * v + 0.001 * g**2
+    return p - rate * (m / (v.sqrt() + 1e-6) + 0.01 * p), m, v
+
+
+def decay_inside_the_gradient(p, g, m, v, t, rate):
+    moved, m, v = adamw_step(p, g + 0.01 * p, m, v, t, rate)
+    return moved + rate * 0.01 * p, m, v
+
+
+def no_decay(p, g, m, v, t, rate):
+    moved, m, v = adamw_step(p, g, m, v, t, rate)
+    return moved + rate * 0.01 * p, m, v
+
+
+def corrected_averages_kept(p, g, m, v, t, rate):
+    moved, m, v = adamw_step(p, g, m, v, t, rate)
+    return moved, m / (1 - 0.9**t), v / (1 - 0.999**t)
+
+
+def without_the_target(tokens, B, T, rng):
+    return draw_windows(tokens, B, T, rng)[:, :-1]
+
+
+def never_the_last(tokens, B, T, rng):
+    return draw_windows(tokens[:-1], B, T, rng)
+
+
+def fit_with(model, draw, steps, peak, warmup=20, clip=1.0, *, mistake):
+    """``fit`` with PyTorch's optimizer and one mistake."""
+    betas = {"betas": (0.9, 0.999), "eps": 1e-6, "weight_decay": 0.01}
+    optimizer = torch.optim.AdamW(model.parameters(), peak, **betas)
+    losses = []
+    for step in range(steps):
+        ids = draw(step)
+        targets = ids[:, :-1] if mistake == "not shifted" else ids[:, 1:]
+        loss = F.cross_entropy(model(ids[:, :-1]).flatten(0, 1), targets.flatten())
+        loss.backward()
+        if mistake != "not cut":
+            nn.utils.clip_grad_norm_(model.parameters(), clip)
+        if mistake != "one rate":
+            optimizer.param_groups[0]["lr"] = rate_at(step, steps, warmup, peak)
+        optimizer.step()
+        if mistake != "not cleared":
+            optimizer.zero_grad()
+        losses.append(loss.item())
+    return losses
+
+
+# ---------------------------------------------------------------- what is asked
+
+EIGHTHS = torch.tensor([[4.0, 2, 1, 1], [1, 4, 2, 1], [1, 1, 4, 2], [2, 1, 1, 4]]) / 8
+SEVEN = np.array([0, 0, 1, 3, 3, 2, 2], dtype=np.uint8)
+
+
+def by_table(ids):
+    """A model that looks back one byte: logits whose probabilities are 1/2, 1/4 and 1/8."""
+    return EIGHTHS.log()[ids]
+
+
+def score_case(label, tokens, T):
+    shown = f"bytes {tokens.tolist()}, T = {T}, a model with probabilities 1/2, 1/4, 1/8, 1/8"
+    return Case(label, lambda answer: answer(by_table, tokens, T), shown)
+
+
+def after_two_updates(answer):
+    """p, m and v after two updates, the second one with what the first one gave."""
+    p, g = torch.tensor([1.0, 100.0, -2.0]), torch.tensor([100.0, 0.001, 0.5])
+    p, m, v = answer(p, g, torch.zeros(3), torch.zeros(3), 1, 0.1)
+    return answer(p, -g, m, v, 2, 0.1)
+
+
+def windows_of(answer, n, B, T):
+    """The places at which windows of 0, 1, 2, ... begin, and whether each of them counts on."""
+    ids = answer(np.arange(n, dtype=np.uint8), B, T, np.random.default_rng(0))
+    steps = ids.diff(dim=1).unique()
+    return ids.shape[1], ids[:, 0].unique(), steps
+
+
+def trained(answer, **how):
+    """The losses of five updates of a bigram model that begins with zeros."""
+    model = nn.Embedding(4, 4)
+    nn.init.zeros_(model.weight)
+    ids = torch.tensor([[0, 1, 2, 3, 3, 1], [2, 2, 0, 1, 3, 0]])
+    losses = answer(model, lambda step: (ids + step) % 4, 5, 0.5, **how)
+    return losses, model.weight
+
+
+BUILDS = (
+    Build(
+        bits_per_byte,
+        cases=(
+            score_case("one window", SEVEN, 6),
+            score_case("windows of two", SEVEN, 2),
+            score_case("a short window at the end", SEVEN, 4),
+            score_case("a last window of one byte", SEVEN[:6], 4),
+        ),
+        likely=(
+            (
+                "The mean of the windows' means: the bytes of a short window count too much.",
+                mean_of_windows,
+            ),
+            ("The bytes behind the last whole window are predicted too.", without_the_tail),
+            ("These are nats: divide by ln 2.", in_nats),
+        ),
+        why="Every score in this course, and every model's card, is this number.",
+    ),
+    Build(
+        rate_at,
+        cases=(
+            *(call(f"update {step} of six", step, 6, 2, 8.0) for step in range(6)),
+            call("no warm-up", 0, 4, 0, 8.0),
+        ),
+        likely=(
+            (
+                "Updates are counted from 0, so this one would learn nothing: step + 1 in the warm-up.",
+                rate_counted_from_one,
+            ),
+            (
+                "The rate falls from the end of the warm-up on, over steps - warmup updates.",
+                falls_from_the_start,
+            ),
+        ),
+        why="A wrong schedule never raises an error. It only trains a worse model.",
+    ),
+    Build(
+        adamw_step,
+        cases=(
+            call(
+                "the first update",
+                torch.tensor([1.0, -2.0]),
+                torch.tensor([100.0, 0.01]),
+                torch.zeros(2),
+                torch.zeros(2),
+                1,
+                0.1,
+            ),
+            Case("two updates", after_two_updates, "gradients g, then -g"),
+        ),
+        likely=(
+            (
+                "m and v begin at 0: divide them by 1 - 0.9^t and 1 - 0.999^t before the step.",
+                not_corrected,
+            ),
+            (
+                "The decay went through the averages, which divide it away: it stands beside them.",
+                decay_inside_the_gradient,
+            ),
+            ("The decay of the weights is missing: 0.01 * p.", no_decay),
+            (
+                "Keep m and v as they are; the corrected ones are for this step alone.",
+                corrected_averages_kept,
+            ),
+        ),
+        why="Nearly every language model since 2018 was trained by these five lines.",
+        tolerance=1e-5,
+    ),
+    Build(
+        draw_windows,
+        cases=(
+            Case("every place", lambda answer: windows_of(answer, 9, 200, 4), "the bytes 0 to 8"),
+            Case("one place only", lambda answer: windows_of(answer, 5, 3, 4), "the bytes 0 to 4"),
+        ),
+        likely=(
+            (
+                "A window needs T + 1 bytes: T that are read, and the target of the last.",
+                without_the_target,
+            ),
+            (
+                "The last byte is never drawn: a window may begin at len(tokens) - T - 1.",
+                never_the_last,
+            ),
+        ),
+        why="The whole text is the training set, at every offset: no two epochs are alike.",
+    ),
+    Build(
+        fit,
+        cases=(
+            Case("five updates", trained, "a bigram model of four letters"),
+            Case("a warm-up of two", lambda answer: trained(answer, warmup=2)),
+            Case("gradients cut at 0.1", lambda answer: trained(answer, clip=0.1)),
+        ),
+        likely=(
+            (
+                "Gradients pile up: clear them after each update.",
+                partial(fit_with, mistake="not cleared"),
+            ),
+            (
+                "The targets are the inputs: a model that sees what it predicts learns to copy.",
+                partial(fit_with, mistake="not shifted"),
+            ),
+            ("The rate is the peak all the time.", partial(fit_with, mistake="one rate")),
+            ("The gradients are not cut to the length clip.", partial(fit_with, mistake="not cut")),
+        ),
+        why="That is all of training. What larger models add is more machines around this loop.",
+        tolerance=1e-4,
+    ),
+)
