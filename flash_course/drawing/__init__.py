@@ -34,6 +34,7 @@ from .squares import (
     state_by_token,
     state_updates,
 )
+from .strips import strips, upright
 from .style import (
     FONT,
     WHITE,
