@@ -12,13 +12,14 @@
 #
 # [With results](12_your_project.ipynb) · [without, to work in](work/12_your_project.ipynb) · [glossary](../docs/glossary.md) · [what you can bring along](../docs/projects.md)
 #
-# Everything so far was somebody else's question. In this lecture you take a small project of your own from a guess to a page that you can hand in.
+# Everything so far was somebody else's question. Here you take a small project of your own from a guess to a page that you can hand in, and the FLASH
+# that you built goes along.
 #
 # **After this lecture you can**
 # - begin a project with a question and a prediction, and have a command that repeats it;
-# - bring a text of your own, find out how far a bigram model already gets, and measure what fine-tuning adds;
+# - bring a text of your own, and measure what fine-tuning adds to the simplest baseline;
 # - test whether a model uses its long context, and say what follows if it does not;
-# - write a unit in fifteen lines, test it before you train it, and put it in the place of FLASH;
+# - write a unit in fifteen lines, test it before you train it, and put it in the place of FLASH, or your own FLASH;
 # - write the page: claim, evidence, and what was not shown.
 #
 # **You need** lecture 06 (the model), lecture 07 (training and seeds), and lecture 10 for how a comparison becomes fair.
@@ -90,7 +91,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from flash_course import drawing, learner
+from flash_course import drawing, learner, mine, side_by_side
+from flash_course.bench.stored import compare_with_stored, load_stored
 from flash_course.learner import predict, reveal
 from flash_tutorial import LanguageModel, ModelConfig, check_unit, count_parameters
 from flash_tutorial.corpora import load_corpus
@@ -114,8 +116,7 @@ from flash_course.new_project import create_project
 folder = create_project(Path(tempfile.mkdtemp()) / "my-project")
 print(*(path.name for path in sorted(folder.iterdir())), sep=", ")
 early = subprocess.run([sys.executable, "grid.py"], cwd=folder, capture_output=True, text=True)
-print("grid.py says:", early.stderr.strip())
-assert early.returncode != 0
+print(f"grid.py ends with {early.returncode}:", early.stderr.strip())
 
 # %% [markdown]
 # `unit.py` holds a layer and `test_unit.py` its test; `settings.py` names the models, their learning rates and the seeds. `grid.py` runs
@@ -140,8 +141,8 @@ if my_text is None:
     sources = sorted((path for package in packages for path in package.rglob("*.py")), key=str)
     my_text = folder / "code.txt"
     my_text.write_text("\0".join(path.read_text(encoding="utf-8") for path in sources), encoding="utf-8")
-mine = load_corpus(my_text)  # a NUL separates documents: the last 5% of them are the test, the 5% before the validation
-print(f"training {mine.train.n_bytes:,} bytes, validation {mine.validation.n_bytes:,}, test {mine.test.n_bytes:,}")
+text = load_corpus(my_text)  # a NUL separates documents: the last 5% of them are the test, the 5% before the validation
+print(f"training {text.train.n_bytes:,} bytes, validation {text.validation.n_bytes:,}, test {text.test.n_bytes:,}")
 
 # %% [markdown]
 # Before any neural network, the cheapest baseline: a bigram model, which counts in the training text which byte follows which, as in
@@ -159,15 +160,15 @@ def bigram_bits(tokens, held):
     return float(-np.log2(order_1[held[:-1], held[1:]]).mean())
 
 
-held_out = first_bytes(mine.validation, 20_000)
-bits = {"bigram model": bigram_bits(mine.train.tokens, held_out.tokens)}
+held_out = first_bytes(text.validation, 20_000)
+bits = {"bigram model": bigram_bits(text.train.tokens, held_out.tokens)}
 novelist = LanguageModel.from_pretrained("austen-flash").to(device)
 bits["austen-flash, untouched"] = evaluate(novelist, held_out, 1024).bits_per_byte
 print(*(f"{name:26} {b:.2f} bits per byte" for name, b in bits.items()), sep="\n")
 
 # %% [markdown]
-# A model that has read novels alone is far worse on this text than a bigram model. Let it go on learning: `train` accepts a trained model like a
-# configuration. A model of the same configuration (its dropout of 0.2 included) is trained from scratch, for as many updates on the same windows.
+# A model that has read novels alone is far worse on this text than a table of pairs. Let it go on learning: `train` accepts a trained model like a
+# configuration. A model of the same configuration is trained from scratch, for as many updates on the same windows.
 #
 # **A guess.** You have just seen what the bigram model needs. After 60 updates of 1024 bytes (300 on a GPU), how many bits per byte does the
 # fine-tuned model need?
@@ -181,9 +182,8 @@ def settings(rate):
     return TrainConfig(steps=UPDATES, batch=1, length=1024, learning_rate=rate, warmup=10, eval_bytes=20_000)
 
 
-# 3e-3 was better than 1e-3 in a trial on this text; 5e-3 is the rate of austen-flash's long run, and nothing else was tried
-tuned = train(novelist, settings(3e-3), corpus=mine, device=device, progress=False)
-scratch = train(novelist.config, settings(5e-3), corpus=mine, device=device, progress=False)
+tuned = train(novelist, settings(3e-3), corpus=text, device=device, progress=False)
+scratch = train(novelist.config, settings(5e-3), corpus=text, device=device, progress=False)
 bits["from scratch"] = scratch.evaluation.bits_per_byte
 bits["austen-flash, fine-tuned"] = tuned.evaluation.bits_per_byte
 
@@ -197,23 +197,21 @@ drawing.bars(axes, ladder, colours="lightgrey", form="{:.2f}")
 marked = axes.patches[list(ladder).index(best)]
 marked.set(facecolor=drawing.BLUE, hatch="//")
 drawing.show(figure, f"Bars of bits per byte: {drawing.listed(ladder, '{:.2f}')}.")
-print(
-    f"the bigram model has counted {mine.train.n_bytes / (1024 * UPDATES):.1f} times the bytes of this text that each model read"
-)
-assert bits[best] < min(bits["from scratch"], bits["bigram model"])
 
 # %% [markdown]
-# In this run the novels helped: the fine-tuned model is ahead of the bigram model and of the model that started from nothing.
+# The novels helped: the fine-tuned model is ahead of the bigram model and of the model that started from nothing.
 #
 # Is that a result? Not yet. Train both at the same rates and with three seeds each. The template's `grid.py` starts every model from nothing, so
 # write a loop over `train` as above, or run `flash-tutorial train --corpus my_text.txt` with and without `--start-from austen-flash`.
 #
 # ## 3. A long-context task: does it remember a name?
 #
-# The shipped models read windows of 1024 bytes, and FLASH keeps a state of everything before. But does the model *use* it? Take a page of *Persuasion*, have somebody speak of a certain Mr. Quorne, whom Jane Austen never met, and some way further on let the text say "And Mr. Q". A reader who remembers will go on with "uorne". One who does not has to spell an unknown word.
+# The shipped models read windows of 1024 bytes, and FLASH keeps a state of everything before. But do they *use* it? Take a page of *Persuasion*,
+# have somebody speak of a certain Mr. Quorne, whom Jane Austen never met, and some way further on let the text say "And Mr. Q". A reader who remembers
+# goes on with "uorne". One who does not has to spell an unknown word.
 #
-# A test that finds no memory is worth something if it finds one where there is one. So the same windows also go to a *positive control* that has to
-# succeed: it looks for the last four bytes earlier in the window and bets on what followed.
+# A test that finds no memory is worth something only if it would find one. So the same windows also go to a *positive control*, a copier: it looks for the
+# last four bytes earlier in the window and bets on what followed.
 #
 # **A second guess.** Without a mention the letters after the Q cost austen-flash eight bits each, as much as a blind guess: it expects other names.
 # If the name was mentioned 50 bytes ago, well inside the local part, how many bits do they cost?
@@ -245,6 +243,7 @@ def bits_of_a_letter(model, distance):
     return -spelled.mean((1, 2)).cpu().numpy() / math.log(2)
 
 
+# %%
 def copier(ids):
     """Logits (B, T, 256): a bet on what followed the last four bytes when they stood earlier, else nothing."""
     logits = torch.zeros(*ids.shape, 256, device=device)
@@ -259,28 +258,37 @@ shipped = ("austen-flash", "austen-transformer++")
 models = {name: LanguageModel.from_pretrained(name).to(device) for name in shipped} | {"the copier": copier}
 memory = {name: {far: bits_of_a_letter(model, far) for far in (None, 600, 50)} for name, model in models.items()}
 
-# %%
+# %% tags=["nbval-check-output"]
 reveal("12.b", round(memory["austen-flash"][50].mean(), 1), "bits a letter")
-rows = [("bits a letter", "never mentioned", "600 bytes ago", "50 bytes ago", "saved by 50 (standard error)")]
-for name, by in memory.items():
-    saved, letters = by[None] - by[50], [f"{b.mean():.2f}" for b in by.values()]
-    rows.append((name, *letters, f"{saved.mean():.2f} ± {saved.std(ddof=1) / len(NAMES) ** 0.5:.2f}"))
-    moves = [abs(by[far].mean() - by[None].mean()) for far in (50, 600)]
-    assert max(moves) < 0.5 if name in shipped else min(moves) > 7
+rows = [("bits a letter", "never mentioned", "600 bytes ago", "50 bytes ago")]
+rows += [(name, *(f"{b.mean():.1f}" for b in by.values())) for name, by in memory.items()]
 print(drawing.text_table(rows))
 
 # %% [markdown]
-# **Misconception: a long window is a long memory.** The copier shows that the test can see a memory: after a mention it pays next to nothing.
-# Neither model remembers the name, not even over fifty bytes, and not even the Transformer, which has every one of those bytes in its cache. A
-# window is what a model is *allowed* to read. To copy a word that occurred once takes two cooperating heads in different layers, the second of
-# which is called an *induction head* ([Olsson et al., 2022](https://arxiv.org/abs/2209.11895)), and on four novels these models did not learn one.
+# **Misconception: a long window is a long memory.** The copier shows that the test can see one: after a mention it pays next to nothing. Neither model
+# copies the new name, not even over fifty bytes, and not even the Transformer, which has every one of those bytes in its cache. A window is what a model
+# is *allowed* to read. To copy a word that occurred once takes two cooperating heads in different layers, the second of which is called an *induction
+# head* ([Olsson et al., 2022](https://arxiv.org/abs/2209.11895)), and on four novels these models did not learn one.
 #
-# If the question of your project is about long memory, the score on ordinary text does not answer it with models of this size. Take a task that
-# cannot be solved without memory, such as lecture 10's, or a model and a text large enough to pass this test first.
+# Remembering a name that it *knows* is another matter. Change every earlier mention of a character into another one's name, and see how much
+# dearer the name becomes (lecture 10).
+
+# %% tags=["nbval-check-output"]
+for run in load_stored("mentions")["runs"]:
+    saved = {distance: f"{bits:+.1f}" for distance, (bits, *_) in run["saved_by_mention"].items()}
+    print(f"{run['model']:20} bits that a mention saves, by its distance in bytes: {saved}")
+
+# %% [markdown]
+# FLASH remembers who was spoken of, beyond its chunk too; Transformer++ does not. So it is not one thing that is called memory, and a test of one kind says
+# nothing about the other.
+#
+# If your project asks about long memory, take a task that cannot be solved without it, such as lecture 10's, or a model and a text large enough to
+# pass this test first.
 #
 # ## 4. A unit of your own in fifteen lines
 #
-# All units of this course gate what was mixed, so a new unit is a new `mix`, and the cheapest one that can claim to read the past is a running mean: each token reads the mean of all values up to its own, without queries or keys. By hand, for six tokens with a single feature:
+# All units of this course gate what was mixed, so a new unit is a new `mix`. The cheapest one that can claim to read the past is a running mean: each token
+# reads the mean of all values up to its own, without queries or keys. By hand, for six tokens with a single feature:
 
 # %% tags=["nbval-check-output"]
 v = [6, 0, 3, 3, 8, 4]
@@ -306,7 +314,8 @@ learner.your_line("12.c", running_mean, ((v_TE,), [(6, 4), (3, 6), (3, 5), (3, 4
 #
 # </details>
 #
-# A unit takes `x (B, T, D)`, a mask of valid tokens and document ids, and returns the same shape, with norm and residual inside. Padding must be neither added nor counted, so values of padding become zero and `valid` counts the rest. This unit ignores document ids, so several documents must not share a sequence.
+# A unit takes `x (B, T, D)`, a mask of valid tokens and document ids, and returns the same shape, with norm and residual inside. Padding must be neither added
+# nor counted, so values of padding become zero and `valid` counts the rest. This unit ignores document ids, so documents must not share a sequence.
 
 
 # %%
@@ -353,8 +362,6 @@ except ValueError as error:
 # A leak looks like a very good model, right until it has to write. Now train the honest one with the settings of your scoreboard; `ModelConfig` takes the class. FLASH with the same updates, text and seeds is stored from lecture 05.
 
 # %%
-from flash_course.bench.stored import compare_with_stored, load_stored
-
 board = TrainConfig(steps=300, batch=16, length=64, learning_rate=3e-3, warmup=20, eval_bytes=20_000)
 mean_config = ModelConfig(MeanUnit, dim=64, depth=4, max_length=64, norm="layer", start="paper")
 runs = {"mean so far": train(mean_config, board, corpus=corpus, progress=False)}
@@ -366,32 +373,58 @@ baselines = {"mean so far": "12 mean so far", "FLASH": "05 FLASH, C = 16", "Tran
 seeds = {name: stored["seeds"][key] for name, key in baselines.items()}
 for name, each in seeds.items():
     print(f"{name:14} bits per byte, three seeds: {', '.join(f'{b:.2f}' for b in each)}")
-assert min(seeds["mean so far"]) > max(seeds["FLASH"]) + 0.4
 bigram = bigram_bits(corpus.train.tokens, first_bytes(corpus.validation, board.eval_bytes).tokens)
 print(f"bigram model   bits per byte: {bigram:.2f}")
-assert all(abs(b - bigram) < 0.15 for b in seeds["mean so far"])
 
 # %%
-tiny = ModelConfig("flash", dim=64, depth=4, qk_dim=32, chunk_size=16, max_length=64, norm="layer")  # lecture 05's
-print(
-    f"the mean's model has {1 - count_parameters(run.model) / count_parameters(LanguageModel(tiny)):.0%} fewer parameters"
-)
 seconds = np.diff([row["seconds"] for row in run.log])
 learner.score("12", "mean so far", bits_per_byte=run.evaluation.bits_per_byte, step_ms=1000 * float(np.median(seconds)))
 
 # %% [markdown]
-# FLASH is ahead by more than 0.4 bits with every seed, and the running mean is as good as the bigram model. A mean weighs the last byte and one far
-# back alike, and cannot choose by content what to read.
+# The running mean is as good as the bigram model, and FLASH is far ahead of it. A mean weighs the last byte and one far back alike, and cannot choose by
+# content what to read.
 #
-# > **What this rests on.** Fine-tuning: one seed, one text, one budget, and a learning rate that was tried on this text for the fine-tuned model
-# > alone; what carries over from Emma Woodhouse to Python was not tested, and the code has English comments. Memory: one model of each kind, of two
-# > million parameters. The running mean: three seeds, and its model has fewer parameters, since it has no base z; a project matches them.
+# ## 5. Your FLASH goes along
 #
-# ## 5. The page
+# Then the unit that you built in lecture 06, yours if it is in your file. A project wants a unit that is called by name, `unit(x, mask=...,
+# segment_ids=...)`, and built as `MyUnit(dim, causal=True)`. So wrap it. It may ignore the mask, because padding comes last and your FLASH never looks
+# ahead. Test it before you train it.
+
+# %% tags=["nbval-check-output"]
+MyFLASH = mine.use("FLASH")
+
+
+class MyUnit(nn.Module):
+    """The reader's FLASH as a project wants it. Document ids are ignored."""
+
+    def __init__(self, dim, *, causal=True):
+        super().__init__()
+        self.dim, self.causal = dim, causal
+        self.flash = MyFLASH(dim, 32, 16)  # D, S, C
+
+    def forward(self, x, mask=None, segment_ids=None):
+        return self.flash(x)
+
+
+print(str(check_unit(MyUnit(16))).splitlines()[0])
+
+# %% [markdown]
+# It passes the same tests as the package's units, and so it can go wherever they go: into `ModelConfig`, `train`, `grid.py` of your folder, and onto the same
+# scoreboard.
+
+# %%
+my_config = ModelConfig(MyUnit, dim=64, depth=4, max_length=64, norm="layer", start="paper")
+my_run = train(my_config, board, corpus=corpus, progress=False)
+mine_scored = {"your FLASH, this run": my_run.evaluation.bits_per_byte}
+mine_scored |= {f"{name}, mean of three": float(np.mean(each)) for name, each in seeds.items()}
+print(*(f"{name:28} {bits:.2f} bits per byte" for name, bits in mine_scored.items()), sep="\n")
+learner.score("12", "my FLASH", bits_per_byte=my_run.evaluation.bits_per_byte)
+
+# %% [markdown]
+# ## 6. The page
 #
 # Whatever you found, it ends as one page. Write it in this order: the question, what you expected, what you did, in enough detail for
 # others to repeat it, the table, what it shows, and what it does not show. The last part is the one for which readers will trust you.
-
 # %%
 from IPython.display import Markdown
 
@@ -415,16 +448,24 @@ page = f"""### Does having read novels help a model to read {Path(my_text).name}
 Markdown(page)
 
 # %% [markdown]
-# ## 6. What to remember
+# ## How we know
+#
+# - **Fine-tuning**: one seed, one text, one budget. The fine-tuned model's rate was tried on this text, the other's was not; the code has English
+#   comments, and by how much that helped was not tried.
+# - **Memory** ([mentions](../docs/results.md#mentions)): one model of each kind; six invented names, each on a page of its own.
+# - **The running mean** ([scoreboard](../docs/results.md#scoreboard)): three seeds at one rate; its model has fewer parameters, since it has no base z.
+#
+# ## 7. What to remember
 #
 # Fill in the last column yourself.
 #
 # | claim | your evidence | your verdict |
 # | --- | --- | --- |
-# | A model of novels helps with another kind of text | section 2: one seed, one budget | |
+# | A model of novels helps with another kind of text | section 2: one run | |
 # | It beats a bigram model | section 2: after fine-tuning yes, before it no | |
-# | A window of 1024 bytes is a memory of 1024 bytes | section 3: neither model recalls a name over 50 | |
-# | A running mean is enough to mix tokens | section 4: three seeds, more than 0.4 bits behind FLASH | |
+# | A window of 1024 bytes is a memory of 1024 bytes | section 3: a new name is not copied; a known one FLASH remembers | |
+# | A running mean is enough to mix tokens | section 4: no better than pairs of bytes | |
+# | What I built is a FLASH | section 5: `check_unit`, and its score | |
 #
 # **Three takeaways**
 # 1. Write the guess first, and count something simple before you train anything.
@@ -435,3 +476,20 @@ Markdown(page)
 #
 # **Next** [Lecture 13](13_after_flash.ipynb) tells you what came after FLASH. If you answered the [ten questions](../docs/questions.md)
 # before the course, answer them once more and compare.
+#
+# ## What you have built
+#
+# One last look. On the left is `my_flash.py`, as you wrote it from lecture 01 on; on the right what the package has in its place. The package's is longer
+# by what you can now name: padding, documents, number formats, errors that help. What it computes is on the left.
+
+# %%
+from flash_tutorial.flash import FLASH
+from flash_tutorial.mixing import global_part, local_part, mixed_chunk_attention
+from flash_tutorial.training import train_step
+
+print(side_by_side.tally())
+side_by_side.show(
+    mixed_chunk=(mixed_chunk_attention, local_part, global_part),
+    decode_step=(FLASH.mix_newest,),
+    fit=(train_step,),
+)
