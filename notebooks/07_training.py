@@ -21,7 +21,7 @@
 # - compare models on one budget, and find out why one run got stuck;
 # - show an effect within a run that is lost between runs.
 #
-# **You need** lecture 06: the whole FLASH model, its chunks and its sums. Of lecture 02 you need the two forms of the position bias.
+# **You need** lecture 06: the whole FLASH model, its chunks and its sums. Of lecture 02, the two forms of the position bias.
 #
 # **Time** 39 minutes to read. Running the code takes about 50 seconds on two CPU cores.
 #
@@ -400,8 +400,7 @@ for name, losses in (("yours", yours), ("the package's", theirs)):
 print(f"all 40 losses differ by at most {np.abs(np.subtract(yours, theirs)).max():.3f}")
 
 # %% [markdown]
-# Now take the `Model` of lecture 06, yours if you built it, and train it from nothing on four novels: your attention, your unit, your loop, your
-# optimizer.
+# Now take the `Model` of lecture 06, yours if you built it, and train it from nothing: your attention, your unit, your loop, your optimizer.
 
 # %%
 Model = mine.use("Model")
@@ -586,8 +585,7 @@ print(f"FLASH minus Transformer++, in bits per byte: after 600 updates {early:+.
 # 2. What FLASH loses, it loses just behind a boundary, and reading the chunk before mends that.
 # 3. What is lost between runs may be plain within them.
 #
-# **Exercises** [Problem set 07](../exercises/07_training.ipynb), seven tasks: bits, rates, one update in float16, checkpoints, and curves
-# that you diagnose.
+# **Exercises** [Problem set 07](../exercises/07_training.ipynb), seven tasks, from rates to curves that you diagnose.
 #
 # **Next** [Lecture 08](08_scaling.ipynb) measures time, memory and operations against length, and asks where the curves cross.
 #
