@@ -176,7 +176,7 @@ check("07.2", learning_rate, clip_each)
 #
 # **20 points** · difficulty 3/5 · importance 4/5 · 25 minutes · core
 #
-# The function below makes one update of a training run in float16 (section 9 of the lecture). The batch is too large for the memory, so it comes in equally large parts,
+# The function below makes one update of a training run in float16 (see the end of the lecture). The batch is too large for the memory, so it comes in equally large parts,
 # whose gradients add up in `p.grad`; the sum should be the gradient of the *mean* of the parts' losses.
 # The function runs without an error, and yet it is full of faults:
 # one number is not divided, and five calls stand in the wrong place, are the wrong ones, or are missing. Mend it.

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from flash_course.bench.words import beginnings_of, words_across, words_of
+from flash_course.bench.words import beginnings_of, invented_across, words_across, words_of
 
 PAGE = b"The party had been to Bath. She was distressed, and spoke no more of it"
 
@@ -43,3 +43,11 @@ def test_a_word_begins_with_all_that_is_shorter_and_with_itself():
 
 def test_words_of_a_text_are_known_in_small_letters():
     assert words_of(b"She, she: Bath's 3 hats") == {b"she", b"bath", b"s", b"hats"}
+
+
+def test_words_that_no_text_has_and_cut_words_that_some_word_begins_with():
+    border = PAGE.index(b"distressed") + 3
+    share, invented, fits = invented_across(Copies(), pages(), border, {b"distant", b"so"})
+    assert share == 1 and invented == ["distressed", "distressed"]
+    assert fits == [1, 0]  # dist, as in distant; distr, as in none
+    assert invented_across(Copies(), pages(), border, {b"distressed"})[0] == 0
