@@ -56,15 +56,17 @@ class Card:
     why: str = ""  # it matters, one line; shown where the answer is right
     points: tuple | None = None  # (got, of)
     following: str | None = None  # the next exercise
+    more: list = field(default_factory=list)  # sentences below all else
     bars: list = field(default_factory=list)
     headline: str = ""  # in place of the status and the points behind the title
     text: str | None = None  # in place of the text that is made of all this
 
     def head(self):
         """What stands behind the title."""
-        if self.headline or not self.status:
+        if self.headline:
             return self.headline
-        return ", ".join(filter(None, [in_words(self.status), self.points_in_words()]))
+        status = in_words(self.status) if self.status else ""
+        return ", ".join(filter(None, [status, self.points_in_words()]))
 
     def points_in_words(self):
         if self.points is None:
@@ -73,7 +75,7 @@ class Card:
         return say("all", "points", got=f"{got:g}", of=of)
 
     def last_lines(self):
-        """(what is said, whether it opens with a word in bold) below all else."""
+        """What stands below all else and opens with a word in bold: "Likely: ..."."""
         lines = [say("all", "likely", said=said) for said in self.likely]
         if self.why and self.status == "right":
             lines.append(say("all", "why", said=self.why))
@@ -92,7 +94,7 @@ class Card:
         lines += [f"  {line}".rstrip() for line in beside(self.rows)]
         wide = max((len(bar.label) for bar in self.bars), default=0)
         lines += [f"  {bar.label:{wide}}  {bar.said}" for bar in self.bars]
-        lines += [f"  {line}" for line in self.last_lines()]
+        lines += [f"  {line}" for line in [*self.last_lines(), *self.more]]
         return clean("\n".join(lines), MOST, keep="\n")
 
     def as_html(self):
@@ -114,6 +116,7 @@ class Card:
         parts += [paragraph(shown(line)) for line in self.said]
         parts += [table_html(self.rows), bars_html(self.bars)]
         parts += [paragraph(opened(shown(line))) for line in self.last_lines()]
+        parts += [paragraph(shown(line)) for line in self.more]
         return f'<div style="{CARD.format(colour=colour)}">\n{"".join(filter(None, parts))}</div>'
 
 

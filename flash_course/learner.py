@@ -14,6 +14,12 @@ import numpy as np
 
 from flash_tutorial.files import advising, make_folder, reading, write_text
 
+from .cards import Bar, Card, show
+from .checks.compare import as_array
+from .checks.in_rows import numbers_of, rows_beside
+from .checks.texts import say
+from .wrong_call import WrongCall
+
 FORMAT = 1
 ANOTHER = "name another file in the variable FLASH_TUTORIAL_PROGRESS"
 
@@ -52,12 +58,12 @@ def _read(text, where):
         stored = json.loads(text)
         tables = [
             *(stored[k] for k in ("guesses", "scoreboard", "verdicts")),
-            stored.get("exercises", {}),
+            *(stored.get(key, {}) for key in ("exercises", "measured")),
         ]
         if stored["format"] != FORMAT or not all(isinstance(table, dict) for table in tables):
             raise ValueError
     except (ValueError, KeyError, TypeError, RecursionError):
-        raise ValueError(
+        raise WrongCall(
             f"{where} is not a progress file of this course: move it away to start anew"
         ) from None
     return stored
@@ -115,54 +121,117 @@ def reveal(name: str, value: float, unit: str = "") -> None:
     guess = None
     with or_a_line(f"{name}: your guess cannot be read"):
         guess = load_progress()["guesses"].get(name)
-    said = "" if guess is None else f"you guessed {guess:g}; "
     number = f"{value:.4g} {unit}" if unit else f"{value:.4g}"
-    print(f"{name}: {said}it is {number}.")
+    if guess is None:
+        show(Card(name, headline=say("all", "revealed", value=number)))
+        return
+    card = Card(name, headline=say("all", "guessed", guess=f"{guess:g}", value=number))
+    card.text = f"{name}: {card.headline}"
+    longest = max(guess, value)
+    if min(guess, value) >= 0 and longest > 0:
+        behind = f" {unit}" if unit else ""
+        card.bars = [
+            Bar(say("all", "guess bar"), guess / longest, f"{guess:g}{behind}", "guess"),
+            Bar(say("all", "value bar"), value / longest, number, "measured"),
+        ]
+    show(card)
+    keep_measured(name, value)
+
+
+def keep_measured(name, value):
+    """Store what came out, for the line on all guesses."""
+    with or_a_line(f"{name}: what came out is not stored"):
+        progress = load_progress()
+        progress.setdefault("measured", {})[name] = float(value)
+        store_progress(progress)
+
+
+def calibration() -> str:
+    """One line on all guesses whose result was shown: how far off they are, and to which side. Empty without any."""
+    stored = load_progress()
+    pairs = [
+        (guess, stored.get("measured", {}).get(name)) for name, guess in stored["guesses"].items()
+    ]
+    ratios = [
+        guess / value for guess, value in pairs if guess > 0 and value is not None and value > 0
+    ]
+    if not ratios:
+        return ""
+    off = float(np.median([max(ratio, 1 / ratio) for ratio in ratios]))
+    high = sum(ratio > 1 for ratio in ratios)
+    low = sum(ratio < 1 for ratio in ratios)
+    return say("all", "calibration", count=len(ratios), off=f"{off:.2g}", high=high, low=low)
 
 
 def your_line(name, function, *cases):
     """Try a line that the reader wrote: ``your_line("05.b", first_token, ((5, 4), 4), ((7, 4), 4))``.
 
-    Each case is ``(arguments, what is expected)``, a number or an array. Prints one line: that nothing is written yet
-    (the function returns ``...``), how far off the answer is and where, or that it is right.
+    Each case is ``(arguments, what is expected)``, a number or an array. Shows that nothing is written yet (the
+    function returns ``...``), how far off the answer is and where, or that it is right.
     """
     worst = 0.0
     for arguments, expected in cases:
-        try:
-            got = function(*arguments)
-        except Exception as error:
-            if isinstance(error, TypeError) and "ellipsis" in str(error):
-                print(f"{name}: write your line in place of the dots.")
-            else:
-                print(f"{name}: {type(error).__name__}: {error}")
+        off, card = tried(name, function, arguments, expected)
+        if card is not None:
+            show(card)
             return
-        if got is ... or got is None:
-            print(f"{name}: write your line in place of the dots.")
-            return
-        try:
-            got, expected = (
-                np.asarray(getattr(x, "detach", lambda x=x: x)(), dtype=float)
-                for x in (got, expected)
-            )
-        except (TypeError, ValueError):
-            print(f"{name}: a number or an array was expected, {type(got).__name__} came.")
-            return
-        if got.shape != expected.shape:
-            print(f"{name}: the shape is {got.shape}, and {expected.shape} is expected.")
-            return
-        off = np.array(abs(got - expected))
-        off[np.isnan(off)] = np.inf
-        off[got == expected] = 0  # two infinities
-        if not (off <= 1e-9 + 1e-6 * np.abs(expected)).all():
-            place = np.unravel_index(np.argmax(off), off.shape)
-            where = f" at [{', '.join(map(str, map(int, place)))}]" if off.ndim else ""
-            print(
-                f"{name}: not yet: {got[place]:.4g}{where} where {expected[place]:.4g} is expected."
-            )
-            return
-        worst = max(worst, float(off.max(initial=0)))
-    count = "1 case" if len(cases) == 1 else f"{len(cases)} cases"
-    print(f"{name}: right in {count}, off by at most {worst:.1g}.")
+        worst = max(worst, off)
+    said = say("all", "your line right", count=len(cases))
+    if len(cases) == 1:
+        said = say("all", "your line right once")
+    if worst:
+        said += say("all", "your line off", off=f"{worst:.1g}")
+    show(Card(name, "right", headline=f"{said}."))
+
+
+def tried(name, function, arguments, expected):
+    """(how far off the answer is in a case, None); or (None, a card that says what is wrong)."""
+    try:
+        got = function(*arguments)
+    except Exception as error:
+        if isinstance(error, TypeError) and "ellipsis" in str(error):
+            return None, unwritten(name)
+        return None, Card(name, "raises", headline=f"{type(error).__name__}: {error}")
+    if got is ... or got is None:
+        return None, unwritten(name)
+    said, off = compared(got, expected)
+    if said is None:
+        return off, None
+    card = Card(name, "wrong", headline=say("all", said[0], **said[1]))
+    card.rows = rows_beside(named(function, arguments), numbers_of(expected), numbers_of(got))
+    return None, card
+
+
+def unwritten(name):
+    return Card(name, "not attempted", headline=say("all", "your line unwritten"))
+
+
+def compared(got, expected):
+    """((the key of what is wrong, its fields), None); or (None, how far off the answer is)."""
+    kind = type(got).__name__
+    try:
+        got, expected = as_array(got).astype(float), as_array(expected).astype(float)
+    except (TypeError, ValueError):
+        return ("your line kind", {"got": kind}), None
+    if got.shape != expected.shape:
+        return ("your line shape", {"got": got.shape, "expected": expected.shape}), None
+    off = np.array(abs(got - expected))
+    off[np.isnan(off)] = np.inf
+    off[got == expected] = 0  # two infinities
+    if (off <= 1e-9 + 1e-6 * np.abs(expected)).all():
+        return None, float(off.max(initial=0))
+    place = np.unravel_index(np.argmax(off), off.shape)
+    where = f" at [{', '.join(map(str, map(int, place)))}]" if off.ndim else ""
+    fields = {"got": f"{got[place]:.4g}", "where": where, "expected": f"{expected[place]:.4g}"}
+    return ("your line wrong", fields), None
+
+
+def named(function, arguments):
+    """Arguments by the names that the function has for them."""
+    code = getattr(function, "__code__", None)
+    names = [] if code is None else [*code.co_varnames[: code.co_argcount]]
+    names += [f"argument {number}" for number in range(len(names) + 1, len(arguments) + 1)]
+    return dict(zip(names, arguments))
 
 
 def score(lecture, mixer, *, bits_per_byte, step_ms=None, state_numbers=None):
@@ -214,6 +283,8 @@ def report() -> str:
         )
     for title, table in (("guesses", progress["guesses"]), ("verdicts", progress["verdicts"])):
         lines += ["", title, *(f"{name}: {value}" for name, value in table.items())]
+        if title == "guesses" and (calibrated := calibration()):
+            lines.append(calibrated)
     return "\n".join(lines)
 
 

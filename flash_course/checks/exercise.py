@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from ..wrong_call import WrongCall
 from . import expected, worthless
 from .compare import held, is_sequence
 from .edits import edited, pairs_of, sources_of
@@ -101,6 +102,10 @@ class Exercise:
     tolerance: float = 1e-9
     rubric: tuple = ()  # of an explain exercise: three lines, marked by a person
     model_answer: str = ""
+    why: str = ""  # it matters: one line for who has it right
+    example: Callable | None = (
+        None  # ``example()``: a case of small numbers for a card, which earns no points
+    )
     given: object = None  # of a mend exercise: what the notebook gives, "not attempted"; {name: object} for more
     beside: tuple = ()  # (part, other): "no loop" shows nothing of an answer whose "values" are wrong
     stored: object = (
@@ -182,12 +187,10 @@ def load_set(number):
     """{id: exercise} of a set: facts, texts and edits from ``set_NN.toml``, functions from the module ``set_NN.py``.
 
     Of exercise 05.3 the module has ``cases_3``; the right answer under its own name, or as ``right_3``; ``draw_3`` of a
-    prediction; ``given_3`` of a mend; ``wrong_3``, the wrong answers that are no edit of the right one.
+    prediction; ``given_3`` of a mend; ``wrong_3``, the wrong answers that are no edit of the right one; ``example_3``.
     """
     if number not in there():
-        raise ValueError(
-            f"there is no problem set {number!r}: expected one of {', '.join(there())}"
-        )
+        raise WrongCall(f"there is no problem set {number!r}: expected one of {', '.join(there())}")
     module = vars(importlib.import_module(f".sets.set_{number}", __package__))
     tables = read(f"set_{number}").items()
     return {name: exercise_of(name, table, **named(name, table, module)) for name, table in tables}
@@ -196,7 +199,7 @@ def load_set(number):
 def named(name, table, module):
     parts = {
         key: f"{key}_{name.partition('.')[2]}"
-        for key in ("cases", "right", "wrong", "draw", "given")
+        for key in ("cases", "right", "wrong", "draw", "given", "example")
     }
     found = {key: module[place] for key, place in parts.items() if place in module}
     names = table.get("names", [])
@@ -217,6 +220,7 @@ def exercise_of(name, table, *, cases=None, right=None, wrong=(), **more):
     shown = {
         "title": fact(name, "title", ", ".join(names)),
         "model_answer": fact(name, "model_answer", ""),
+        "why": fact(name, "why", ""),
     }
     shown |= {key: tuple(fact(name, key, ())) for key in ("hints", "rubric")}
     if kind == "explain":
@@ -312,7 +316,7 @@ def load_exercise(name):
     found = load_set(number) if rest else {}
     if name not in found:
         ids = ", ".join(found) or ", ".join(f"{number}.1, ..." for number in there())
-        raise ValueError(f"there is no exercise {name!r}: expected one of {ids}")
+        raise WrongCall(f"there is no exercise {name!r}: expected one of {ids}")
     return found[name]
 
 
@@ -325,7 +329,7 @@ def personal(name: str, student: str = "me") -> dict[str, Any]:
     """
     numbers = load_exercise(name).numbers(student)
     if numbers is None:
-        raise ValueError(f"exercise {name} has no personal numbers")
+        raise WrongCall(f"exercise {name} has no personal numbers")
     return numbers
 
 

@@ -3,23 +3,24 @@
 import time
 from typing import Any
 
-from flash_tutorial.shown import clean
-
-from ..learner import load_progress, or_a_line, store_progress
+from ..cards import Bar, Card, show
+from ..learner import calibration, load_progress, or_a_line, store_progress
+from ..wrong_call import WrongCall
+from .examples import rows_of
 from .exercise import load_exercise, load_set, there
 from .texts import say
-from .verdict import judge
+from .verdict import NOT_ATTEMPTED, RAISES, RIGHT, WRONG, judge
 
 
 def check(name: str, *answers: Any, student: str = "me") -> None:
-    """Print the verdict on an answer, and keep the best points.
+    """Show the verdict on an answer, and keep the best points.
 
     An exercise with several functions takes them in the order of its text. ``student`` is the id that the personal
     numbers of a predict exercise are drawn from. Returns nothing, so that a cell shows the verdict only.
 
     >>> from flash_course import check
     >>> check("05.1", lambda x, C: x)
-    05.1: wrong, 0 of 10 points
+    05.1 to_chunks: wrong, 0 of 10 points
       values: wrong
       edge sizes: wrong
       in the case "two chunks and a tail" (T = 9, D = 4, C = 4): expected the shape (3, 4, 4), got (9, 4).
@@ -27,20 +28,49 @@ def check(name: str, *answers: Any, student: str = "me") -> None:
     """
     exercise = load_exercise(name)
     if len(answers) != len(exercise.names):
-        raise ValueError(
+        raise WrongCall(
             f"answers given: {len(answers)}; expected: check({name!r}, {', '.join(exercise.names)})"
         )
     answer = answers[0] if len(answers) == 1 else dict(zip(exercise.names, answers))
     begun = time.process_time()
     verdict = judge(exercise, answer, student=student)
-    print(clean(str(verdict), 20_000, keep="\n"))
+    seconds = time.process_time() - begun
+    show(card_of(exercise, verdict, answer, seconds))
     keep(verdict)
-    if verdict.status == "right" and (seconds := time.process_time() - begun) > 5:
-        print(f"  {say('all', 'slow', seconds=round(seconds))}")
-    if exercise.model_answer and verdict.status == "right":
-        print(exercise.model_answer, *(f"[ ] {line}" for line in exercise.rubric), sep="\n")
-    elif verdict.status in ("wrong", "raises"):
-        print(f"  {say('all', 'next hint', exercise=name)}")
+
+
+def card_of(exercise, verdict, answer, seconds):
+    """The card of a verdict, with what a reader can use: a small case, why it matters, what comes next."""
+    card = Card(
+        f"{exercise.id} {exercise.title}",
+        verdict.status,
+        criteria=verdict.criteria,
+        said=verdict.lines[len(verdict.part_lines) :],
+        likely=verdict.likely,
+    )
+    if not verdict.by_person:
+        card.points = (verdict.points, verdict.of)
+    elif verdict.status == RIGHT:
+        card.status = "recorded"
+    if verdict.status in (WRONG, RAISES):
+        if verdict.criteria:  # else it was refused, and nothing was asked of it
+            card.rows = rows_of(exercise, answer)
+        card.more.append(say("all", "next hint", exercise=exercise.id))
+    if verdict.status == RIGHT:
+        card.why = exercise.why
+        card.following = next_of(exercise)
+        if seconds > 5:
+            card.more.append(say("all", "slow", seconds=round(seconds)))
+        if exercise.model_answer:
+            card.more += [exercise.model_answer, *(f"[ ] {line}" for line in exercise.rubric)]
+    return card
+
+
+def next_of(exercise):
+    """The exercise of the same set that comes next, as a card names it, or None."""
+    exercises = [*load_set(exercise.id[:2]).values()]
+    after = exercises[exercises.index(exercise) + 1 :]
+    return f"{after[0].id} {after[0].title}" if after else None
 
 
 @or_a_line("your points are not stored")
@@ -68,12 +98,11 @@ def hint(name: str) -> None:
     stored = load_progress()
     row = stored.setdefault("exercises", {}).setdefault(name, {})
     seen = min(row.get("hints", 0), len(exercise.hints) - 1)
-    print(
-        say("all", "hint", exercise=name, number=seen + 1, of=len(exercise.hints)),
-        exercise.hints[seen],
-    )
+    title = say("all", "hint", exercise=name, number=seen + 1, of=len(exercise.hints))
+    card = Card(title, said=[exercise.hints[seen]])
     if seen + 1 == len(exercise.hints):
-        print(say("all", "no more hints"))
+        card.said.append(say("all", "no more hints"))
+    show(card)
     row["hints"] = min(seen + 1, len(exercise.hints))
     with or_a_line("which hint you have seen is not stored"):
         store_progress(stored)
@@ -93,20 +122,40 @@ def progress(number: str | None = None) -> None:
     if not numbers:
         print(say("all", "no exercise yet"))
     for each in numbers:
-        exercises = load_set(each)
-        rows = {name: table.get(name, {}) for name in exercises}
-        total = sum(row.get("points", 0) for row in rows.values())
-        of = sum(e.points for e in exercises.values())
-        print(say("all", "set", number=each, points=say("all", "points", got=f"{total:g}", of=of)))
-        for name, row in rows.items():
-            exercise = exercises[name]
-            last = row.get("last", "not attempted")
-            if exercise.kind == "explain" and last == "right":
-                last = "recorded"
-            last = say("all", last)
-            if row.get("points") == exercise.points and row["last"] != "right":
-                last = say("all", "right before", last=last)
-            core = f" {say('all', 'core')}" if exercise.core else ""
-            print(
-                f"  {name} {exercise.title:34}{row.get('points', 0):5g} / {exercise.points:<4}{last}{core}"
+        show(card_of_set(each, table))
+    if calibrated := calibration():
+        print(calibrated)
+
+
+def card_of_set(number, table):
+    """What was reached in a set: a bar for all of it, and one for each exercise."""
+    exercises = load_set(number)
+    rows = {name: table.get(name, {}) for name in exercises}
+    total = sum(row.get("points", 0) for row in rows.values())
+    card = Card(
+        say("all", "set", number=number), points=(total, sum(e.points for e in exercises.values()))
+    )
+    for name, exercise in exercises.items():
+        points = rows[name].get("points", 0)
+        said = f"{points:5g} / {exercise.points:<4}{last_of(exercise, rows[name])}"
+        card.bars.append(
+            Bar(
+                f"{name} {exercise.title}",
+                points / exercise.points,
+                said,
+                rows[name].get("last", NOT_ATTEMPTED),
             )
+        )
+    return card
+
+
+def last_of(exercise, row):
+    """What came of the last try, in words; and whether the exercise belongs to the core."""
+    last = row.get("last", NOT_ATTEMPTED)
+    if exercise.kind == "explain" and last == RIGHT:
+        last = "recorded"
+    last = say("all", last)
+    if row.get("points") == exercise.points and row["last"] != RIGHT:
+        last = say("all", "right before", last=last)
+    core = f" {say('all', 'core')}" if exercise.core else ""
+    return f"{last}{core}"

@@ -30,6 +30,8 @@ class Verdict:
     likely: list = field(default_factory=list)  # sentences of wrong answers that give the same
     by_part: dict = field(default_factory=dict)
     by_person: bool = False
+    criteria: list = field(default_factory=list)  # (part, whether it is right; None: not counted)
+    part_lines: list = field(default_factory=list)  # those of ``lines`` that say the same
 
     def __str__(self):
         recorded = self.by_person and self.status == RIGHT
@@ -84,8 +86,11 @@ def judge(exercise, answer, *, seed=0, student="me", more_cases=(), kept=False, 
     except NotJudged as error:
         return without_points(exercise, NOT_ATTEMPTED, str(error))
     result = count_points(exercise, found)
+    if not result.by_person:
+        result.criteria = criteria_of(exercise, found)
     if result.status != RIGHT:
-        result.lines += lines_on_parts(exercise, found)
+        result.part_lines = lines_on_parts(exercise, found)
+        result.lines += result.part_lines
         look = look_at_test if exercise.kind == "prove" else look_at_values
         look(result, exercise, found, KeptAnswers(exercise, found, numbers, known))
     return result
@@ -195,19 +200,32 @@ def wrong_parts(found):
 
 # ---------------------------------------------------------------- what is said
 def lines_on_parts(exercise, found):
-    """A line for each part, where there are several: right, wrong, or not counted without the part it stands beside."""
+    """A line for each part, where there are several."""
     if len(exercise.parts) == 1:
         return []
+    return [*map(line_on_part, criteria_of(exercise, found))]
+
+
+def criteria_of(exercise, found):
+    """Each part and whether it is right; None and why, where it does not count without the part it stands beside."""
     wrong = wrong_parts(found)
     beside = dict(exercise.beside)
-    lines = []
+    criteria = []
     for part in exercise.parts:
-        key = WRONG if part in wrong else RIGHT
-        state = say("all", key)
+        shown = word(exercise.id, part)
         if part not in wrong and beside.get(part) in wrong:
-            state = say("all", "beside", other=word(exercise.id, beside[part]))
-        lines.append(say("all", "part", part=word(exercise.id, part), state=state))
-    return lines
+            why = say("all", "beside", other=word(exercise.id, beside[part]))
+            criteria.append((say("all", "part", part=shown, state=why), None))
+        else:
+            criteria.append((shown, part not in wrong))
+    return criteria
+
+
+def line_on_part(criterion):
+    shown, is_right = criterion
+    if is_right is None:
+        return shown
+    return say("all", "part", part=shown, state=say("all", RIGHT if is_right else WRONG))
 
 
 def failed_cases(found):

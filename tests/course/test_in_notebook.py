@@ -24,7 +24,10 @@ def right(x, C):
 def test_check_hint_and_progress_speak_to_a_student(capsys):
     flash_course.check("05.1", lambda x_TD, C: x_TD)
     said = capsys.readouterr().out
-    assert said.startswith("05.1: wrong, 0 of 10 points") and 'hint("05.1") gives a hint' in said
+    assert (
+        said.startswith("05.1 to_chunks: wrong, 0 of 10 points")
+        and 'hint("05.1") gives a hint' in said
+    )
     flash_course.check("05.1", right)
     flash_course.check("05.1", lambda x_TD, C: x_TD)
     for number in (1, 2, 3, 3):
@@ -63,7 +66,10 @@ def test_the_verdict_stands_also_where_nothing_can_be_stored(
     monkeypatch.setenv("FLASH_TUTORIAL_PROGRESS", str(path))
     flash_course.check("05.1", lambda x_TD, C: x_TD)
     said = capsys.readouterr().out
-    assert said.startswith("05.1: wrong, 0 of 10 points") and 'hint("05.1") gives a hint' in said
+    assert (
+        said.startswith("05.1 to_chunks: wrong, 0 of 10 points")
+        and 'hint("05.1") gives a hint' in said
+    )
     assert "your points are not stored: " in said and str(tmp_path) in said and why in said
     assert (path.read_bytes() if path.exists() else None) == before
 
@@ -87,7 +93,7 @@ def test_a_right_answer_that_grading_may_stop_is_told_so(clock, told, capsys, mo
 def test_a_text_counts_no_points_before_a_person_has_read_it(capsys):
     text = model.load_exercise("05.7").right
     flash_course.check("05.7", text)
-    assert capsys.readouterr().out.startswith("05.7: recorded: marked by a person")
+    assert capsys.readouterr().out.startswith("05.7 sum or mean?: recorded: marked by a person")
     flash_course.progress("05")
     table = capsys.readouterr().out
     assert "set 05: 0 of 100 points" in table
@@ -112,6 +118,16 @@ def test_a_text_counts_no_points_before_a_person_has_read_it(capsys):
 def test_wrong_calls_say_what_is_expected(call, said):
     with pytest.raises(ValueError, match=said):
         call()
+
+
+def test_a_wrong_call_is_one_line_in_a_notebook():
+    from IPython.core.interactiveshell import InteractiveShell
+
+    shown = []
+    shell = InteractiveShell()
+    shell._showtraceback = lambda kind, value, lines: shown.extend(lines)
+    shell.run_cell("import flash_course\nflash_course.hint('05.9')")
+    assert len(shown) == 1 and shown[0].startswith("there is no exercise '05.9': expected one of")
 
 
 def checked(name, capsys, **guesses):

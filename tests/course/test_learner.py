@@ -38,7 +38,7 @@ def test_a_guess_that_is_none_is_not_stored_and_an_empty_one_does_not_scold(gues
 @pytest.mark.parametrize(
     "line, said",
     [
-        (lambda i, C: i // C * C, "right in 3 cases, off by at most 0"),
+        (lambda i, C: i // C * C, "05.b: right in 3 cases.\n"),
         (lambda i, C: i // C, "not yet: 1 where 4 is expected"),
         (lambda i, C: ..., "write your line"),
         (lambda i, C: i - ..., "write your line"),
@@ -52,7 +52,9 @@ def test_a_guess_that_is_none_is_not_stored_and_an_empty_one_does_not_scold(gues
 def test_your_line_says_how_far_off_it_is(line, said, capsys):
     learner.your_line("05.b", line, ((1, 4), 0), ((5, 4), 4), ((13, 4), 12))
     out = capsys.readouterr().out
-    assert out.startswith("05.b: ") and said in out and out.count("\n") == 1
+    assert out.startswith("05.b: ") and said in out
+    beside = "expected" in said  # else there is nothing to set beside each other
+    assert ("i = " in out and "C = 4" in out) == beside and out.count("\n") == (4 if beside else 1)
 
 
 def test_your_line_says_where_an_array_differs(capsys):
@@ -60,7 +62,22 @@ def test_your_line_says_where_an_array_differs(capsys):
     learner.your_line("05.c", lambda x: x + 0.5 * (x == 4), ((right,), right))
     learner.your_line("05.c", lambda x: torch.tensor(x, requires_grad=True), ((right,), right))
     out = capsys.readouterr().out.splitlines()
-    assert "4.5 at [1, 1] where 4 is expected" in out[0] and "right in 1 case," in out[1]
+    assert "4.5 at [1, 1] where 4 is expected" in out[0] and out[-1] == "05.c: right in 1 case."
+    assert out[1:4] == [
+        "  input           expected    yours",
+        "  x = [[0 1 2]    [[0 1 2]    [[  0   1   2]",
+        "       [3 4 5]]    [3 4 5]]    [  3 4.5   5]]",
+    ]
+
+
+def test_guesses_are_judged_together(capsys):
+    assert learner.calibration() == ""
+    for name, guess, value in (("a", 8, 4), ("b", 1, 3), ("c", -2, 3), ("d", 0, 0), ("e", 5, 5)):
+        learner.predict(name, guess)
+        learner.reveal(name, value)
+    learner.reveal("f", 7)  # without a guess
+    said = "Your 3 guesses: half are off by a factor of 2 or less; 1 too high, 1 too low."
+    assert learner.calibration() == said and said in learner.report()
 
 
 def test_the_report_shows_what_was_stored():
