@@ -17,7 +17,7 @@ COLOURS = {"right": BLUE, "wrong": VERMILION, "raises": VERMILION}
 MARKS = {"right": "✓", "wrong": "✗", "raises": "!", "not attempted": "○"}
 OTHER = "•"  # of a status that is none of these
 STATES = {True: "right", False: "wrong"}
-WIDTH = 96  # columns; what is wider stands below each other
+WIDTH = 100  # columns; what is wider stands below each other
 MOST = 20_000  # letters of a text
 
 CARD = "border-left:4px solid {colour};background:{colour}14;padding:.5em .9em;margin:.4em 0;max-width:60em"

@@ -72,6 +72,8 @@ def what_is_expected(exercises):
     try:
         for name, exercise in exercises.items():
             exercise.numbers()  # what a draw asks of a right answer is heard
+            if exercise.example:
+                list(exercise.example())  # and what an example asks
             by_instructor = exercise.kind in expected.BY_INSTRUCTOR
             rows[name] = {"right": [], "wrong": []} if by_instructor else outcomes_of(exercise)
             rows[name]["by right"] = expected.heard.get(name, {})
@@ -132,7 +134,7 @@ def roots_of(exercises):
         number = name.partition(".")[2]
         yield from (f"draw_{number}", f"given_{number}")
         if exercise.kind not in expected.BY_INSTRUCTOR:
-            yield f"cases_{number}"
+            yield from (f"cases_{number}", f"example_{number}")
 
 
 def answers_in(holders, exercises):

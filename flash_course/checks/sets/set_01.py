@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from ..compare import as_word, difference
+from ..examples import example
 from ..exercise import Case, Wrong, call, reject_if, written
 from ..expected import by_right
 from ..instruments import megabytes
@@ -38,6 +39,10 @@ def cases_1(rng, numbers):
     yield case("another length", "values", long)
     yield case("one token", "values", 1)
     yield case("scores between -3000 and 3000", "large scores", wide, large)
+
+
+def example_1():
+    yield example("01.1", "causal_softmax", scores_TT=np.array([[0.0, 9, 9], [0, 0, 9], [0, 0, 0]]))
 
 
 # ---------------------------------------------------------------- 01.2 who_sees
@@ -326,3 +331,9 @@ def cases_6(rng, numbers):
     yield case("a window longer than the sequence", "edge sizes", 5, 2, 3, 9)
     yield case("one token", "edge sizes", 1, 4, 3, 2)
     yield Case("a long sequence", "memory", held, f"{T = }, S = 3, E = 2, {window = }")
+
+
+def example_6():
+    same = np.zeros((5, 1))
+    v_TE = np.array([[2.0], [4], [6], [8], [10]])
+    yield example("01.6", "window_attention", q_TS=same, k_TS=same, v_TE=v_TE, window=2)

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from ..examples import example
 from ..exercise import Case, asked, call, given_back, lent
 from ..sizes import grown
 
@@ -30,6 +31,12 @@ def cases_1(rng, numbers):
     cases = [call(name, "relu2", s, of="relu2") for name, s in given.items()]
     cases += [call(name, "relu2_slope", s, of="relu2_slope") for name, s in given.items()]
     return cases
+
+
+def example_1():
+    s = np.array([-2.0, -1, 0, 1, 2, 3])
+    yield example("02.1", "relu2", of="relu2", s=s)
+    yield example("02.1", "relu2_slope", of="relu2_slope", s=s)
 
 
 # ---------------------------------------------------------------- 02.2 gated_unit
@@ -146,6 +153,19 @@ def cases_3(rng, numbers):
     yield case("one token", "edge sizes", 1, 2, 3, True)
     yield case("length_scale is 1", "edge sizes", 4, 2, 1, True)
     yield case("length_scale above T, not whole", "edge sizes", 3, 4, 7.5, False)
+
+
+def example_3():
+    yield example(
+        "02.3",
+        "attention_matrix",
+        z_TS=np.array([[1.0], [2], [3]]),
+        gamma_2S=np.array([[1.0], [2]]),
+        beta_2S=np.zeros((2, 1)),
+        bias_TT=-np.ones((3, 3)),
+        length_scale=2,
+        causal=True,
+    )
 
 
 # ---------------------------------------------------------------- 02.4 what relu^2 is not

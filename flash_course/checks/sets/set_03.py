@@ -16,6 +16,7 @@ from flash_tutorial.mixing import mixed_chunk_attention
 
 from ..closed_book import without_autograd
 from ..compare import difference
+from ..examples import example
 from ..exercise import Case, Said, asked, call, lent, predicted, reject_if
 from ..expected import by_right
 from ..gradients import not_derived
@@ -91,6 +92,11 @@ def cases_1(rng, numbers):
     yield waves("rows from 3", 7, 4, first=3)
     yield waves("the last row", 9, 8, first=8)
     yield waves("one token", 1, 2)
+
+
+def example_1():
+    w = torch.arange(1.0, 6, dtype=torch.float64)
+    yield example("03.1", "toeplitz_bias", of="toeplitz_bias", w=w)
 
 
 # ---------------------------------------------------------------- 03.2 SmallGAU

@@ -8,6 +8,7 @@ from itertools import chain
 import numpy as np
 
 from ..compare import difference
+from ..examples import example
 from ..exercise import Case, Said, call, given_back, predicted, reject_if, values_at
 from ..instruments import (
     Operations,
@@ -119,6 +120,11 @@ def cases_1(rng, numbers):
     )
 
 
+def example_1():
+    q, k = np.array([[1.0], [2], [3]]), np.array([[1.0], [0], [2]])
+    yield example("04.1", "reordered", q=q, k=k, v=np.array([[1.0, 0], [0, 1], [1, 1]]))
+
+
 # ---------------------------------------------------------------- 04.2 recurrent
 def recurrent(q, k, v, state=None):
     B, T, S = q.shape
@@ -155,6 +161,11 @@ def cases_2(rng, numbers):
     yield Case("one prompt, two ways to go on", "goes on", continued, sizes)
     yield case("one token", "edge sizes", 1, 1, 3, 2)
     yield case("no token", "edge sizes", 2, 0, 3, 4, given=True)
+
+
+def example_2():
+    q, k, v = np.array([[[1.0], [1], [2]], [[1], [2], [3]], [[1], [10], [100]]])[:, None]
+    yield example("04.2", "recurrent", q=q, k=k, v=v)
 
 
 # ---------------------------------------------------------------- 04.3 chunked_exact
@@ -209,6 +220,12 @@ def cases_3(rng, numbers):
     yield case("C = 1", "edge sizes", 2, 6, 3, 4, 1)
     yield case("one token", "edge sizes", 1, 1, 2, 3, 4)
     yield from cost
+
+
+def example_3():
+    ones = np.ones((1, 5, 1))
+    v = np.array([1.0, 10, 100, 1000, 10000])[None, :, None]
+    yield example("04.3", "chunked_exact", q=ones, k=ones, v=v, C=2)
 
 
 # ---------------------------------------------------------------- 04.4 fewer operations, more traffic
@@ -288,6 +305,11 @@ def cases_5(rng, numbers):
     yield from each("wide keys", 14, 6, 4)
     yield from each("one token", 1, 4, 3)
     yield Case("one state at a time", "memory", memory, f"{T = :,}, S = 24, E = 40")
+
+
+def example_5():
+    q, k, v, d_out = np.array([[1.0, 2, 3], [1, 0, 2], [1, 10, 100], [1, 1, 1]])[:, :, None]
+    yield example("04.5", "linear_backward", q=q, k=k, v=v, d_out=d_out)
 
 
 # ---------------------------------------------------------------- 04.6 a stream server
@@ -466,3 +488,9 @@ def cases_7(rng, numbers):
     fast = case("a long chunk that fades fast", "long chunks", 1, 700, 2, 3, 0.05, 300)
     yield replace(fast, say="quotient")
     yield cost
+
+
+def example_7():
+    ones = np.ones((1, 5, 1))
+    v = np.array([16.0, 0, 0, 0, 1])[None, :, None]
+    yield example("04.7", "decayed", q=ones, k=ones, v=v, decay=0.5, C=2)

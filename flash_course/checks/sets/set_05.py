@@ -8,6 +8,7 @@ import torch
 
 from ..compare import as_word
 from ..edits import edited
+from ..examples import example
 from ..exercise import Case, Wrong, call, reject_if, written
 from ..expected import by_right
 from ..instruments import no_loop
@@ -32,6 +33,10 @@ def cases_1(rng, numbers):
     yield case("fewer tokens than C", "edge sizes", 3, 2, 7)
     yield case("C = 1", "edge sizes", 5, 4, 1)
     yield case("one token", "edge sizes", 1, 6, 3)
+
+
+def example_1():
+    yield example("05.1", "to_chunks", x_TD=np.arange(1.0, 6)[:, None], C=2)
 
 
 # ---------------------------------------------------------------- 05.2 earlier_chunks
@@ -91,6 +96,13 @@ def cases_2(rng, numbers):
     yield own_chunk_moves(torch.bfloat16, "subtraction")
     yield own_chunk_moves(torch.float64, "in float64 and back")
     yield no_loop("no loop", "chunks", [own], [own.repeat(8, 1, 1)], f"{G = } and {8 * G}")
+
+
+def example_2():
+    kv_GSE = torch.tensor([4.0, 8, 12, 16], dtype=torch.float64)[:, None, None]
+    yield example("05.2", "earlier_chunks", kv_GSE=kv_GSE)
+    yield example("05.2", "earlier_chunks", kv_GSE=kv_GSE, lag=2, mean=True)
+    yield example("05.2", "earlier_chunks", kv_GSE=kv_GSE, lag=1, mean=False)
 
 
 # ---------------------------------------------------------------- 05.3 mixed_chunk
@@ -153,6 +165,21 @@ def cases_3(rng, numbers):
     yield case("C = 1", "lag and edge sizes", 6, 2, 3, 1, causal=True, combine="mean")
     yield case("one token", "lag and edge sizes", 1, 3, 4, 2, causal=False, combine="mean")
     yield no_loop("no loop", "tokens", short, long, "three chunks, C = 3 and 30")
+
+
+def example_3():
+    ones = np.ones((5, 1))
+    heads = {"q_quad": 2 * ones, "k_quad": ones, "q_lin": 4 * ones, "k_lin": ones}
+    given = {
+        **heads,
+        "v": np.array([1.0, 10, 100, 1000, 10000])[:, None],
+        "bias_CC": np.array([[1.0, 5], [2, -3]]),
+        "C": 2,
+    }
+    yield example("05.3", "mixed_chunk", **given)
+    yield example("05.3", "mixed_chunk", **given, causal=False)
+    yield example("05.3", "mixed_chunk", **given, causal=True, combine="sum")
+    yield example("05.3", "mixed_chunk", **given, causal=True, combine="mean", lag=2)
 
 
 # ---------------------------------------------------------------- 05.4 assert_causal_and_complete

@@ -12,6 +12,7 @@ from flash_tutorial.reference import flash, scaled_sin, silu
 
 from ..closed_book import without_autograd
 from ..edits import edited
+from ..examples import example
 from ..exercise import Case, Said, call, reject_if, several
 from ..expected import by_right
 from ..gradients import not_derived
@@ -469,3 +470,8 @@ def cases_6(rng, numbers):
     yield Case(
         "many chunks, numbers read", "time and memory", in_little_time, f"{G = }", say="again"
     )
+
+
+def example_6():
+    kv_GSE = np.array([2.0, 4, 6, 8, 10])[:, None, None]
+    yield example("06.6", "document_states", kv_GSE=kv_GSE, doc_G=np.array([0, 0, 0, 1, 1]))

@@ -21,6 +21,7 @@ from flash_tutorial.corpora import (
 from ...bench.stored import load_stored
 from ..compare import as_word
 from ..edits import edited
+from ..examples import example
 from ..exercise import Case, Wrong, call, given_back, predicted, reject_if, unchanged
 from ..expected import by_right
 from ..files import carried, in_folder, pickles_refused, saved_over
@@ -47,6 +48,10 @@ def cases_1(rng, numbers):
     yield case("a token has about four bytes", "values", [40, 7, 40], 4.3)
     yield case("one window", "edge sizes", [17], 2.9)
     yield case("windows of one token", "edge sizes", [1, 9, 1, 3], 3.6)
+
+
+def example_1():
+    yield example("07.1", "bits_per_byte", windows=[(2.0, 3), (4.0, 1)], n_bytes=4)
 
 
 # ---------------------------------------------------------------- 07.2 learning_rate and clip_each
@@ -94,6 +99,14 @@ def cases_2(rng, numbers):
     yield clip("no gradient at all in one tensor", [(4, 3), (5,), (2, 3)], 0.8, zero=1)
     yield clip("a single number, and three axes", [(), (2, 3, 4)], 0.01)
     yield clip("no tensors", [], 1.0)
+
+
+def example_2():
+    for step in (2, 7, 11):
+        how = {"step": step, "peak": 1.0, "warmup": 4, "total": 10}
+        yield example("07.2", "learning_rate", of="learning_rate", **how)
+    grads = [torch.tensor(grad, dtype=torch.float64) for grad in ([3.0, 4.0], [0.3, 0.4])]
+    yield example("07.2", "clip_each", of="clip_each", grads=grads, max_norm=1.0)
 
 
 # ---------------------------------------------------------------- 07.3 one update in float16

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..compare import difference
 from ..edits import edited
+from ..examples import example
 from ..exercise import Case, asked, call, reject, reject_if, several
 from ..files import carried, in_folder, pickles_refused, saved_over
 from ..proving import version
@@ -211,6 +212,13 @@ def cases_3(rng, numbers):
     yield fixed(
         "all three", "both", [0.3, 0.06, 0.1, 0.36, 0.18], temperature=1.3, top_k=4, top_p=0.65
     )
+
+
+def example_3():
+    logits_N = np.array([0.0, 1, 2, 3])
+    how = {"logits_N": logits_N, "temperature": 1.0}
+    yield example("09.3", "filter_logits", **how, top_k=2)
+    yield example("09.3", "filter_logits", **how, top_k=None, top_p=0.8)
 
 
 # ---------------------------------------------------------------- 09.4 assert_steps_equal_parallel

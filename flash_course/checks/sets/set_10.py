@@ -10,6 +10,7 @@ import numpy as np
 from ...bench import tasks
 from ..closed_book import also_shut
 from ..compare import as_word, is_sequence
+from ..examples import example
 from ..exercise import (
     Case,
     asked,
@@ -384,6 +385,10 @@ def cases_4(rng, numbers):
     yield case(
         "five seeds, one of another sign", "verdict", five, five, 0, 0, [0.9, 0.7, 1.1, 0.8, -0.02]
     )
+
+
+def example_4():
+    yield example("10.4", "compare_runs", a={0: 3.0, 1: 5.0, 2: 4.0}, b={0: 2.0, 1: 2.0, 2: 2.0})
 
 
 # ---------------------------------------------------------------- 10.5 an ablation that changes two things

@@ -8,6 +8,7 @@ import torch
 
 from .. import interpreter
 from ..compare import difference
+from ..examples import example
 from ..exercise import Case, Unable, call, given_back, predicted, reject_if
 from ..expected import by_right
 from ..instruments import Operations, Watched, following
@@ -118,6 +119,12 @@ def cases_2(rng, numbers):
     yield case("one token", "edge sizes", 1, 4, 2, 3 + M, 2)
     yield work_case(rng, "what is done", chunk, 8, wide, chunk + rest)
     yield work_case(rng, "one tile at a time", chunk, 8, narrow, chunk + rest)
+
+
+def example_2():
+    q_TS, k_TS, v_TE = 4 * np.ones((5, 1)), np.ones((5, 1)), 10.0 ** np.arange(5)[:, None]
+    how = {"bias_CC": np.zeros((4, 4)), "C": 4, "M": 2}
+    yield example("11.2", "tiled_local", q_TS=q_TS, k_TS=k_TS, v_TE=v_TE, **how)
 
 
 # ---------------------------------------------------------------- kernels: the interpreter runs them
