@@ -12,43 +12,20 @@ REPOSITORY, TAG = "OWNER/REPO", "main"
 
 PLACEHOLDER = "OWNER/REPO"  # until the project is stamped nothing can be installed from its address
 
-# The first code cell of every notebook, which tools/notebooks.py folds. It must run before the package is there, hence
-# its own copy of the constant.
+# The first code cell of every notebook, which tools/notebooks.py folds. It must run before the package is there, and
+# fill no screen where nothing folds it. CONSTANTS are filled in.
 _FIRST_CELL = """\
-# @title Setup: finds the course's package, or installs it on Colab. There is nothing to read here.
-import importlib.metadata
-import importlib.util
-import subprocess
-import sys
-import zipfile
-from pathlib import Path
+# @title Setup: on Colab this installs the course. There is nothing to read here.
+import glob, subprocess, sys, zipfile
+SOURCE, VERSION = CONSTANTS  # written by tools/stamp.py
+if "google.colab" in sys.modules and not any(glob.glob(f"{p}/flash_tutorial-{VERSION}.dist-info") for p in sys.path):
+    near = [".", "..", "../..", *glob.glob("/content/*"), *glob.glob("/content/drive/MyDrive/*")]
+    names = {p: zipfile.ZipFile(p).namelist() if zipfile.is_zipfile(p) else glob.glob(f"{p}/*/*.py") for p in near}
+    copies = [p for p in near if "flash_tutorial/__init__.py" in str(names[p])]
+    subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--no-deps", [*copies, SOURCE][0]], check=True)"""
 
-CONSTANT  # written by tools/stamp.py
-
-
-def find_package():  # a folder or a zip of the project: around this notebook, uploaded to Colab, or on Drive
-    places = [Path.cwd(), *Path.cwd().parents, Path("/content"), Path("/content/drive/MyDrive")]
-    for folder in [*places, *(inner for place in places[-2:] for inner in sorted(place.glob("*/")))]:
-        if (folder / "flash_tutorial" / "__init__.py").is_file():
-            return str(folder)
-    for archive in filter(zipfile.is_zipfile, (file for place in places for file in sorted(place.glob("*.zip")))):
-        if any(name.endswith("flash_tutorial/__init__.py") for name in zipfile.ZipFile(archive).namelist()):
-            return str(archive)
-    if REPOSITORY.startswith("OWNER/"):
-        raise RuntimeError("no flash_tutorial here: upload the project's zip to Colab's files, or set REPOSITORY above")
-    return f"git+https://github.com/{REPOSITORY}@{TAG}"
-
-
-if "google.colab" in sys.modules:
-    there = importlib.util.find_spec("flash_tutorial") is not None
-    if not there or (TAG[:1] == "v" and importlib.metadata.version("flash-tutorial") != TAG[1:]):
-        print("installing", source := find_package())
-        subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", source], check=True)
-        importlib.invalidate_caches()
-
-from flash_tutorial.training.devices import describe_device
-
-print(describe_device())"""
+# In place of an address, until there is one: pip repeats it as no requirement that it knows.
+_NO_ADDRESS = "no address yet: upload the project's zip to Colab's files"
 
 
 def is_stamped() -> bool:
@@ -103,7 +80,12 @@ def first_cell() -> str:
     """The first code cell of every notebook.
 
     On Colab it installs the package without its dependencies, so that Colab's torch and NumPy stay as they are: from a
-    copy that lies there, as a folder or a zip, else from the repository's address. What is installed already stays,
-    unless it is of another version than the tag's.
+    copy that lies near the notebook, among Colab's files or on Drive, as a folder or a zip, else from the repository's
+    address. What is installed already stays, unless it is of another version than the tag's.
     """
-    return _FIRST_CELL.replace("CONSTANT", f'REPOSITORY, TAG = "{REPOSITORY}", "{TAG}"')
+    source, version = _NO_ADDRESS, "*"
+    if is_stamped():
+        source = install_address()
+    if re.fullmatch(r"v\d.*", TAG):
+        version = TAG[1:]
+    return _FIRST_CELL.replace("CONSTANTS", f'"{source}", "{version}"')

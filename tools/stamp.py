@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Write the repository's name and tag wherever they stand: python tools/stamp.py OWNER/REPO TAG
 
-It rewrites the constant in flash_course/addresses.py and in each notebook source's first cell, writes an address behind
-the links of README.md and of the notebook sources that need one, and rewrites every other address of the repository in
-these, CONTRIBUTING.md, CITATION.cff and docs/*.md. `python tools/stamp.py OWNER/REPO main`, in just these words, takes
+It rewrites the constant in flash_course/addresses.py and the first cell of each notebook's source, writes an address
+behind the links of README.md and of the notebook sources that need one, and rewrites every other address of the
+repository in these, CONTRIBUTING.md, CITATION.cff and docs/*.md. `python tools/stamp.py OWNER/REPO main`, in just these words, takes
 the name out again.
 """
 
@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+FIRST_CELL = re.compile(r"^# @title Setup\b.*?(?=\n\n# %%|\n*\Z)", flags=re.M | re.S)  # in a source
 CONSTANT = re.compile(r'^REPOSITORY, TAG = "[^"]*", "[^"]*"', flags=re.M)
 
 
@@ -63,6 +64,8 @@ def restamped(text, folder, old, new):
     if folder is not None:
         text = new["with_addresses"](text, folder)
     text = addresses(old["REPOSITORY"], old["TAG"]).sub(address, text)
+    if folder in ("notebooks", "solutions"):
+        text = FIRST_CELL.sub(lambda _: new["first_cell"](), text)
     return CONSTANT.sub(lambda _: f'REPOSITORY, TAG = "{repository}", "{tag}"', text)
 
 

@@ -1,7 +1,5 @@
 """Where the project lies: the first cell of a notebook finds or installs it, and `tools/stamp.py` writes its name."""
 
-import importlib.metadata
-import importlib.util
 import re
 import shutil
 import subprocess
@@ -51,55 +49,83 @@ def test_addresses_of_the_repository_are_those_of_the_constant():
 @pytest.fixture
 def first_cell(monkeypatch, tmp_path):
     """Run a first cell as Colab would, in an empty folder; gives what pip was asked to install."""
-    monkeypatch.chdir(tmp_path)
-    devices = types.SimpleNamespace(describe_device=lambda: "flash_tutorial 0, cpu")
-    monkeypatch.setitem(sys.modules, "flash_tutorial.training.devices", devices)
+    (tmp_path / "content" / "notebook").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "content" / "notebook")
 
     def run(colab, installed, repository="ada/flash", tag="v1"):  # installed: a version, or None
         commands = []
-        monkeypatch.setattr(importlib.util, "find_spec", lambda name: installed)
-        monkeypatch.setattr(importlib.metadata, "version", lambda name: installed)
+        places = tmp_path / "site-packages"
+        places.mkdir()
+        if installed:
+            (places / f"flash_tutorial-{installed}.dist-info").mkdir()
+        monkeypatch.setattr(sys, "path", [str(places)])
         monkeypatch.setattr(subprocess, "run", lambda *args, **how: commands.append((*args, how)))
         if colab:
             monkeypatch.setitem(sys.modules, "google.colab", types.ModuleType("google.colab"))
         monkeypatch.setattr(addresses, "REPOSITORY", repository)
         monkeypatch.setattr(addresses, "TAG", tag)
-        exec(compile(addresses.first_cell(), "first cell", "exec"), {})
+        # Colab's own folders, as far as a test can have them
+        cell = addresses.first_cell().replace("/content/", f"{tmp_path}/content/")
+        exec(compile(cell, "first cell", "exec"), {})
         return commands
 
     return run
 
 
-def test_on_colab_the_first_cell_installs_the_package_alone(first_cell, capsys):
+def test_the_first_cell_fills_no_screen():
+    lines = addresses.first_cell().splitlines()
+    assert len(lines) <= 8 and max(map(len, lines)) <= 120
+
+
+def test_on_colab_the_first_cell_installs_the_package_alone(first_cell):
     [(command, options)] = first_cell(colab=True, installed=None)
     assert command[:4] == [sys.executable, "-m", "pip", "install"] and "--no-deps" in command
     assert command[-1] == "git+https://github.com/ada/flash@v1"
     assert options == {"check": True}  # a failed install stops here, and no shell reads the address
-    first, second = capsys.readouterr().out.splitlines()
-    assert first == f"installing {command[-1]}" and second.startswith("flash_tutorial 0")
 
 
-@pytest.mark.parametrize("form", ["folder", "folder above", "folder inside", "zip"])
+def clone_in(folder, name="flash-main"):
+    (folder / name / "flash_tutorial").mkdir(parents=True)
+    (folder / name / "flash_tutorial" / "__init__.py").touch()
+    (folder / name / "notebooks" / "work").mkdir(parents=True)
+    return folder / name
+
+
+def zip_in(folder, name="flash-main"):
+    """As GitHub makes it, all in one folder inside."""
+    clone = clone_in(folder / "elsewhere" / "packed", name)
+    return Path(shutil.make_archive(folder / "some name", "zip", clone.parent, name))
+
+
+# where the copy is made, and which folder is open
+FORMS = {
+    "a notebook of a clone is open": (clone_in, "other", "other/flash-main/notebooks"),
+    "one of its work copies is": (clone_in, "other", "other/flash-main/notebooks/work"),
+    "a clone among Colab's files": (clone_in, "content", "content"),
+    "a zip among Colab's files": (zip_in, "content", "content"),
+    "a folder on Drive": (clone_in, "content/drive/MyDrive", "content"),
+    "a zip on Drive": (zip_in, "content/drive/MyDrive", "content"),
+}
+
+
+@pytest.mark.parametrize("make, place, here", FORMS.values(), ids=FORMS)
 def test_on_colab_the_first_cell_takes_a_copy_that_lies_there(
-    first_cell, form, tmp_path, monkeypatch
+    first_cell, make, place, here, tmp_path, monkeypatch
 ):
-    """A clone whose notebook is open, one beside it, or a zip as GitHub makes it; a broken zip is passed over."""
-    clone = tmp_path / "flash-main"
-    (clone / "flash_tutorial").mkdir(parents=True)
-    (clone / "flash_tutorial" / "__init__.py").touch()
-    (clone / "notebooks").mkdir()
-    (tmp_path / "content").mkdir()
+    """Files that are no archive, and archives of others, are passed over."""
     (tmp_path / "content" / "a.zip").write_text("no archive", encoding="utf-8")
-    places = {"folder": clone, "folder above": clone / "notebooks", "zip": tmp_path / "content"}
-    monkeypatch.chdir(places.get(form, tmp_path.parent))
-    expected = str(clone)
-    if form == "zip":
-        expected = shutil.make_archive(tmp_path / "content" / "b", "zip", tmp_path, "flash-main")
-    if form == "folder inside":  # Colab's own folders are looked into
-        cell = addresses._FIRST_CELL.replace("/content/drive/MyDrive", str(tmp_path))
-        monkeypatch.setattr(addresses, "_FIRST_CELL", cell)
-    [(command, _)] = first_cell(True, None, repository=addresses.PLACEHOLDER, tag="main")
-    assert command[-1] == expected
+    shutil.make_archive(tmp_path / "content" / "b", "zip", tmp_path / "content" / "notebook")
+    (tmp_path / place).mkdir(parents=True, exist_ok=True)
+    copy = make(tmp_path / place)
+    monkeypatch.chdir(tmp_path / here)
+    for repository in (addresses.PLACEHOLDER, "ada/flash"):
+        [(command, _)] = first_cell(True, None, repository=repository, tag="main")
+        shutil.rmtree(tmp_path / "site-packages")
+        assert Path(command[-1]).resolve() == copy
+        assert "/" in command[-1] or command[-1] in (
+            ".",
+            "..",
+        )  # else pip would look for it in an index
 
 
 @pytest.mark.parametrize(
@@ -118,10 +144,11 @@ def test_the_first_cell_installs_nothing_elsewhere_nor_twice(
     assert len(first_cell(colab, installed, tag=tag)) == installs
 
 
-def test_before_stamping_the_first_cell_says_what_to_set(first_cell):
-    with pytest.raises(RuntimeError, match="upload the project's zip to Colab's files, or set"):
-        first_cell(True, None, repository=addresses.PLACEHOLDER, tag="main")
-    assert first_cell(True, "1", repository=addresses.PLACEHOLDER, tag="main") == []
+def test_before_stamping_pip_says_what_to_do(first_cell):
+    [(command, _)] = first_cell(True, None, repository=addresses.PLACEHOLDER, tag="main")
+    assert "upload the project's zip to Colab's files" in command[-1]
+    said = subprocess.Popen([*command[:-1], "--no-index", command[-1]], stderr=subprocess.PIPE)
+    assert f'Invalid requirement: "{command[-1]}"'.encode() in said.communicate()[1]
 
 
 # ---------------------------------------------------------------- stamp
