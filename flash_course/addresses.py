@@ -17,6 +17,7 @@ PLACEHOLDER = "OWNER/REPO"  # until the project is stamped nothing can be instal
 _FIRST_CELL = """\
 # @title Setup: on Colab this installs the course. There is nothing to read here.
 import glob, subprocess, sys, zipfile
+
 SOURCE, VERSION = CONSTANTS  # written by tools/stamp.py
 if "google.colab" in sys.modules and not any(glob.glob(f"{p}/flash_tutorial-{VERSION}.dist-info") for p in sys.path):
     near = [".", "..", "../..", *glob.glob("/content/*"), *glob.glob("/content/drive/MyDrive/*")]

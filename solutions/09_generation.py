@@ -29,6 +29,7 @@
 # %%
 # @title Setup: on Colab this installs the course. There is nothing to read here.
 import glob, subprocess, sys, zipfile
+
 SOURCE, VERSION = "no address yet: upload the project's zip to Colab's files", "*"  # written by tools/stamp.py
 if "google.colab" in sys.modules and not any(glob.glob(f"{p}/flash_tutorial-{VERSION}.dist-info") for p in sys.path):
     near = [".", "..", "../..", *glob.glob("/content/*"), *glob.glob("/content/drive/MyDrive/*")]

@@ -3,8 +3,8 @@
 
 It rewrites the constant in flash_course/addresses.py and the first cell of each notebook's source, writes an address
 behind the links of README.md and of the notebook sources that need one, and rewrites every other address of the
-repository in these, CONTRIBUTING.md, CITATION.cff and docs/*.md. `python tools/stamp.py OWNER/REPO main`, in just these words, takes
-the name out again.
+repository in these, CONTRIBUTING.md, CITATION.cff and docs/*.md. `python tools/stamp.py OWNER/REPO main`, in just these
+words, takes the name out again.
 """
 
 import argparse
