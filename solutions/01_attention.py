@@ -10,7 +10,7 @@
 # %% [markdown]
 # # Problem set 01: attention
 #
-# [Lecture 01](../notebooks/01_attention.ipynb) · [the lecture without results](../notebooks/work/01_attention.ipynb) · [glossary](../docs/glossary.md)
+# [Lecture 01](../notebooks/01_attention.ipynb) · [the lecture without results](../notebooks/work/01_work_attention.ipynb) · [glossary](../docs/glossary.md)
 #
 # Six exercises, 100 points, about two hours. The four marked *core* are 65 points in an hour and a quarter.
 # They belong to lecture 01, and none of them needs a GPU.

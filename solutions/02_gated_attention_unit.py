@@ -10,7 +10,7 @@
 # %% [markdown]
 # # Problem set 02: the gated attention unit
 #
-# [Lecture 02](../notebooks/02_gated_attention_unit.ipynb) · [the lecture without results](../notebooks/work/02_gated_attention_unit.ipynb) · [glossary](../docs/glossary.md)
+# [Lecture 02](../notebooks/02_gated_attention_unit.ipynb) · [the lecture without results](../notebooks/work/02_work_gated_attention_unit.ipynb) · [glossary](../docs/glossary.md)
 #
 # Six exercises, 100 points, about two hours. The four marked *core* are 65 points in an hour and twenty minutes.
 # They belong to lecture 02, and none of them needs a GPU.

@@ -10,7 +10,7 @@
 # %% [markdown]
 # # Problem set 03: GAU in PyTorch
 #
-# [Lecture 03](../notebooks/03_gau_in_torch.ipynb) · [the lecture without results](../notebooks/work/03_gau_in_torch.ipynb) · [glossary](../docs/glossary.md)
+# [Lecture 03](../notebooks/03_gau_in_torch.ipynb) · [the lecture without results](../notebooks/work/03_work_gau_in_torch.ipynb) · [glossary](../docs/glossary.md)
 #
 # Six exercises, 100 points, about two hours and twenty minutes. The four marked *core* are 65 points in an hour and a half.
 # They belong to lecture 03, and none of them needs a GPU.

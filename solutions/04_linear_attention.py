@@ -10,7 +10,7 @@
 # %% [markdown]
 # # Problem set 04: linear attention
 #
-# [Lecture 04](../notebooks/04_linear_attention.ipynb) · [the lecture without results](../notebooks/work/04_linear_attention.ipynb) · [glossary](../docs/glossary.md)
+# [Lecture 04](../notebooks/04_linear_attention.ipynb) · [the lecture without results](../notebooks/work/04_work_linear_attention.ipynb) · [glossary](../docs/glossary.md)
 #
 # Seven exercises, 100 points, about two and a half hours. The four marked *core* are 60 points in an hour and a quarter.
 # They belong to lecture 04, and none of them needs a GPU.

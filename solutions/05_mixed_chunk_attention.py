@@ -10,7 +10,7 @@
 # %% [markdown]
 # # Problem set 05: mixed chunk attention
 #
-# [Lecture 05](../notebooks/05_mixed_chunk_attention.ipynb) · [the lecture without results](../notebooks/work/05_mixed_chunk_attention.ipynb) · [glossary](../docs/glossary.md)
+# [Lecture 05](../notebooks/05_mixed_chunk_attention.ipynb) · [the lecture without results](../notebooks/work/05_work_mixed_chunk_attention.ipynb) · [glossary](../docs/glossary.md)
 #
 # Seven exercises, 100 points, about two and a half hours. The four marked *core* are 70 points in an hour and a half.
 # They belong to lecture 05. No exercise needs a GPU.

@@ -10,7 +10,7 @@
 # %% [markdown]
 # # Problem set 06: the FLASH model
 #
-# [Lecture 06](../notebooks/06_flash_model.ipynb) · [the lecture without results](../notebooks/work/06_flash_model.ipynb) · [glossary](../docs/glossary.md)
+# [Lecture 06](../notebooks/06_flash_model.ipynb) · [the lecture without results](../notebooks/work/06_work_flash_model.ipynb) · [glossary](../docs/glossary.md)
 #
 # Six exercises, 100 points, about two and a half hours. The four marked *core* are 60 points in less than an hour and a half.
 # They belong to lecture 06. No exercise needs a GPU.

@@ -10,7 +10,7 @@
 # %% [markdown]
 # # Problem set 07: training
 #
-# [Lecture 07](../notebooks/07_training.ipynb) · [the lecture without results](../notebooks/work/07_training.ipynb) · [glossary](../docs/glossary.md)
+# [Lecture 07](../notebooks/07_training.ipynb) · [the lecture without results](../notebooks/work/07_work_training.ipynb) · [glossary](../docs/glossary.md)
 #
 # Seven exercises, 100 points, about two hours and a half. The four marked *core* are 65 points in an hour and a half.
 # They belong to lecture 07. No exercise needs a GPU.

@@ -10,7 +10,7 @@
 # %% [markdown]
 # # Problem set 08: scaling
 #
-# [Lecture 08](../notebooks/08_scaling.ipynb) · [the lecture without results](../notebooks/work/08_scaling.ipynb) · [glossary](../docs/glossary.md)
+# [Lecture 08](../notebooks/08_scaling.ipynb) · [the lecture without results](../notebooks/work/08_work_scaling.ipynb) · [glossary](../docs/glossary.md)
 #
 # Six exercises, 100 points, about two hours. The four marked *core* are 70 points in an hour and a half.
 # They belong to lecture 08. No exercise needs a GPU, and none depends on how fast your machine is.

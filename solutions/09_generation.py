@@ -10,7 +10,7 @@
 # %% [markdown]
 # # Problem set 09: generation
 #
-# [Lecture 09](../notebooks/09_generation.ipynb) · [the lecture without results](../notebooks/work/09_generation.ipynb) · [glossary](../docs/glossary.md)
+# [Lecture 09](../notebooks/09_generation.ipynb) · [the lecture without results](../notebooks/work/09_work_generation.ipynb) · [glossary](../docs/glossary.md)
 #
 # Six exercises, 100 points, about two hours and twenty minutes. The three marked *core* are 60 points in an hour and a quarter.
 # They belong to lecture 09. No exercise needs a GPU.

@@ -10,7 +10,7 @@
 # %% [markdown]
 # # Problem set 10: ablations
 #
-# [Lecture 10](../notebooks/10_ablations.ipynb) · [the lecture without results](../notebooks/work/10_ablations.ipynb) · [glossary](../docs/glossary.md)
+# [Lecture 10](../notebooks/10_ablations.ipynb) · [the lecture without results](../notebooks/work/10_work_ablations.ipynb) · [glossary](../docs/glossary.md)
 #
 # Seven exercises, 100 points, about two hours and a quarter. The four marked *core* are 60 points in an hour and a quarter.
 # They belong to lecture 10. No exercise needs a GPU.

@@ -10,7 +10,7 @@
 # %% [markdown]
 # # Problem set 11: GPU kernels
 #
-# [Lecture 11](../notebooks/11_gpu_kernels.ipynb) · [the lecture without results](../notebooks/work/11_gpu_kernels.ipynb) · [glossary](../docs/glossary.md)
+# [Lecture 11](../notebooks/11_gpu_kernels.ipynb) · [the lecture without results](../notebooks/work/11_work_gpu_kernels.ipynb) · [glossary](../docs/glossary.md)
 #
 # Six exercises, 100 points, about two hours and twenty-five minutes. The four marked *core* are 65 points in an hour and a quarter.
 # They belong to lecture 11. No exercise needs a GPU. 11.3 and 11.6 need Triton, which exists for Linux; on Colab a CPU runtime is enough.

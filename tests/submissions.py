@@ -27,7 +27,9 @@ def source(solved=True):
     """Set 05 as one Python file."""
     if solved:
         return (ROOT / "solutions" / "05_mixed_chunk_attention.py").read_text(encoding="utf-8")
-    cells = nbformat.read(ROOT / "exercises" / "05_mixed_chunk_attention.ipynb", as_version=4).cells
+    cells = nbformat.read(
+        ROOT / "exercises" / "05_set_mixed_chunk_attention.ipynb", as_version=4
+    ).cells
     return "\n".join(f"# %%\n{cell.source}" for cell in cells if cell.cell_type == "code")
 
 

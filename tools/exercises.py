@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import nbformat
 
-from notebooks import METADATA, ROOT, read_source, tags_of
+from notebooks import METADATA, ROOT, named, read_source, tags_of
 
 BEGIN, END, STUB = "# BEGIN SOLUTION", "# END SOLUTION", "# STUB "
 LETTERS = 12  # a shorter line gives nothing away
@@ -39,7 +39,7 @@ def masters(root=ROOT, prefixes=()):
 
 
 def student_file(master):
-    return master.parent.parent / "exercises" / f"{master.stem}.ipynb"
+    return master.parent.parent / "exercises" / named(master, "set")
 
 
 def split_code(source):

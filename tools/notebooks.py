@@ -6,10 +6,10 @@
     python tools/notebooks.py check          nothing is executed; a second or so
 
 The source of a notebook is ``notebooks/NN_topic.py`` or ``solutions/NN_topic.py`` (jupytext, py:percent). ``build``
-executes it and writes ``NN_topic.ipynb`` beside it, and for a lecture ``notebooks/work/NN_topic.ipynb``: the same cells
-without outputs, its relative links turned so that they are right from there. Two builds with the same versions give
-the same bytes, except in cells tagged ``timing``. ``check`` finds what a reader must never meet: a pair out of step,
-outputs older than their code, a cell that never ran, a link to a file that is not there.
+executes it and writes ``NN_topic.ipynb`` beside it, and for a lecture ``notebooks/work/NN_work_topic.ipynb``: the same
+cells without outputs, its relative links turned so that they are right from there. Two builds with the same versions
+give the same bytes, except in cells tagged ``timing``. ``check`` finds what a reader must never meet: a pair out of
+step, outputs older than their code, a cell that never ran, a link to a file that is not there.
 """
 
 import argparse
@@ -40,11 +40,24 @@ CELL_SECONDS = 600
 FOLDED = {"jupyter": {"source_hidden": True}, "cellView": "form", "tags": ["hide-input"]}
 TAGS = {"hide-input", "nbval-check-output", "nbval-skip", "raises-exception", "timing"}
 
+# What JupyterLab writes when a notebook is opened: with the same Python it is not marked as changed before it is.
 METADATA = {
     "accelerator": "GPU",
     "colab": {"gpuType": "T4", "provenance": []},
-    "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
-    "language_info": {"name": "python"},
+    "kernelspec": {
+        "display_name": "Python 3 (ipykernel)",
+        "language": "python",
+        "name": "python3",
+    },
+    "language_info": {
+        "codemirror_mode": {"name": "ipython", "version": 3},
+        "file_extension": ".py",
+        "mimetype": "text/x-python",
+        "name": "python",
+        "nbconvert_exporter": "python",
+        "pygments_lexer": "ipython3",
+        "version": "3.11.7",  # the one that the course was tried with
+    },
 }
 
 
@@ -71,7 +84,13 @@ def work_copy(source):
     """Where a lecture's copy without outputs lies; None for a solution."""
     if source.parent.name != "notebooks":
         return None
-    return source.parent / "work" / f"{source.stem}.ipynb"
+    return source.parent / "work" / named(source, "work")
+
+
+def named(source, kind):
+    """The name of a notebook made from ``05_topic.py``: "05_work_topic.ipynb", so that tabs can be told apart."""
+    number, _, topic = source.stem.partition("_")
+    return f"{number}_{kind}_{topic}.ipynb"
 
 
 def load_project(root=ROOT):
@@ -534,7 +553,7 @@ def lecture_problems(source, wanted, stored, project):
         )
     first = wanted.cells[0].source if wanted.cells else ""
     head = relative_links(first)
-    if missing := {source.with_suffix(".ipynb").name, f"work/{source.stem}.ipynb"} - {*head}:
+    if missing := {source.with_suffix(".ipynb").name, f"work/{work_copy(source).name}"} - {*head}:
         found.append(f"the first cell does not link to {', '.join(sorted(missing))}")
     found += minutes_problems(wanted)
     found += build_problems(wanted)

@@ -153,11 +153,11 @@ def test_before_stamping_pip_says_what_to_do(first_cell):
 
 # ---------------------------------------------------------------- stamp
 
-WORK = "[without, to work in](work/01_one.ipynb)"
-SET = "[problem set 01](../exercises/01_one.ipynb)"
+WORK = "[without, to work in](work/01_work_one.ipynb)"
+SET = "[problem set 01](../exercises/01_set_one.ipynb)"
 LECTURE = f"[With results](01_one.ipynb) · {WORK} · {SET} · [words](../docs/glossary.md)"
 README = f"""\
-| [one](notebooks/01_one.ipynb) | [set 01](exercises/01_one.ipynb) |
+| [one](notebooks/01_one.ipynb) | [set 01](exercises/01_set_one.ipynb) |
 `pip install .`
 git clone https://github.com/{addresses.REPOSITORY}.git
 pip install "git+https://github.com/{addresses.REPOSITORY}@{addresses.TAG}"
@@ -196,9 +196,9 @@ def test_stamp_writes_constant_addresses_and_install_line(copy):
     assert (new["REPOSITORY"], new["TAG"]) == ("ada/flash-fork", "v1.2")
     colab = "https://colab.research.google.com/github/ada/flash-fork/blob/v1.2"
     github = "https://github.com/ada/flash-fork"
-    set_in_colab = f"([in Colab]({colab}/exercises/01_one.ipynb))"
+    set_in_colab = f"([in Colab]({colab}/exercises/01_set_one.ipynb))"
     assert (copy / "README.md").read_text(encoding="utf-8").splitlines() == [
-        f"| [one](notebooks/01_one.ipynb) | [set 01](exercises/01_one.ipynb) {set_in_colab} |",
+        f"| [one](notebooks/01_one.ipynb) | [set 01](exercises/01_set_one.ipynb) {set_in_colab} |",
         f"`pip install .` (without a copy: `pip install git+{github}@v1.2`)",
         f"git clone {github}.git",
         f'pip install "git+{github}@v1.2"',
@@ -211,7 +211,7 @@ def test_stamp_writes_constant_addresses_and_install_line(copy):
     assert new["first_cell"]() in text
     parts = [
         f"[With results](01_one.ipynb) ([on GitHub]({github}/blob/v1.2/notebooks/01_one.ipynb))",
-        f"{WORK} ([in Colab]({colab}/notebooks/work/01_one.ipynb))",
+        f"{WORK} ([in Colab]({colab}/notebooks/work/01_work_one.ipynb))",
         f"{SET} {set_in_colab}",
         "[words](../docs/glossary.md)\n",
     ]

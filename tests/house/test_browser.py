@@ -265,8 +265,8 @@ def test_links_lead_from_the_first_command_to_a_problem_set_and_back(chromium, t
     assert paths == {
         "notebooks/00_start_here.ipynb",
         f"notebooks/{name}",
-        f"notebooks/work/{name}",
-        f"exercises/{name}",
+        "notebooks/work/05_work_mixed_chunk_attention.ipynb",
+        "exercises/05_set_mixed_chunk_attention.ipynb",
         "notebooks/06_flash_model.ipynb",
     }
     print("screenshots are in", tmp_path)

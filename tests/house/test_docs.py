@@ -29,9 +29,11 @@ def test_the_readme_lists_every_lecture_with_its_work_copy_and_its_set():
     readme = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
     for number, path in LECTURES.items():
         row = next(line for line in readme if line.startswith(f"| {number} | "))
-        name = f"{path.stem}.ipynb"
-        assert f"(notebooks/{name})" in row and f"(notebooks/work/{name})" in row
-        assert (f"(exercises/{name})" in row) == (ROOT / "exercises" / name).exists()
+        topic = path.stem[3:]
+        assert f"(notebooks/{path.stem}.ipynb)" in row
+        assert f"(notebooks/work/{number}_work_{topic}.ipynb)" in row
+        problem_set = f"exercises/{number}_set_{topic}.ipynb"
+        assert (f"({problem_set})" in row) == (ROOT / problem_set).exists()
 
 
 def test_the_glossary_is_sorted_and_names_lectures():

@@ -19,6 +19,8 @@ pytestmark = [
     ),
 ]
 NAME = "05_mixed_chunk_attention.ipynb"
+WORK = "05_work_mixed_chunk_attention.ipynb"
+SET = "05_set_mixed_chunk_attention.ipynb"
 
 
 def text_of(path):
@@ -41,7 +43,7 @@ def test_it_has_no_answer(fork):
     for name in ("rubrics.md", "lesson_plans.md"):
         assert (ROOT / "docs" / name).is_file() and not (fork / "docs" / name).exists(), name
     assert not (fork / "solutions").exists() and not [*fork.rglob("right_*.py")]
-    assert (fork / "exercises" / NAME).is_file() and (fork / "notebooks" / NAME).is_file()
+    assert (fork / "exercises" / SET).is_file() and (fork / "notebooks" / NAME).is_file()
     assert "write, complete, translate or mend code" in text_of(fork / "AGENTS.md")
 
 
@@ -59,8 +61,13 @@ def test_addresses_and_install_line_are_the_courses(fork):
         text = text_of(path)
         assert "ada/flash-2027" in text and "OWNER/REPO" not in text, path.name
     own = "ada/flash-2027/blob/fall/notebooks"
-    for folder, to in (("notebooks", f"{own}/work"), ("notebooks/work", own), ("exercises", own)):
-        assert f"{to}/{NAME})" in text_of(fork / folder / NAME), folder
+    pages = {
+        f"notebooks/{NAME}": f"{own}/work/{WORK}",
+        f"notebooks/work/{WORK}": f"{own}/{NAME}",
+        f"exercises/{SET}": f"{own}/{NAME}",
+    }
+    for page, to in pages.items():
+        assert f"{to})" in text_of(fork / page), page
     constant = 'REPOSITORY, TAG = "ada/flash-2027", "fall"'
     assert constant in text_of(fork / "flash_course" / "addresses.py")
 

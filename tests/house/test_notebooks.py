@@ -39,13 +39,25 @@ def test_links_lead_from_the_tour_through_the_course():
     tour = links_of(f"notebooks/{lectures[0]}.py")
     assert {f"notebooks/{name}.ipynb" for name in lectures[1:]} <= tour
     for name, after in zip(lectures, [*lectures[1:-1], None, None]):
+        problem_set = f"exercises/{notebooks.named(Path(name), 'set')}"
         wanted = {"docs/glossary.md"} | ({f"notebooks/{after}.ipynb"} if after else set())
-        if (ROOT / "exercises" / f"{name}.ipynb").exists():
-            wanted.add(f"exercises/{name}.ipynb")
-            assert f"exercises/{name}.ipynb" in tour
+        if (ROOT / problem_set).exists():
+            wanted.add(problem_set)
+            assert problem_set in tour
             if (ROOT / "solutions").is_dir():  # a course's fork has none
                 assert f"notebooks/{name}.ipynb" in links_of(f"solutions/{name}.py")
         assert wanted <= links_of(f"notebooks/{name}.py"), name
+
+
+def test_what_jupyterlab_writes_at_opening_is_there_already():
+    from ipykernel.ipkernel import IPythonKernel
+    from ipykernel.kernelspec import get_kernel_dict
+
+    written = notebooks.METADATA["language_info"]
+    assert written | {"version": ""} == IPythonKernel.language_info | {"version": ""}
+    spec = get_kernel_dict()
+    assert notebooks.METADATA["kernelspec"]["display_name"] == spec["display_name"]
+    assert notebooks.METADATA["kernelspec"]["language"] == spec["language"]
 
 
 def test_no_lecture_takes_its_preset_from_the_description_of_the_device():
@@ -61,7 +73,7 @@ SOURCE = f"""\
 # %% [markdown]
 # # A small lecture
 #
-# [With results](01_small.ipynb) · [without](work/01_small.ipynb) · [words](../docs/words.md#words)
+# [With results](01_small.ipynb) · [without](work/01_work_small.ipynb) · [words](../docs/words.md#words)
 #
 # **Time** 1 minutes to read.
 
@@ -163,7 +175,7 @@ def test_what_is_stored(built):
 def test_two_builds_give_the_same_bytes(built, tmp_path):
     source = small_project(tmp_path / "again")
     notebooks.build(source)
-    for name in ("01_small.ipynb", "work/01_small.ipynb"):
+    for name in ("01_small.ipynb", "work/01_work_small.ipynb"):
         assert (source.parent / name).read_bytes() == (built / "notebooks" / name).read_bytes()
 
 
@@ -235,7 +247,7 @@ def in_all(old, new):
 
     def spoil(root):
         in_source(f"# {old}", f"# {new}")(root)
-        for name in ("01_small.ipynb", "work/01_small.ipynb"):
+        for name in ("01_small.ipynb", "work/01_work_small.ipynb"):
             in_notebook(change, name)(root)
 
     def change(cells):
@@ -250,7 +262,7 @@ def in_tags(tag, *new):
 
     def spoil(root):
         in_source(f'["{tag}"]', json.dumps(new))(root)
-        for name in ("01_small.ipynb", "work/01_small.ipynb"):
+        for name in ("01_small.ipynb", "work/01_work_small.ipynb"):
             in_notebook(change, name)(root)
 
     def change(cells):
@@ -282,7 +294,7 @@ def in_picture(change):
 
 
 LECTURE = "01_small.ipynb"
-WORK = f"work/{LECTURE}"
+WORK = "work/01_work_small.ipynb"
 RAISES = "raises-exception"
 CHECKED = "nbval-check-output"
 TIME = "**Time** 1 minutes"

@@ -40,13 +40,13 @@ def test_drift_a_visible_answer_and_a_file_without_master_are_found(tmp_path):
     path = tmp_path / "solutions" / "01_small.py"
     path.write_text(MASTER, encoding="utf-8")
     assert tool.main(["build"], tmp_path) == 0 and tool.check(tmp_path) == []
-    student = tmp_path / "exercises" / "01_small.ipynb"
+    student = tmp_path / "exercises" / "01_set_small.ipynb"
     text = student.read_text(encoding="utf-8")
     student.write_text(text.replace("# Small", "# Small: the_answer = 41 + 1"), encoding="utf-8")
     drift, shown = tool.check(tmp_path)
     assert "out of step" in drift and "shows a line of the answer: the_answer = 41 + 1" in shown
     path.unlink()
-    assert tool.check(tmp_path) == ["01_small.ipynb has no master in solutions/"]
+    assert tool.check(tmp_path) == ["01_set_small.ipynb has no master in solutions/"]
 
 
 def test_a_line_of_a_rubric_that_was_written_by_hand_is_found(tmp_path):

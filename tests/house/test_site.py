@@ -28,7 +28,7 @@ def test_no_solution_is_laid_out_and_no_page_shows_an_answer(stage):
         pytest.skip("there are no solutions here: a course's fork has none")
     files = [path for path in stage.folder.rglob("*") if path.is_file()]
     names = [path.relative_to(stage.folder).as_posix() for path in files]
-    assert "exercises/05_mixed_chunk_attention.ipynb" in names
+    assert "exercises/05_set_mixed_chunk_attention.ipynb" in names
     secret = site_module("pages").SECRET
     assert not [name for name in names if name.startswith(secret) or "right_" in name]
     texts = {path: text_of(path) for path in files if path.suffix in (".ipynb", ".md")}
@@ -37,7 +37,7 @@ def test_no_solution_is_laid_out_and_no_page_shows_an_answer(stage):
         pattern = r"# BEGIN SOLUTION\n(.*?)\n[ ]*# END SOLUTION"
         blocks = re.findall(pattern, text_of(master), flags=re.S)
         blocks = [block for block in blocks if block.count("\n") >= 3]
-        own = texts[stage.folder / "exercises" / f"{master.stem}.ipynb"]
+        own = texts[stage.folder / "exercises" / exercises.student_file(master).name]
         assert [line for line in exercises.answer_lines(master) if line in own] == []
         for path, text in texts.items():
             assert [block for block in blocks if block in text] == [], path
