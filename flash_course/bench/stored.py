@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from flash_tutorial.experiments import welch
+
 from .clock import time_to_reach
 
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -178,6 +180,25 @@ def means_of_hundred(run: dict) -> tuple:
     n = 100 // run["every"]
     means = np.convolve(run["losses"], np.ones(n) / n, "valid") / np.log(2)
     return run["every"] * np.arange(n - 1, len(run["losses"])) + 1, means
+
+
+def ablation_minus_gau(variant: str) -> dict:
+    """{updates: bits per byte of a variant of the GAU minus those of the GAU, with Welch's interval}.
+
+    Three seeds after 200 updates, and ten that chose no rate after 2,000.
+    """
+    stored = load_stored("ablations")
+    short = {}
+    for run in stored["runs"]:
+        if run["learning_rate"] == stored["best_rates"][run["variant"]]:
+            short.setdefault(run["variant"], []).append(run["bits_per_byte"])
+    long = {}
+    for run in load_stored("ablations_long")["runs"]:
+        if run["seed"] < 10:
+            long.setdefault(run["model"], []).append(run["bits_per_byte"])
+    return {
+        updates: welch(bits[variant], bits["GAU"]) for updates, bits in ((200, short), (2000, long))
+    }
 
 
 def shipped_cards() -> dict:
