@@ -4,6 +4,7 @@ its alt text; and what a lecture's own plots are made of."""
 from .colours import BLACK, BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, YELLOW
 from .flows import chunk_schedule, exclusive_sum, flash_unit, four_units, gated_units
 from .gpu import bytes_of_a_step, roofline
+from .letters import weights_of_letters
 from .pairs import DIRECT, SUMMED, UNREAD, faults_of_mixing, who_reads_whom, who_sees_whom
 from .plots import (
     bars,

@@ -47,6 +47,7 @@ DRAWN = {
         4,
         documents=[0] * 5 + [1] * 3,
     ),
+    "weights_of_letters": of("one: 50%, other: 0%", {"one": np.eye(3), "other": np.tri(3)}, "abc"),
     "who_sees_whom": of(
         "causal: 15 sees itself or an earlier token.",
         {"all": np.ones((5, 5), bool), "causal": np.tri(5, dtype=bool)},
