@@ -1,3 +1,366 @@
-"""What lecture 01 lets its reader build."""
+"""What lecture 01 lets its reader build: softmax, attention, heads, and two kinds of positions."""
 
-BUILDS = ()
+import math
+
+import numpy as np
+import torch
+
+from flash_tutorial import reference
+
+from . import Build, Case, call
+
+
+# ---------------------------------------------------------------- softmax
+def softmax(score):
+    largest = score.max(axis=-1, keepdims=True)
+    exp = np.exp(score - largest)
+    return exp / exp.sum(axis=-1, keepdims=True)
+
+
+def exps_alone(score):
+    return np.exp(score - score.max(axis=-1, keepdims=True))
+
+
+def of_columns(score):
+    exp = np.exp(score - score.max(axis=0, keepdims=True))
+    return exp / exp.sum(axis=0, keepdims=True)
+
+
+def over_all(score):
+    exp = np.exp(score - score.max(axis=-1, keepdims=True))
+    return exp / exp.sum()
+
+
+@np.errstate(over="ignore", invalid="ignore")
+def without_subtraction(score):
+    return np.exp(score) / np.exp(score).sum(axis=-1, keepdims=True)
+
+
+@np.errstate(invalid="ignore")
+def largest_of_all(score):
+    exp = np.exp(score - score.max())
+    return exp / exp.sum(axis=-1, keepdims=True)
+
+
+FEW = np.log([[1.0, 1], [1, 3]])
+LARGE = np.array([[1000.0, 1000], [-1000, -1000]])
+
+SOFTMAX = Build(
+    softmax,
+    cases=(
+        call("two rows: exps of 1, 1 and of 1, 3", FEW),
+        call("scores of 1000 and -1000", LARGE),
+        call("a hidden score", np.array([[0.0, -np.inf, 0]])),
+        call("one token", np.array([[5.0]])),
+        call("heads first", np.arange(12.0).reshape(2, 2, 3)),
+    ),
+    likely=(
+        ("The exps are there; they are not divided by the sum of their row.", exps_alone),
+        ("Each column adds up to 1. Rows should: `axis=-1`, one token's attention.", of_columns),
+        ("All weights together add up to 1. Each row should: `axis=-1, keepdims=True`.", over_all),
+        (
+            "exp(1000) is no float. Subtract the largest score of each row first.",
+            without_subtraction,
+        ),
+        (
+            "You subtract the largest score of all rows, so that all exps of a low row are 0.",
+            largest_of_all,
+        ),
+    ),
+    why="Every row of attention is one of these, in every Transformer, and it never overflows.",
+)
+
+
+# ---------------------------------------------------------------- attention
+def attention(q_TS, k_TS, v_TE, causal=True):
+    T = len(q_TS)
+    sees_TT = np.ones((T, T), bool)
+    if causal:
+        sees_TT = np.tri(T, dtype=bool)
+    return reference.softmax_attention(q_TS, k_TS, v_TE, sees_TT)
+
+
+def scores(q_TS, k_TS):
+    return q_TS @ k_TS.T / math.sqrt(q_TS.shape[1])
+
+
+def hidden(score_TT, value):
+    return np.where(np.tri(len(score_TT), dtype=bool), score_TT, value)
+
+
+def masked_after(q_TS, k_TS, v_TE, causal=True):
+    weight_TT = softmax(scores(q_TS, k_TS))
+    return (np.tril(weight_TT) if causal else weight_TT) @ v_TE
+
+
+def hidden_by_zero(q_TS, k_TS, v_TE, causal=True):
+    score_TT = scores(q_TS, k_TS)
+    return softmax(hidden(score_TT, 0.0) if causal else score_TT) @ v_TE
+
+
+def undivided(q_TS, k_TS, v_TE, causal=True):
+    score_TT = q_TS @ k_TS.T
+    return softmax(hidden(score_TT, -np.inf) if causal else score_TT) @ v_TE
+
+
+def never_masked(q_TS, k_TS, v_TE, causal=True):
+    return attention(q_TS, k_TS, v_TE, causal=False)
+
+
+def always_masked(q_TS, k_TS, v_TE, causal=True):
+    return attention(q_TS, k_TS, v_TE)
+
+
+def reads_ahead(q_TS, k_TS, v_TE, causal=True):
+    if not causal:
+        return attention(q_TS, k_TS, v_TE, causal=False)
+    sees_TT = np.tri(len(q_TS), dtype=bool).T
+    return reference.softmax_attention(q_TS, k_TS, v_TE, sees_TT)
+
+
+def keys_ask(q_TS, k_TS, v_TE, causal=True):
+    return attention(k_TS, q_TS, v_TE, causal)
+
+
+Q_32 = np.array([[0.0, 1], [1, 2], [2, -1]])
+K_32 = np.array([[1.0, 0], [1, 1], [0, 2]])
+V_32 = np.array([[1.0, 0], [0, 10], [20, 0]])
+ONE = (np.array([[1.0, 2]]), np.array([[3.0, 4]]), np.array([[5.0, 6, 7]]))
+
+ATTENTION = Build(
+    attention,
+    cases=(
+        call("three tokens", Q_32, K_32, V_32),
+        call("three tokens, not causal", Q_32, K_32, V_32, causal=False),
+        call("one token", *ONE),
+        call("large scores", 50 * Q_32, 50 * K_32, V_32),
+    ),
+    likely=(
+        (
+            "The mask comes after the softmax, whose sum has read the later scores: rows do not add up to 1.",
+            masked_after,
+        ),
+        (
+            "A hidden score is 0, and exp(0) is 1. Its exp must be 0: hide it by -np.inf.",
+            hidden_by_zero,
+        ),
+        ("The scores are not divided by √S.", undivided),
+        ("Nothing is hidden: token 1 reads token 3.", never_masked),
+        ("The mask is upside down: each token reads itself and the later ones.", reads_ahead),
+        ("Rows are for queries: q kᵀ, not k qᵀ.", keys_ask),
+        ("With causal=False all tokens may be read.", always_masked),
+    ),
+    why="This is the layer that FLASH replaces, and what it must be as good as.",
+)
+
+
+# ---------------------------------------------------------------- heads
+def multi_head(q_TD, k_TD, v_TD, H, causal=True):
+    d = q_TD.shape[1] // H
+    outputs = []
+    for h in range(H):
+        own = slice(h * d, (h + 1) * d)
+        outputs.append(attention(q_TD[:, own], k_TD[:, own], v_TD[:, own], causal))
+    return np.concatenate(outputs, axis=1)
+
+
+def reshaped(q_TD, k_TD, v_TD, H, causal=True):
+    q, k, v = (x_TD.reshape(H, len(x_TD), -1) for x_TD in (q_TD, k_TD, v_TD))
+    return np.stack([attention(q[h], k[h], v[h], causal) for h in range(H)]).reshape(v_TD.shape)
+
+
+def every_other(q_TD, k_TD, v_TD, H, causal=True):
+    outputs = []
+    for h in range(H):
+        outputs.append(attention(q_TD[:, h::H], k_TD[:, h::H], v_TD[:, h::H], causal))
+    return np.concatenate(outputs, axis=1)
+
+
+def one_matrix(q_TD, k_TD, v_TD, H, causal=True):
+    return attention(q_TD, k_TD, v_TD, causal)
+
+
+def of_d_heads(q_TD, k_TD, v_TD, H, causal=True):
+    return multi_head(q_TD, k_TD, v_TD, q_TD.shape[1] // H, causal)
+
+
+def first_head_everywhere(q_TD, k_TD, v_TD, H, causal=True):
+    d = q_TD.shape[1] // H
+    return np.concatenate([attention(q_TD[:, :d], k_TD[:, :d], v_TD[:, :d], causal)] * H, axis=1)
+
+
+def causal_forgotten(q_TD, k_TD, v_TD, H, causal=True):
+    return multi_head(q_TD, k_TD, v_TD, H)
+
+
+Q_36 = np.array([[1.0, 0, 2, 0, 1, 1], [0, 1, 1, 1, 0, 2], [2, 1, 0, 1, 1, 0]])
+K_36 = np.array([[0.0, 1, 1, 2, 1, 0], [1, 1, 0, 0, 2, 1], [1, 0, 2, 1, 0, 1]])
+V_36 = np.array([[11.0, 12, 13, 14, 15, 16], [21, 22, 23, 24, 25, 26], [31, 32, 33, 34, 35, 36]])
+
+MULTI_HEAD = Build(
+    multi_head,
+    cases=(
+        call("three heads of two channels", Q_36, K_36, V_36, 3),
+        call("two heads of three", Q_36, K_36, V_36, 2),
+        call("one head", Q_36, K_36, V_36, 1),
+        call("one token", Q_36[:1], K_36[:1], V_36[:1], 2),
+        call("not causal", Q_36, K_36, V_36, 3, causal=False),
+    ),
+    likely=(
+        (
+            "A reshape to (H, T, d) keeps the order in memory: your heads hold pieces of tokens.",
+            reshaped,
+        ),
+        (
+            "Head h has d channels that are neighbours: h d to (h + 1) d - 1, not each H-th.",
+            every_other,
+        ),
+        (
+            "All channels share one attention matrix. Each head has its own, of its own d channels.",
+            one_matrix,
+        ),
+        (
+            "You made D / H heads of H channels: d = D / H is the width of a head, not their number.",
+            of_d_heads,
+        ),
+        (
+            "Each head has the channels of the first: the slice must move with h.",
+            first_head_everywhere,
+        ),
+        ("`causal` must be handed on to `attention`.", causal_forgotten),
+    ),
+    why="Its H attention matrices of T x T are what a GAU, with one, does without.",
+)
+
+
+# ---------------------------------------------------------------- positions
+def one_based(T, D):
+    return reference.scaled_sin(T + 1, D)[1:]
+
+
+def interleaved(T, D):
+    table_TD = reference.scaled_sin(T, D)
+    half = D // 2
+    return np.stack([table_TD[:, :half], table_TD[:, half:]], axis=-1).reshape(T, D)
+
+
+def cosines_first(T, D):
+    return np.roll(reference.scaled_sin(T, D), D // 2, axis=1)
+
+
+def over_the_whole_width(T, D):
+    angle = np.arange(T)[:, None] * 10000.0 ** (-np.arange(D // 2) / D)
+    return np.concatenate([np.sin(angle), np.cos(angle)], axis=1)
+
+
+def rising(T, D):
+    half = D // 2
+    angle = np.arange(T)[:, None] * 10000.0 ** (np.arange(half) / half)
+    return np.concatenate([np.sin(angle), np.cos(angle)], axis=1)
+
+
+SCALED_SIN = Build(
+    reference.scaled_sin,
+    cases=(
+        call("three positions, D = 4", 3, 4),
+        call("position 0 alone", 1, 6),
+        call("D = 2: one frequency", 4, 2),
+        call("many positions", 500, 8),
+    ),
+    likely=(
+        ("Positions are counted from 0: row 0 is sin(0) and cos(0).", one_based),
+        ("Sines and cosines alternate. Here all sines come first, then all cosines.", interleaved),
+        ("The cosines come first. Here the sines do.", cosines_first),
+        (
+            "The exponent is -m / (D/2), not -m / D: the frequencies fall too slowly.",
+            over_the_whole_width,
+        ),
+        ("The exponent is negative: the frequencies fall from 1 towards 1/10,000.", rising),
+    ),
+    why="A position that a formula gives has no end, while a learned table ends at its last row.",
+)
+
+
+def rope(x, first=0):
+    like, join = np.asarray, np.concatenate
+    if torch.is_tensor(x):
+        like, join = x.new_tensor, torch.cat
+    T, S = x.shape[-2:]
+    half = S // 2
+    angle = (first + np.arange(T))[:, None] * reference.frequencies(S)
+    cos, sin = like(np.cos(angle)), like(np.sin(angle))
+    x1, x2 = x[..., :half], x[..., half:]
+    return join([x1 * cos - x2 * sin, x2 * cos + x1 * sin], -1)
+
+
+def rotated(x, first=0, sign=1, exponent=2, start=0):
+    """RoPE with another direction, frequencies 10000^(-exponent c / S), or rows counted from another number."""
+    T, S = x.shape[-2:]
+    frequency = 10000.0 ** (-exponent * np.arange(S // 2) / S)
+    angle = sign * (first + start + np.arange(T))[:, None] * frequency
+    x1, x2 = np.split(x, 2, axis=-1)
+    y = [x1 * np.cos(angle) - x2 * np.sin(angle), x2 * np.cos(angle) + x1 * np.sin(angle)]
+    return np.concatenate(y, axis=-1)
+
+
+def backwards(x, first=0):
+    return rotated(x, first, sign=-1)
+
+
+def slow(x, first=0):
+    return rotated(x, first, exponent=1)
+
+
+def from_one(x, first=0):
+    return rotated(x, first, start=1)
+
+
+def always_from_zero(x, first=0):
+    return rotated(x)
+
+
+def of_neighbours(x, first=0):
+    apart = np.concatenate([x[..., 0::2], x[..., 1::2]], axis=-1)
+    y1, y2 = np.split(rotated(apart, first), 2, axis=-1)
+    return np.stack([y1, y2], axis=-1).reshape(x.shape)
+
+
+def mirrored(x, first=0):
+    T, S = x.shape[-2:]
+    angle = (first + np.arange(T))[:, None] * reference.frequencies(S)
+    x1, x2 = np.split(x, 2, axis=-1)
+    y = [x1 * np.cos(angle) - x2 * np.sin(angle), x2 * np.cos(angle) - x1 * np.sin(angle)]
+    return np.concatenate(y, axis=-1)
+
+
+def of_a_tensor(rope):
+    x = torch.arange(24.0).reshape(2, 3, 4).requires_grad_()
+    y = rope(x)
+    (gradient,) = torch.autograd.grad(y[..., 0].sum(), x)
+    return torch.stack([y.detach(), gradient])
+
+
+SAME_34 = np.tile([1.0, 2, 3, 4], (3, 1))
+
+ROPE = Build(
+    rope,
+    cases=(
+        call("three times (1, 2)", np.array([[1.0, 2], [1, 2], [1, 2]])),
+        call("three times (1, 2, 3, 4)", SAME_34),
+        call("rows 10, 11, 12", SAME_34, first=10),
+        call("two heads", np.arange(24.0).reshape(2, 3, 4)),
+        Case("a tensor, and its gradient", of_a_tensor, "torch.arange(24.0).reshape(2, 3, 4)"),
+    ),
+    likely=(
+        ("The rotation goes backwards: both signs of the sine are turned.", backwards),
+        ("The second coordinate is x2 cos + x1 sin: with a minus it is no rotation.", mirrored),
+        ("Rows are counted from 0: the first one is not rotated at all.", from_one),
+        ("The exponent is -c / (S/2), not -c / S: the frequencies fall too slowly.", slow),
+        ("Channel c is paired with channel c + S/2, not with its neighbour.", of_neighbours),
+        ("`first` is the position of row 0, and your rows always begin at 0.", always_from_zero),
+    ),
+    why="Every unit of your FLASH will call it, and a score then knows how far apart two tokens are.",
+    tolerance=1e-5,
+)
+
+BUILDS = (SOFTMAX, ATTENTION, MULTI_HEAD, SCALED_SIN, ROPE)
