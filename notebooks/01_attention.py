@@ -22,7 +22,7 @@
 #
 # **You need** the tour 00, some NumPy, and a rough idea of attention. Lecture 90 helps with einsum and shapes.
 #
-# **Time** 29 minutes to read. Running the code takes about 30 seconds on two CPU cores.
+# **Time** 30 minutes to read. Running the code takes about 30 seconds on two CPU cores.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 
@@ -214,28 +214,40 @@ for width in (4, 64, 1024):
 # ## 3. Masks, and a test of who sees whom
 #
 # A model that writes must not read ahead, so token i may see tokens 1 to i only. Does an implementation keep to that? There is a test that
-# never looks inside the layer: **change one token, and see which outputs change.**
+# never looks inside the layer: **change one token, and see which outputs change.** It is the most useful ten lines of this course, and
+# you will need it whenever a loss looks too good.
+#
+# **Build `reads`.** A layer is any function from (T, D) to (T, E). The docstring says what to put in the place of a token.
 
 
 # %%
 def reads(layer, x_TD):
-    """sees_TT[i, j]: does output i change when token j is replaced?"""
-    T, D = x_TD.shape
-    before_TE, sees_TT = layer(x_TD), np.zeros((T, T), bool)
-    other_TD = np.random.default_rng(1).normal(size=(T, D))
+    """A table (T, T) of True and False: [i, j] says whether output i changes when token j is replaced by other_TD[j]."""
+    other_TD = np.random.default_rng(1).normal(size=x_TD.shape)
+    # BUILD
+    T = len(x_TD)
+    before_TE = layer(x_TD)
+    sees_TT = np.zeros((T, T), bool)
     for j in range(T):
         changed_TD = x_TD.copy()
         changed_TD[j] = other_TD[j]
-        sees_TT[:, j] = (layer(changed_TD) != before_TE).any(1)
+        sees_TT[:, j] = (layer(changed_TD) != before_TE).any(axis=1)
     return sees_TT
+    # END
 
 
+reads = mine.check(reads)
+
+# %% [markdown]
+# Here are six tokens, and a layer around any attention, with random matrices for queries, keys and values.
+
+# %%
 T, D = 6, 8
 x_TD = rng.normal(size=(T, D))
 W_q, W_k, W_v = rng.normal(size=(3, D, 4)) / math.sqrt(D)
 
 
-def layer(attend):  # around any attention: random matrices for queries, keys and values
+def layer(attend):
     return lambda x_TD: attend(x_TD @ W_q, x_TD @ W_k, x_TD @ W_v)
 
 

@@ -71,6 +71,79 @@ SOFTMAX = Build(
 )
 
 
+# ---------------------------------------------------------------- who sees whom
+def reads(layer, x_TD):
+    other_TD = np.random.default_rng(1).normal(size=x_TD.shape)
+    T = len(x_TD)
+    before_TE = layer(x_TD)
+    sees_TT = np.zeros((T, T), bool)
+    for j in range(T):
+        changed_TD = x_TD.copy()
+        changed_TD[j] = other_TD[j]
+        sees_TT[:, j] = (layer(changed_TD) != before_TE).any(axis=1)
+    return sees_TT
+
+
+def never_restored(layer, x_TD):
+    before_TE = layer(x_TD)
+    changed_TD = x_TD.copy()
+    other_TD = np.random.default_rng(1).normal(size=x_TD.shape)
+    columns = []
+    for j in range(len(x_TD)):
+        changed_TD[j] = other_TD[j]
+        columns.append((layer(changed_TD) != before_TE).any(axis=1))
+    return np.stack(columns, axis=1)
+
+
+def rows_changed(layer, x_TD):
+    return reads(layer, x_TD).T
+
+
+def first_channel(layer, x_TD):
+    return reads(lambda x_TD: layer(x_TD)[:, :1], x_TD)
+
+
+def inputs_compared(layer, x_TD):
+    return np.eye(len(x_TD), dtype=bool)
+
+
+def sums_so_far(x_TD):
+    return x_TD.cumsum(axis=0)
+
+
+def last_channel_shifted(x_TD):
+    """Channel 1 is 0; the others are those of the token before."""
+    shifted_TD = np.concatenate([np.zeros_like(x_TD[:1]), x_TD[:-1]])
+    shifted_TD[:, 0] = 0
+    return shifted_TD
+
+
+def ask(layer, T):
+    x_TD = np.arange(3.0 * T).reshape(T, 3)
+    return lambda reads: reads(layer, x_TD.copy())
+
+
+READS = Build(
+    reads,
+    cases=(
+        Case("a layer that sums all tokens so far", ask(sums_so_far, 4), "4 tokens, x.cumsum(0)"),
+        Case(
+            "a layer of the token before",
+            ask(last_channel_shifted, 5),
+            "5 tokens, each sees the one before",
+        ),
+        Case("one token", ask(sums_so_far, 1), "1 token, x.cumsum(0)"),
+    ),
+    likely=(
+        ("Column j is for the token that was changed, row i for the output.", rows_changed),
+        ("Compare the outputs of the layer, not its inputs.", inputs_compared),
+        ("Start each time from a fresh copy: your tokens stay changed.", never_restored),
+        ("An output has changed if any of its channels has, not the first alone.", first_channel),
+    ),
+    why="A leak shows in no shape, and in the loss only as good news. This table shows it.",
+)
+
+
 # ---------------------------------------------------------------- attention
 def attention(q_TS, k_TS, v_TE, causal=True):
     T = len(q_TS)
@@ -363,4 +436,4 @@ ROPE = Build(
     tolerance=1e-5,
 )
 
-BUILDS = (SOFTMAX, ATTENTION, MULTI_HEAD, SCALED_SIN, ROPE)
+BUILDS = (SOFTMAX, READS, ATTENTION, MULTI_HEAD, SCALED_SIN, ROPE)
