@@ -378,8 +378,8 @@ print("head 1 of three tokens, reshaped:", traced_TD.reshape(2, 3, 2)[0].tolist(
 # feed-forward network that works on each token by itself. Attention compares all pairs, so everybody knows that it is what makes a
 # Transformer expensive.
 #
-# **Your second guess.** GPT-3 is D = 12,288 channels wide. From how many tokens on does its attention take more multiply-adds than the rest
-# of a block?
+# **Your second guess.** GPT-3 is D = 12,288 channels wide. From how many *thousand* tokens on does its attention take more multiply-adds
+# than the rest of a block?
 
 # %%
 predict("01.b", None)  # your number in place of None
@@ -404,7 +404,7 @@ for name, D in (("the paper's base model", 768), ("a model of 7 billion", 4096),
     for T in (512, 12 * D):
         shares.append(D * T * (T + 1) / count_multiply_adds(block, T))
     print(f"{name:22} D = {D:6,}: attention is {shares[0]:4.1%} at T = 512, {shares[1]:.0%} at T = {T:7,}")
-reveal("01.b", T, "tokens")
+reveal("01.b", round(T / 1000), "thousand tokens")
 
 # %% [markdown]
 # At 512 tokens attention is next to nothing in a wide model, and half of GPT-3's block only where the sequence is as long as a novel. So

@@ -557,6 +557,7 @@ def matrices_of(model, text, content=1.0):
     return found
 
 
+# %%
 letters = corpus.validation.tokens[1000:1026].tobytes().decode()
 model = run.model.cpu()
 full, bias_alone = matrices_of(model, letters), matrices_of(model, letters, content=0)
