@@ -414,9 +414,9 @@ with torch.no_grad():
     y = x + unit.out_proj(u * unit.mix(copies, v, mask=None, segment_ids=None))
     print(f"three lines minus the unit: {(y - unit(x)).abs().max():.1f}")
     changed = x.clone()
-    changed[:, 8] += 10  # Python counts from 0, so this is token 9
+    changed[:, 9] += 10  # Python counts from 0, so this is token 10, the second of its chunk
     moved = (unit(changed) - y).abs().amax(-1)[0]
-print(f"token 9 changed: outputs 1 to 8 move by {moved[:8].max():.1f}, 9 to 14 by {moved[8:].min():.1f} or more")
+print(f"token 10 changed: outputs 1 to 9 move by {moved[:9].max():.1f}, 10 to 14 by {moved[9:].min():.1f} or more")
 
 # %% [markdown]
 # ## 6. What a score means: bits per byte
@@ -474,7 +474,7 @@ for name, bits in scores.items():
 # | The plain Transformer is too weak a baseline | section 2: three seeds | |
 # | Fewer operations do not mean less time | section 3: count and clock | |
 # | A recurrent update trains slowly | section 4: sequential steps, and times | |
-# | FLASH reads everything earlier and nothing later | section 5: the Jacobian, and token 9 | |
+# | FLASH reads everything earlier and nothing later | section 5: the Jacobian, and token 10 | |
 # | FLASH keeps a state of constant size | the opening: four lengths | |
 # | FLASH is faster on long sequences | the opening: attention alone; lecture 08 for the model | |
 # | FLASH is as good as Transformer++ | the opening: one pair; lectures 07 and 10 | |
