@@ -314,13 +314,20 @@ def compare_with_stored(lecture: str, runs: dict, updates: int = 30):
     settings: ``python experiments/scoreboard.py run``.
     """
     stored = load_stored("scoreboard")["runs"]
-    same = 0
+    pairs = {}
     for name, run in runs.items():
-        if f"{lecture} {name}" not in stored:
+        if f"{lecture} {name}" in stored:
+            losses = [row["loss"] for row in run.log]
+            pairs[name] = losses, stored[f"{lecture} {name}"]["losses"]
+        else:
             print(f"{name}: no run of this name is stored")
-            continue
-        losses = [row["loss"] for row in run.log]
-        stored_losses = stored[f"{lecture} {name}"]["losses"]
+    say_how_runs_begin(pairs, updates)
+
+
+def say_how_runs_begin(pairs: dict, updates: int):
+    """Print whether the first losses of runs are those of stored ones: {name: (losses, stored losses)}."""
+    same = 0
+    for name, (losses, stored_losses) in pairs.items():
         if is_stored_run(losses, stored_losses, updates):
             same += 1
         else:

@@ -1,0 +1,74 @@
+"""The changes of lecture 10: what the stored runs say of each part that was exchanged or left out.
+
+Short runs have 200 updates and three seeds, long ones 2,000 and ten. All began from the paper's start.
+"""
+
+import numpy as np
+
+from flash_tutorial.experiments import welch
+
+from .stored import load_stored
+
+# by name: (the variant, what it is compared with, the side on which the paper's result lies, where it stands)
+CHANGES = {
+    "GAU: softmax": ("GAU, softmax", "GAU", 1, "Table 1"),
+    "GAU: 4 heads": ("GAU, 4 heads", "GAU", 1, "Table 1"),
+    "GAU: no gate": ("GAU, no gate", "GAU", 1, "Table 1"),
+    "MHSA+MLP: relu²": ("MHSA+MLP, relu^2", "MHSA+MLP", 1, "Table 2"),
+    "MHSA+MLP: 1 head": ("MHSA+MLP, 1 head", "MHSA+MLP", 1, "Table 2"),
+    "MHSA+MLP: gate": ("MHSA+MLP, gate", "MHSA+MLP", 1, "Table 2"),
+    "GAU to FLASH": ("FLASH", "GAU", 1, "Table 4"),
+    "Transformer++ to MC": ("MC-Transformer++", "Transformer++", 1, "Table 4"),
+    "FLASH: local only": ("FLASH, local only", "FLASH", 1, "Figure 7"),
+    "FLASH: global only": ("FLASH, global only", "FLASH", 1, "Figure 7"),
+    "FLASH: C = 16": ("FLASH, C = 16", "FLASH", 1, "Figure 8"),
+    "FLASH: C = 128": ("FLASH, C = 128", "FLASH", -1, "Figure 8"),
+}
+LONG = (
+    "GAU: softmax",
+    "GAU: 4 heads",
+    "GAU to FLASH",
+    "FLASH: local only",
+)  # what has long runs too
+SEEDS = {"short": (0, 1, 2), "long": range(10)}  # of the long ones two more chose the rates
+STARTS = ("paper", "width", "fan-in", "small")
+STARTED = ("flash", "flash_quad", "transformer++")
+
+
+def scores(model: str, length: str, rate: float | None = None) -> list:
+    """Bits per byte of a model's ``"short"`` or ``"long"`` runs by seed, at its best rate if no other is asked for."""
+    if length == "long":
+        runs = [run for run in load_stored("ablations_long")["runs"] if run["model"] == model]
+    else:
+        stored = load_stored("ablations")
+        rate = rate or stored["best_rates"][model]
+        runs = [run for run in stored["runs"] if run["variant"] == model]
+    kept = {
+        run["seed"]: run["bits_per_byte"]
+        for run in runs
+        if run["seed"] in SEEDS[length] and rate in (None, run["learning_rate"])
+    }
+    return [kept[seed] for seed in sorted(kept)]
+
+
+def both(change: str, length: str) -> tuple:
+    """The scores of what was changed, and of what it is compared with."""
+    variant, other, *_ = CHANGES[change]
+    return scores(variant, length), scores(other, length)
+
+
+def found(change: str, length: str, share: float = 0.95):
+    """The difference that a change makes, with its interval."""
+    return welch(*both(change, length), share)
+
+
+def best_by_start() -> dict:
+    """{start: {model: bits per byte of the best rate}} of the search of experiments/starts.py, 600 updates of one
+    seed."""
+    best = {start: {} for start in STARTS}
+    for run in load_stored("starts")["runs"]:
+        if run["steps"] == 600 and run["seed"] == 100:  # the seed of the search
+            of_start = best[run["start"]]
+            score = run["bits_on_choosing_text"]
+            of_start[run["model"]] = min(score, of_start.get(run["model"], np.inf))
+    return best
