@@ -2,6 +2,7 @@
 its alt text; and what a lecture's own plots are made of."""
 
 from .colours import BLACK, BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, YELLOW
+from .comparisons import intervals, moved_answers, slopes, wins_by_length
 from .flows import chunk_schedule, exclusive_sum, flash_unit, four_units, gated_units
 from .gpu import bytes_of_a_step, roofline
 from .letters import weights_of_letters

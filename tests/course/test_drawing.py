@@ -12,6 +12,7 @@ from PIL import Image
 
 from flash_course import drawing
 from flash_course.drawing import colours, style
+from flash_tutorial.experiments import welch
 
 LOG = [{"step": i + 1, "bits_per_byte": 8 / (1 + 0.05 * i)} for i in range(60)]
 MAP = np.tril(np.ones((8, 8), int))
@@ -37,6 +38,24 @@ DRAWN = {
             )
         },
         ylabel="ms",
+    ),
+    "wins_by_length": of(
+        "plain from 0.50 at T = 64 to 2.00 at 128", {"plain": [(64, 0.5), (128, 2.0)]}, xlabel="T"
+    ),
+    "moved_answers": of(
+        "one: from 1.50 to 3.00", {"one": (1.5, 3.0)}, ("honest", "reported"), xlabel="times"
+    ),
+    "slopes": of(
+        "FLASH from -0.14 to +0.03",
+        {"FLASH": (-0.14, 0.03), "softmax": (0.38, -0.06)},
+        ("short", "long"),
+        ylabel="bits",
+    ),
+    "intervals": of(
+        "Zero is outside the interval of: no gate.",
+        {"no gate": welch([3, 3.1, 3.2], [1, 1.1, 1.2]), "heads": welch([1, 2, 3], [1, 2, 3.5])},
+        paper={"heads": -1},
+        xlabel="bits",
     ),
     "who_reads_whom": of(
         "full: 36 read one by one; local: 36 read through a sum", {"full": MAP, "local": MAP * 2}, 4
