@@ -123,7 +123,7 @@ check("10.1", recall_batch)
 #
 # <details><summary>May a model have a path and not learn to use it?</summary>
 #
-# Yes. Here only the path counts, as in section 4 of the lecture.
+# Yes. Here only the path counts, as in section 9 of the lecture.
 #
 # </details>
 
@@ -218,7 +218,7 @@ def most_pairs(accuracy, share, memories, limit):
 check("10.3", memory_accuracy, most_pairs)
 
 # %% [markdown]
-# Now put both together. In the lecture a memory with S = 16 and 64 values held 32 pairs so that more than nine of ten answers were right.
+# Now put both together. With S = 16 and 64 values a memory holds 32 pairs so that more than nine of ten answers are right.
 # With 8 values instead of 64, does it hold more, fewer, or as many? Guess before you run the cell.
 
 
@@ -254,7 +254,7 @@ except NotImplementedError:
 # **15 points** · difficulty 2/5 · importance 5/5 · 20 minutes · core
 #
 # Two variants were trained with several seeds. Which one is better, and do the runs say so at all?
-# The same seed gives both the same text, so take the differences seed by seed, and of these the interval that section 10 of the lecture makes by
+# The same seed gives both the same text, so take the differences seed by seed, and of these the interval that section 3 of the lecture makes by
 # hand. (The lecture's tables have Welch's interval, which pairs no seeds.)
 #
 # `a` and `b` are dictionaries from a seed to the bits per byte of its run. Their seeds may come in different orders, and because
@@ -491,7 +491,7 @@ except NotImplementedError:
 # - a claim that does not hold here, or is not settled;
 # - what limits the runs.
 #
-# Section 11 of the lecture prints the numbers. Runs of your own count as well.
+# Sections 3 and 4 of the lecture print the numbers. Runs of your own count as well.
 # A person marks this one. At home you get a model answer and three questions to ask of yours, once you have written 30 words.
 #
 # <details><summary>It says that an interval is missing</summary>
