@@ -12,7 +12,21 @@ notebook that is not trusted), a still picture and its words stand there; the pa
 from .by_hand import six_tokens
 from .costs import cost
 from .leaking import leaks
+from .moving import mechanism
 from .page import Page, show
+from .shipped import writer
 from .token_by_token import decoding
 
-__all__ = ["Page", "cost", "decoding", "leaks", "show", "six_tokens"]
+PAGES = (writer, mechanism, leaks, cost, decoding, six_tokens)  # in the order of the site
+
+__all__ = [
+    "PAGES",
+    "Page",
+    "cost",
+    "decoding",
+    "leaks",
+    "mechanism",
+    "show",
+    "six_tokens",
+    "writer",
+]

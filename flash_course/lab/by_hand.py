@@ -57,6 +57,7 @@ def six_tokens():
     return Page(
         "six_tokens",
         "Six tokens, every number traced: mixed chunk attention by hand",
+        "Point at any number of six tokens: what it is made of lights up, with the calculation in words.",
         alt,
         figure,
         data,

@@ -66,4 +66,12 @@ def cost(T=16, C=4, *, widths="the paper's base"):
         "widths": WIDTHS,
         "selected": names.index(widths),
     }
-    return Page("cost", "Who reads whom, and what it costs", alt, figure, data)
+    return Page(
+        "cost",
+        "Who reads whom, and what it costs",
+        "Two sliders, the tokens and the length of a chunk: see from which length on FLASH costs less than softmax "
+        "attention.",
+        alt,
+        figure,
+        data,
+    )

@@ -193,5 +193,10 @@ def _page(T, C):
         "questions": mixing.QUESTIONS,
     }
     return Page(
-        "leaks", "The leak laboratory: edit the mixing, and see who reads whom", alt, figure, data
+        "leaks",
+        "The leak laboratory: find the fault that is hidden",
+        "A layer that reads the future trains beautifully and is worthless: change one token, and expose the fault.",
+        alt,
+        figure,
+        data,
     )

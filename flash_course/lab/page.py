@@ -30,9 +30,11 @@ class Page:
 
     name: str
     title: str
+    sentence: str  # what a reader finds out, for links and previews
     alt: str  # of the still picture
     figure: Figure
     data: dict = field(repr=False)
+    parts: tuple[str, ...] = ()  # scripts of assets that stand before its own
 
     @cached_property
     def png(self):
@@ -60,7 +62,8 @@ class Page:
             "html": _asset(f"{self.name}.html"),
         }
         text = json.dumps(page, ensure_ascii=False, separators=(",", ":")).replace("</", "<\\/")
-        lines = ["(() => {", '"use strict";', _asset("base.js") + _asset(f"{self.name}.js")]
+        scripts = ("base.js", *self.parts, f"{self.name}.js")
+        lines = ["(() => {", '"use strict";', "".join(map(_asset, scripts))]
         return "\n".join([*lines, f'mount("@PLACE@", {text}, start);', "})();", ""])
 
     def save(self, path):

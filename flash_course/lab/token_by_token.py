@@ -75,6 +75,7 @@ def decoding(prompt=PROMPT, C=4, *, seed=0):
     return Page(
         "decoding",
         "Token by token: a state that keeps its size, and a cache that grows",
+        "Step through a sentence word by word: FLASH folds full chunks into one sum, while a cache keeps every token.",
         alt,
         figure,
         data,
