@@ -36,6 +36,7 @@ autodoc_default_options = {"members": True, "member-order": "bysource"}
 autodoc_typehints = "none"
 add_module_names = False
 
+templates_path = ["templates"]
 html_theme = "sphinx_book_theme"
 html_title = project
 html_static_path = ["static", os.environ["SITE_MATHJAX"], os.environ["SITE_COLOURS"]]
@@ -56,6 +57,8 @@ html_theme_options = {
     "pygments_dark_style": "a11y-high-contrast-dark",
 }
 if address["is_stamped"]():  # until then there is no address, and no button that leads to one
+    owner, repository = address["REPOSITORY"].split("/")
+    html_baseurl = f"https://{owner.lower()}.github.io/{repository}/"
     html_theme_options |= {
         "repository_url": f"https://github.com/{address['REPOSITORY']}",
         "repository_branch": address["TAG"],

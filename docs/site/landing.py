@@ -5,7 +5,10 @@ import re
 from html import escape
 from pathlib import Path
 
+import laboratory
 import nbformat
+
+from flash_course.lab import moving
 
 HERE = Path(__file__).resolve().parent
 RESULT = "flash_course/bench/results/bench_cpu.json"
@@ -22,6 +25,8 @@ def page(root, address):
     result = json.loads((root / RESULT).read_text(encoding="utf-8"))
     text = (HERE / "index.md").read_text(encoding="utf-8")
     parts = {
+        "mechanism": mechanism(),
+        "laboratory": "\n".join(f"lab/{name}" for name in laboratory.LECTURES),
         "surprise": surprise(result),
         "start": start(root),
         "ways": ways(root),
@@ -34,6 +39,16 @@ def page(root, address):
     for name, part in parts.items():
         text = text.replace(f"@{name}@", part)
     return text
+
+
+def mechanism():
+    """The picture that moves, with a button that stops it."""
+    return f"""```{{raw}} html
+<figure class="moving">
+{moving.picture()}<figcaption><button type="button" id="moves" aria-pressed="false" hidden>Pause</button>
+Blue is read one by one, orange through one sum. <a href="lab/mechanism.html">Step by step</a></figcaption>
+</figure>
+```"""
 
 
 # ---------------------------------------------------------------- the surprise
@@ -184,10 +199,14 @@ def has_three_hours(root):
 
 
 def start(root):
-    links = ["[Begin with the tour](notebooks/00_start_here.ipynb)"]
+    links = [
+        "[Begin](notebooks/00_start_here.ipynb)",
+        "[See FLASH write, here](lab/writer.md)",
+        "[The laboratory](lab/index.md)",
+    ]
     if has_three_hours(root):
         links.append("[I have three hours](docs/three_hours.md)")
-    return "\n".join([*links, "[See the lectures](#the-lectures)"])
+    return "\n".join(links)
 
 
 def ways(root):

@@ -11,6 +11,7 @@ import runpy
 import shutil
 from pathlib import Path
 
+import laboratory
 import landing
 import nbformat
 
@@ -65,18 +66,22 @@ class Stage:
         colours = runpy.run_path(str(self.root / "flash_course" / "drawing" / "colours.py"))
         sheet = colours["style_sheet"]("html", 'html[data-theme="dark"]')
         self.write("colours.css", sheet)
+        laboratory.lay_out(self)
         self.write("index.md", landing.page(self.root, self.address))
         for path in [*self.folder.rglob("*")]:
             if path.is_file() and path not in self.kept:
                 path.unlink()
 
     def write(self, path, text):
+        self.write_bytes(path, text.encode())
+
+    def write_bytes(self, path, content):
         """Untouched where it is the same, so that a second build reads only what changed."""
         file = self.folder / path
         self.kept.add(file)
-        if not file.is_file() or file.read_text(encoding="utf-8") != text:
+        if not file.is_file() or file.read_bytes() != content:
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(text, encoding="utf-8", newline="\n")
+            file.write_bytes(content)
 
     def page(self, path):
         return self.with_links(

@@ -10,7 +10,7 @@ import numpy as np
 
 from flash_course import drawing
 
-from .page import Page
+from .page import Page, asset
 
 T, C = 12, 4
 SECONDS = {"token": 1.1, "fold": 1.6, "end": 2.4}  # of a step; the end is held
@@ -21,25 +21,6 @@ TOKENS_AT, SUM_AT = 50, 180  # from the top
 CELL, CELLS = 20, (3, 6)  # of the sum: rows and columns
 
 FADE = 0.15  # seconds in which something comes or goes
-
-STYLE = """
-.mechanism { --ink: #1b1b1b; --paper: #fff; --near: #0072b2; --far: #e69f00; --on: #fff; font-family: system-ui, sans-serif; }
-@media (prefers-color-scheme: dark) { .mechanism { --ink: #f2f2f2; --paper: #16181c; --near: #56b4e9; --on: #111; } }
-.mechanism .paper { fill: var(--paper); }
-.mechanism text { fill: var(--ink); text-anchor: middle; font-size: 18px; }
-.mechanism .empty { fill: none; stroke: var(--ink); stroke-dasharray: 3 3; opacity: .45; }
-.mechanism .open { fill: var(--near); }
-.mechanism .folded { fill: none; stroke: var(--far); stroke-width: 2; }
-.mechanism .number { fill: var(--on); font-weight: 600; }
-.mechanism .near { fill: none; stroke: var(--near); stroke-width: 3; }
-.mechanism .far { fill: none; stroke: var(--far); stroke-width: 4; }
-.mechanism .tip { fill: var(--far); }
-.mechanism .ring { fill: none; stroke: var(--ink); stroke-width: 2.5; }
-.mechanism .cell { fill: var(--paper); stroke: var(--ink); stroke-width: 1; }
-.mechanism .full { fill: var(--far); }
-.mechanism .moves { fill: var(--far); }
-@media (prefers-reduced-motion: reduce) { .mechanism:not(.driven) * { animation: none !important; } }
-"""
 
 
 def steps():
@@ -88,9 +69,12 @@ class Film:
         if begin is None:
             self.elements.append(element)
             return
-        seen = self.frame(begin + FADE, end or self.end, "opacity:1")
-        unseen = "" if begin == 0 else self.frame(0, begin, "opacity:0")
-        gone = "" if end is None else self.frame(end + FADE, self.end, "opacity:0")
+        last = (
+            self.end if end is None else end - FADE
+        )  # so that two words never stand on each other
+        seen = self.frame(begin + FADE if begin else 0, last, "opacity:1")
+        unseen = self.frame(0, begin, "opacity:0") if begin else ""
+        gone = "" if end is None else self.frame(end, self.end, "opacity:0")
         now = int(begin <= self.still < (end or self.end))
         self.elements.append(self.moving(element, unseen + seen + gone, now))
 
@@ -137,12 +121,21 @@ def picture(words=True):
     if words:
         draw_words(film)
     rules = [f"@keyframes {name}{{{frames}}}" for frames, name in film.rules.items()]
-    style = STYLE + "\n".join(rules) + "\n"
+    style = asset("moving.css") + "\n".join(rules) + "\n"
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" class="mechanism" viewBox="0 0 {WIDTH} {height}" role="img" '
-        f'aria-label="{escape(ALT)}"><style>{style}</style>\n'
+        f'aria-label="{escape(alt())}"><style>{style}</style>\n'
         + "\n".join(film.elements)
         + "\n</svg>\n"
+    )
+
+
+def alt():
+    """The still picture in words."""
+    return (
+        f"{T} tokens in chunks of {C}. A token reads the tokens of its own chunk one by one, up to itself. A chunk "
+        "that is full folds into one sum, which keeps its size, and the tokens of later chunks read that sum. Here: "
+        f"{said('token', STILL)}"
     )
 
 
@@ -200,10 +193,11 @@ def draw_reading(film, t):
             f'<path class="near" d="M{x:.0f} {below + 5}Q{(x + there) / 2:.0f} {deep} {there:.0f} {below + 3}"/>'
         )
     if first > 1:
+        middle = WIDTH // 2
         top = SUM_AT - 4
         tip = below + 8
         parts.append(
-            f'<path class="far" d="M{WIDTH / 2:.0f} {top}C{WIDTH / 2:.0f} {top - 40} {x:.0f} {tip + 44} {x:.0f} {tip + 8}"/>'
+            f'<path class="far" d="M{middle} {top}C{middle} {top - 40} {x:.0f} {tip + 44} {x:.0f} {tip + 8}"/>'
             f'<path class="tip" d="M{x - 7:.0f} {tip + 10}L{x:.0f} {tip - 3}L{x + 7:.0f} {tip + 10}Z"/>'
         )
     begin = film.begins["token", t]
@@ -221,20 +215,13 @@ def draw_words(film):
         )
 
 
-ALT = (
-    f"{T} tokens in chunks of {C}. A token reads the tokens of its own chunk one by one, up to itself. A chunk that is "
-    "full folds into one sum, which keeps its size, and the tokens of later chunks read that sum. Here token "
-    f"{STILL} reads {span((STILL - 1) // C * C + 1, STILL)} one by one, and {span(1, (STILL - 1) // C * C)} through the sum."
-)
-
-
 def mechanism():
     """The page: the picture, step by step or by itself."""
     order, _ = steps()
     i, j = np.indices((T, T))
     who = np.select([j > i, i // C == j // C], [drawing.UNREAD, drawing.DIRECT], drawing.SUMMED)
     title = "Its own chunk one by one, earlier chunks through the sum"
-    figure, alt = drawing.who_reads_whom({"": who}, C, title=title)
+    figure, words = drawing.who_reads_whom({"": who}, C, title=title)
     data = {
         "svg": picture(words=False),
         "steps": [
@@ -251,7 +238,7 @@ def mechanism():
         "mechanism",
         "Twelve tokens through mixed chunk attention",
         "A chunk fills, folds into one sum of constant size, and the next chunk reads it: FLASH in twelve steps.",
-        alt,
+        words,
         figure,
         data,
     )

@@ -2,20 +2,25 @@
 
 import base64
 import hashlib
+import io
 import json
 import re
+import textwrap
 from dataclasses import dataclass, field
 from functools import cached_property
 from html import escape
 from importlib.resources import files
 from pathlib import Path
 
+from matplotlib import font_manager
 from matplotlib.figure import Figure
+from PIL import Image, ImageDraw, ImageFont, ImageOps  # matplotlib itself needs it
 
 from flash_course.drawing import colours, style
 
 ASSETS = files(__package__) / "assets"
 COLOURS = colours.style_sheet(":host", ":host([data-theme=dark])")
+PREVIEW = (1200, 630, 36)  # width, height and margin, as sites want them
 FILE_LOOK = (
     ":root{color-scheme:light dark}"
     "body{margin:0 auto;max-width:58rem;padding:1rem;background:Canvas;color:CanvasText}"
@@ -58,25 +63,44 @@ class Page:
             "alt": self.alt,
             "still": list(_size(self.png)),
             "data": self.data,
-            "css": COLOURS + _asset("base.css") + _asset(f"{self.name}.css"),
-            "html": _asset(f"{self.name}.html"),
+            "css": COLOURS + asset("base.css") + asset(f"{self.name}.css"),
+            "html": asset(f"{self.name}.html"),
         }
         text = json.dumps(page, ensure_ascii=False, separators=(",", ":")).replace("</", "<\\/")
         scripts = ("base.js", *self.parts, f"{self.name}.js")
-        lines = ["(() => {", '"use strict";', "".join(map(_asset, scripts))]
+        lines = ["(() => {", '"use strict";', "".join(map(asset, scripts))]
         return "\n".join([*lines, f'mount("@PLACE@", {text}, start);', "})();", ""])
+
+    def alone(self):
+        """The page as the text of an HTML file that needs no other."""
+        picture = f"data:image/png;base64,{base64.b64encode(self.png).decode()}"
+        return (
+            '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+            '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+            f'<link rel="icon" href="data:,">\n<title>{escape(self.title)}</title>\n'
+            f'<meta name="description" content="{escape(self.sentence)}">\n<style>{FILE_LOOK}</style>\n'
+            f'</head>\n<body>\n<main>\n<img data-flash-lab-still src="{picture}" alt="{escape(self.alt)}">\n'
+            f"{self.html}</main>\n</body>\n</html>\n"
+        )
 
     def save(self, path):
         """Write a stand-alone HTML file."""
-        picture = f"data:image/png;base64,{base64.b64encode(self.png).decode()}"
-        Path(path).write_text(
-            '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-            '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-            f'<link rel="icon" href="data:,">\n<title>{escape(self.title)}</title>\n<style>{FILE_LOOK}</style>\n'
-            f'</head>\n<body>\n<main>\n<img data-flash-lab-still src="{picture}" alt="{escape(self.alt)}">\n'
-            f"{self.html}</main>\n</body>\n</html>\n",
-            encoding="utf-8",
-        )
+        Path(path).write_text(self.alone(), encoding="utf-8")
+
+    def preview(self):
+        """What a link to the page shows, as a PNG: its title above its still picture."""
+        width, height, edge = PREVIEW
+        card = Image.new("RGB", (width, height), "white")
+        font = ImageFont.truetype(font_manager.findfont("DejaVu Sans:bold"), 40)
+        title = textwrap.wrap(self.title, 44)
+        ImageDraw.Draw(card).text((edge, edge), "\n".join(title), "black", font)
+        still = Image.open(io.BytesIO(self.png)).convert("RGB")
+        below = 2 * edge + 48 * len(title)
+        still = ImageOps.contain(still, (width - 2 * edge, height - below - edge))
+        card.paste(still, ((width - still.width) // 2, below))
+        out = io.BytesIO()
+        card.quantize(style.COLOURS).save(out, format="png", optimize=True)
+        return out.getvalue()
 
 
 def show(page):
@@ -99,7 +123,7 @@ def show(page):
     display.display(display.HTML(page.html))
 
 
-def _asset(name):
+def asset(name):
     """The text of an asset without indentation and without lines that are comments; empty where there is none."""
     file = ASSETS / name
     if not file.is_file():

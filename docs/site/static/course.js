@@ -20,10 +20,23 @@ function sayLength(data, index) {
   });
 }
 
+// The picture that moves, and the button that stops it. Where no motion is wanted it stands still, and has no button.
+function offerPause(button) {
+  const clocks = () => document.querySelector(".moving svg").getAnimations({subtree: true});
+  button.hidden = clocks().length === 0;
+  button.addEventListener("click", () => {
+    const paused = button.getAttribute("aria-pressed") !== "true";
+    button.setAttribute("aria-pressed", paused);
+    for (const clock of clocks()) paused ? clock.pause() : clock.play();
+  });
+}
+
 document.addEventListener("DOMContentLoaded", () => {
   // what is written on them names the search button and a fold; the theme gives them a second, other name
   const named = document.querySelectorAll(".search-button-field, details.hide summary");
   named.forEach((element) => element.removeAttribute("aria-label"));
+  const moves = document.getElementById("moves");
+  if (moves) offerPause(moves);
   const slider = document.getElementById("length");
   if (slider) {
     const data = JSON.parse(document.getElementById("surprise-data").textContent);
