@@ -1,12 +1,14 @@
-"""Draw the README's picture again from the stored benchmark: `python tools/readme_figures.py`."""
+"""Draw the README's pictures again, the mechanism and the stored benchmark: `python tools/readme_figures.py`."""
 
 import json
 from pathlib import Path
 
 from flash_course import drawing
-from flash_tutorial.files import whole_file
+from flash_course.lab import moving
+from flash_tutorial.files import whole_file, write_text
 
 ROOT = Path(__file__).parent.parent
+FIGURES = ROOT / "docs" / "figures"
 
 
 def step_time(result):
@@ -42,10 +44,11 @@ def main():
         (ROOT / "flash_course" / "bench" / "results" / "bench_cpu.json").read_text()
     )
     figure, alt = step_time(result)
-    (ROOT / "docs" / "figures").mkdir(parents=True, exist_ok=True)
-    with whole_file(ROOT / "docs" / "figures" / "step_time.png") as path:
+    FIGURES.mkdir(parents=True, exist_ok=True)
+    with whole_file(FIGURES / "step_time.png") as path:
         figure.savefig(path, format="png", metadata={"Software": None})
-    print(alt)
+    write_text(FIGURES / "mechanism.svg", moving.picture())
+    print(alt, moving.alt(), sep="\n\n")
 
 
 if __name__ == "__main__":

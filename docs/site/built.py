@@ -1,4 +1,5 @@
-"""What a reader of the built pages must not meet: dead links, pictures without words, requests to another host."""
+"""What a reader of the built pages must not meet: dead links, pictures without words, requests to another host, a page
+whose link shows nothing elsewhere."""
 
 import os
 import re
@@ -13,6 +14,7 @@ FETCHED = {
     "source": "src",
     "link": "href",
 }  # by the browser, unasked
+PREVIEW = ("og:title", "og:description", "og:image")  # what a link to a page shows elsewhere
 FAR = re.compile(r"(?:https?:)?//", flags=re.I)
 FAR_STYLE = re.compile(r"""(?:url\(\s*["']?|@import\s+["'])(?:https?:)?//""", flags=re.I)
 
@@ -23,11 +25,22 @@ class Page(HTMLParser):
     def __init__(self, path):
         super().__init__()
         self.places, self.links, self.found = set(), [], []
+        self.once = {"title": 0, "viewport": 0} | dict.fromkeys(PREVIEW, 0)
         self.feed(path.read_text(encoding="utf-8"))
+        self.found += [
+            f"{name} is there {times} times: expected once"
+            for name, times in self.once.items()
+            if times != 1
+        ]
 
     def handle_starttag(self, tag, attributes):
         values = dict(attributes)
         self.places |= {values[name] for name in ("id", "name") if values.get(name)}
+        name = values.get("property") or values.get("name") if tag == "meta" else tag
+        if name in self.once:
+            self.once[name] += 1
+        if name == "og:image":
+            self.links.append(values["content"])
         if tag == "a" and "href" in values:
             self.links.append(values["href"] or "")
         if tag == "img" and not (values.get("alt") or "").strip() and values.get("alt") != "":

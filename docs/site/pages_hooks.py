@@ -1,5 +1,5 @@
-"""What Sphinx is told while it reads and writes the pages: the words of a picture, docstrings that are prose, and what a
-link to a page shows elsewhere."""
+"""What Sphinx is told while it reads and writes the pages: the words of a picture, docstrings that are prose, and what
+a link to a page shows elsewhere."""
 
 import posixpath
 import re

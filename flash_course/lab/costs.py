@@ -1,4 +1,4 @@
-"""Sliders for T and C: who reads whom, and what the mixing of FLASH costs against full attention."""
+"""Sliders for T and C: who reads whom, and what the mixing of FLASH costs against softmax attention."""
 
 from flash_course import drawing
 from flash_course.bench.counts import causal_pairs, chunk_pairs
@@ -38,7 +38,7 @@ WIDTHS = (
 )
 
 
-def cost(T=16, C=4, *, widths="the paper's base"):
+def cost(T=4096, C=256, *, widths="the paper's base"):
     """The page of costs, its sliders at ``T`` tokens in chunks of ``C``; ``widths`` is a name in ``WIDTHS``."""
     names = [name for _, _, name in WIDTHS]
     if not 1 <= C <= 4096 or not 2 <= T <= 8192:

@@ -9,6 +9,14 @@ from flash_course import drawing
 from . import mixing
 from .page import Page
 
+PUZZLES = (  # the faults that are hidden, in order; not every token exposes each of them
+    {"sum": "roll"},
+    {"sum": "previous"},
+    {"sum": "inclusive"},
+    {"sum": "late"},
+    {"mask": "before"},
+    {"sum": "subtract"},
+)
 LOUD = 1e6  # how far a key is moved: far enough for its rounding to be seen beside the local part
 
 
@@ -180,10 +188,9 @@ def _page(T, C):
         for name, choices in {
             "exclusive sum": {},
             "inclusive sum": {"sum": "inclusive"},
-            "shifted by two": {"sum": "late"},
         }.items()
     }
-    title = "A sum that is not shifted leaks, and one shifted too far forgets"
+    title = "A running sum that is not shifted by a chunk leaks"
     figure, alt = drawing.faults_of_mixing(panels, C, title=title)
     data = {
         "T": T,
@@ -191,6 +198,7 @@ def _page(T, C):
         "lines": mixing.LINES,
         "choices": mixing.CHOICES,
         "questions": mixing.QUESTIONS,
+        "puzzles": PUZZLES,
     }
     return Page(
         "leaks",

@@ -123,7 +123,8 @@ def picture(words=True):
     rules = [f"@keyframes {name}{{{frames}}}" for frames, name in film.rules.items()]
     style = asset("moving.css") + "\n".join(rules) + "\n"
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" class="mechanism" viewBox="0 0 {WIDTH} {height}" role="img" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="mechanism" role="img" '
+        f'width="{WIDTH}" height="{height}" viewBox="0 0 {WIDTH} {height}" '
         f'aria-label="{escape(alt())}"><style>{style}</style>\n'
         + "\n".join(film.elements)
         + "\n</svg>\n"

@@ -20,6 +20,7 @@ from flash_course.drawing import colours, style
 
 ASSETS = files(__package__) / "assets"
 COLOURS = colours.style_sheet(":host", ":host([data-theme=dark])")
+DPI = 120  # of the still picture
 PREVIEW = (1200, 630, 36)  # width, height and margin, as sites want them
 FILE_LOOK = (
     ":root{color-scheme:light dark}"
@@ -43,7 +44,8 @@ class Page:
 
     @cached_property
     def png(self):
-        """The still picture, the same bytes for the same page; small, since the script takes its place."""
+        """The still picture, the same bytes for the same page; it stands in for what moves, so it may be coarse."""
+        self.figure.set_dpi(DPI)
         return style.small_png(self.figure, self.alt, sharper=1)
 
     @cached_property

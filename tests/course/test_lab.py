@@ -5,6 +5,8 @@ import json
 import re
 from html import escape
 from io import BytesIO
+from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -13,16 +15,15 @@ from PIL import Image
 
 from flash_course import lab
 from flash_course.bench.counts import count_state_numbers
-from flash_course.lab import by_hand, leaking, mixing, token_by_token
+from flash_course.lab import by_hand, leaking, mixing, moving, token_by_token
 from flash_tutorial import FLASH, GAU, reference
 
-PAGES = {
-    "cost": lab.cost,
-    "leaks": lab.leaks,
-    "decoding": lab.decoding,
-    "six_tokens": lab.six_tokens,
-}
-LARGEST = 40_000  # bytes of a page in a notebook, its still picture in base64 included
+PAGES = {make.__name__: make for make in lab.PAGES}
+# Bytes of a page in a notebook, its still picture in base64 included. The two others stand on the site alone.
+LARGEST = dict.fromkeys(("cost", "leaks", "decoding", "six_tokens"), 40_000)
+LARGEST |= {"mechanism": 60_000, "writer": 5_000_000}
+
+ROOT = Path(__file__).resolve().parents[2]
 
 pages = pytest.mark.parametrize("make", PAGES.values(), ids=PAGES)
 
@@ -50,7 +51,7 @@ def test_a_page_has_the_same_bytes_each_time_is_small_and_says_its_words(make, m
     page = make()
     again = make()
     assert (page.html, page.png) == (again.html, again.png)
-    assert len(page.html.encode()) + 4 * len(page.png) / 3 <= LARGEST
+    assert len(page.html.encode()) + 4 * len(page.png) / 3 <= LARGEST[page.name]
     monkeypatch.setattr("IPython.display.display", shown.append)
     lab.show(page)
     picture, html = shown
@@ -58,6 +59,20 @@ def test_a_page_has_the_same_bytes_each_time_is_small_and_says_its_words(make, m
     assert html.data.startswith("<details data-flash-lab-still>")
     assert f"<p>{escape(page.alt)}</p>" in html.data
     assert data_of(page)["still"] == list(Image.open(BytesIO(picture.data)).size)
+
+
+@pages
+def test_a_page_says_what_it_is_in_one_sentence(make, tmp_path):
+    page = make()
+    assert (
+        40 < len(page.sentence) < 160
+        and page.sentence.count(". ") == 0
+        and page.sentence[-1] == "."
+    )
+    page.save(tmp_path / "page.html")
+    text = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert f'<meta name="description" content="{escape(page.sentence)}">' in text
+    assert page.preview() == page.preview()
 
 
 def test_pages_of_different_settings_have_different_places():
@@ -170,3 +185,52 @@ def test_a_line_of_the_readers_is_measured_and_shown(monkeypatch, capsys):
     assert "np.roll" in capsys.readouterr().out and "leak" in shown[0].metadata["alt"]
     lab.show(lab.leaks("near = weights @ v  # the same again"))
     assert "no fault" in capsys.readouterr().out
+
+
+def test_each_hidden_fault_is_exposed_by_some_tokens_and_not_by_all():
+    """A sound layer moves a token's own output and all later ones, and none before."""
+    T, C = 14, 4
+    sound = np.tri(T, dtype=bool)
+    for fault in leaking.PUZZLES:
+        kinds = leaking.by_choice(fault, T, C).kinds
+        moves = (kinds != "") & (kinds != "missing")
+        exposing = (moves != sound).any(0)
+        assert exposing.any() and not exposing.all(), fault
+
+
+# ---------------------------------------------------------------- the mechanism
+
+
+def test_the_picture_that_moves_is_stored_as_its_command_makes_it():
+    stored = (ROOT / "docs" / "figures" / "mechanism.svg").read_text(encoding="utf-8")
+    assert stored == moving.picture(), "python tools/readme_figures.py"
+
+
+def test_a_chunk_fills_folds_and_is_read():
+    order, end = moving.steps()
+    names = [step[:2] for step in order]
+    assert len(names) == moving.T + moving.T // moving.C
+    for chunk in range(1, moving.T // moving.C + 1):
+        at = names.index(("fold", chunk))
+        assert names[at - 1] == ("token", chunk * moving.C)
+    seconds = [second for _, _, second in order]
+    assert seconds == sorted(seconds) and seconds[-1] < end
+    assert moving.said("token", 3) == "Token 3 reads 1 to 3 one by one."
+    assert (
+        moving.said("token", 10)
+        == "Token 10 reads 9 and 10 one by one, and 1 to 8 through the sum."
+    )
+
+
+def test_the_picture_stands_still_where_no_motion_is_wanted():
+    """What is seen without its animations is the picture at ``STILL``: the rings and words of no other token."""
+    root = ElementTree.fromstring(moving.picture())
+    style = root.find("{*}style").text
+    assert re.search(r"prefers-reduced-motion: reduce\) \{[^}]*animation: none", style)
+    seen = [group for group in root.findall("{*}g") if group.get("opacity") == "1"]
+    texts = [text.text for group in seen for text in group.findall("{*}text")]
+    assert [text for text in texts if text.startswith("Token")] == [
+        moving.said("token", moving.STILL)
+    ]
+    assert "the sum of chunks 1 and 2" in texts
+    assert sum(each.get("class") == "ring" for group in seen for each in group) == 1

@@ -5,6 +5,10 @@ import re
 import nbformat
 import pytest
 from house.scripts import ROOT, script, site_module
+from PIL import Image
+
+from flash_course import lab
+from flash_course.lab import moving
 
 
 @pytest.fixture(scope="module")
@@ -68,18 +72,47 @@ def test_the_landing_page_has_all_its_parts(stage):
     assert not re.search(r"@\w+@", (stage.folder / "index.md").read_text(encoding="utf-8"))
 
 
+def test_each_page_of_the_laboratory_has_an_address_a_sentence_and_a_preview(stage):
+    landing = (stage.folder / "index.md").read_text(encoding="utf-8")
+    front = (stage.folder / "lab" / "index.md").read_text(encoding="utf-8")
+    for make in lab.PAGES:
+        page = make()
+        text = (stage.folder / "lab" / f"{page.name}.md").read_text(encoding="utf-8")
+        assert text.startswith(f"# {page.title}\n\n{page.sentence}\n")
+        assert f"Lecture {site_module('laboratory').LECTURES[page.name]}" in text
+        inner = (stage.folder / "lab" / f"{page.name}.inc").read_text(encoding="utf-8")
+        assert "<script>" in inner and page.name in inner
+        picture = Image.open(stage.folder / site_module("laboratory").preview(page.name))
+        assert picture.size == (1200, 630)
+        assert page.sentence in front and f"({page.name}.md)" in front
+        assert f"\nlab/{page.name}\n" in landing  # in the navigation
+    assert "(lab/index.md)" in landing and "(lab/writer.md)" in landing
+
+
+def test_the_first_screen_is_a_sentence_of_ten_words_the_mechanism_and_where_to_begin(stage):
+    first, _ = (stage.folder / "index.md").read_text(encoding="utf-8").split("container} opening")
+    sentence = first.split("container} hero\n")[1].split("\n")[0]
+    assert len(sentence.split()) == 10
+    assert moving.picture() in first and "[Begin](notebooks/00" in first
+
+
 def test_a_package_that_is_not_the_pinned_one_is_refused():
     files = site_module("npm_files")
     with pytest.raises(files.FetchError, match="not what was pinned"):
         files.check_hash(b"other", "mathjax@4.1.3", "sha512-AAAA")
 
 
+HEAD = (
+    '<title>a</title><meta name="viewport" content="width=device-width"><meta property="og:title" content="a">'
+    '<meta property="og:description" content="b"><meta property="og:image" content="tree.png">'
+)
 GOOD = {
-    "a.html": '<h1 id="top">a</h1><a href="b.html#there">b</a><img alt="a tree" src="tree.png">',
-    "b.html": '<p id="there"></p>',
+    "a.html": f'{HEAD}<h1 id="top">a</h1><a href="b.html#there">b</a><img alt="a tree" src="tree.png">',
+    "b.html": f'{HEAD}<p id="there"></p>',
     "tree.png": "",
 }
 FAULTS = {
+    "<title>b</title>": "title is there 2 times",
     '<a href="c.html"></a>': "dead link c.html",
     '<a href="a.html#bottom"></a>': "no such place a.html#bottom",
     '<img src="tree.png">': "a picture without words",
@@ -96,7 +129,10 @@ def test_a_fault_of_a_built_page_is_found(tmp_path):
         (tmp_path / "b.html").write_text(GOOD["b.html"] + fault, encoding="utf-8")
         (found,) = problems(tmp_path)
         assert said in found
-    (tmp_path / "b.html").write_text("", encoding="utf-8")
+    no_picture = HEAD.replace("tree.png", "bush.png") + '<p id="there"></p>'
+    (tmp_path / "b.html").write_text(no_picture, encoding="utf-8")
+    assert problems(tmp_path) == ["b.html: dead link bush.png"]
+    (tmp_path / "b.html").write_text(HEAD, encoding="utf-8")
     (tmp_path / "s.css").write_text("@font-face { src: url(https://x.y/z.woff) }")
     said = "a.html: no such place b.html#there", "s.css: fetches from another host"
     assert problems(tmp_path) == [*said]

@@ -25,10 +25,10 @@ const KINDS = {one: "read one by one", sum: "read through a sum", twice: "read t
 const COUNTED = {...KINDS, missing: "never read", leak: "leaking"};  // "19 leaking"
 
 // A legend of some of these marks.
-function legend(list, kinds) {
+function legend(list, kinds, words = KINDS) {
   list.replaceChildren(...kinds.map((kind) => {
     const item = document.createElement("li");
-    item.append(draw("svg", {viewBox: "0 0 1 1", "aria-hidden": "true"}, ...mark(kind, 0, 0)), KINDS[kind]);
+    item.append(draw("svg", {viewBox: "0 0 1 1", "aria-hidden": "true"}, ...mark(kind, 0, 0)), words[kind]);
     return item;
   }));
 }

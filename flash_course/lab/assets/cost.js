@@ -58,17 +58,27 @@ function drawChart(svg, Ts, T, C, S, E) {
   }
   for (const name of ["flash", "full"]) {
     parts.push(line(name, "M" + all.map((c, k) => `${x(Ts[k])} ${y(c[name])}`).join("L")));
-    parts.push(text(name === "flash" ? "FLASH" : "full", 498, y(all.at(-1)[name]) + 4, "start"));
+    parts.push(text(name === "flash" ? "FLASH" : "softmax", 498, y(all.at(-1)[name]) + 4, "start"));
   }
   const cheaper = cheaperFrom(C, S, E), now = costs(T, C, S, E);
   if (cheaper < last) parts.push(line("cheaper", `M${x(cheaper)} 23V228`),
     text(`cheaper from T = ${cheaper}`, x(cheaper) + (x(cheaper) > 280 ? -6 : 6), 18, x(cheaper) > 280 ? "end" : "start"));
   parts.push(line("here", `M${x(T)} ${y(now.flash)}V${y(now.full)}`),
     draw("circle", {cx: x(T), cy: y(now.flash), r: 5}),
-    draw("path", {class: "triangle", d: `M${x(T)} ${y(now.full) - 6}l6 10h-12z`}), text("T, tokens", 292, 266));
+    draw("rect", {class: "square", x: x(T) - 5, y: y(now.full) - 5, width: 10, height: 10}), text("T, tokens", 292, 266));
   svg.replaceChildren(...parts);
-  svg.setAttribute("aria-label", `Multiply-adds against T on logarithmic axes: FLASH a straight line, full attention a `
+  svg.setAttribute("aria-label", `Multiply-adds against T on logarithmic axes: FLASH a straight line, softmax attention a `
     + `steeper one; they cross at T = ${cheaper}.`);
+}
+
+// Which of the two needs more multiply-adds, in words. In one chunk nobody reads the sum, and it is made all the same.
+function compared(c) {
+  const more = c.full > c.flash;
+  const ratio = Number((more ? c.full / c.flash : c.flash / c.full).toPrecision(2));
+  const times = `${more ? "Softmax attention" : "FLASH"} needs ${ratio} times as many multiply-adds as `
+    + `${more ? "FLASH" : "softmax attention"}`;
+  if (c.chunks > 1) return `${times}.`;
+  return `${times}: there is one chunk, so nobody reads the sum, and FLASH makes it all the same.`;
 }
 
 function start(root, data) {
@@ -90,12 +100,12 @@ function start(root, data) {
       at(`${name}-is`).value = value;
       at(name).setAttribute("aria-valuetext", plural(value, "token"));
     }
-    drawPairs(at("full"), T, T, C, "full attention");
+    drawPairs(at("full"), T, T, C, "softmax attention");
     drawPairs(at("mixed"), T, C, C, "mixed chunk attention");
     drawChart(at("chart"), data.Ts, T, C, S, E);
     const c = costs(T, C, S, E), cheaper = cheaperFrom(C, S, E);
     const rows = [["FLASH, local part", c.pairs.local, c.local, 1], ["FLASH, global part", c.pairs.global, c.global, c.chunks],
-      ["FLASH", c.pairs.full, c.flash, c.chunks], ["full attention", c.pairs.full, c.full, 1],
+      ["FLASH", c.pairs.full, c.flash, c.chunks], ["softmax attention", c.pairs.full, c.full, 1],
       ["linear attention, token by token", c.pairs.full, c.global, T]];
     at("table").replaceChildren(...rows.map(([name, pairs, adds, steps]) => {
       const row = document.createElement("tr");
@@ -104,12 +114,9 @@ function start(root, data) {
         + `<td>${count(steps)}</td>`;
       return row;
     }));
-    const more = c.full > c.flash;
-    const ratio = (more ? c.full / c.flash : c.flash / c.full).toPrecision(2).replace(/e.*/, "");
     at("say").textContent = `T = ${T}, C = ${C}: ${plural(c.pairs.local, "pair")} read one by one, `
-      + `${count(c.pairs.global)} through the sum, in ${plural(c.chunks, "sequential step")}. `
-      + `${more ? "Full attention" : "FLASH"} needs ${Number(ratio)} times as many multiply-adds as `
-      + `${more ? "FLASH" : "full attention"}; with these widths and this C, FLASH is cheaper from T = ${cheaper} on.`;
+      + `${count(c.pairs.global)} through the sum, in ${plural(c.chunks, "sequential step")}. ${compared(c)} `
+      + `With these widths and this C, FLASH is cheaper from T = ${cheaper.toLocaleString("en-US")} on.`;
   }
 
   choose("T", data.Ts);

@@ -134,6 +134,15 @@ function start(root, data) {
     const [name, ...at] = place, value = plain(at.reduce((inner, k) => inner[k], arrays[name]));
     root.getElementById("say").innerHTML = `<p><strong>${label}</strong></p>`
       + `<p><code>${calculation ? `${calculation.replaceAll("-", "−")} = ` : ""}${value}</code></p><p>${meaning}</p>`;
+    putBelow(buttons.get(`${place}`));
+  }
+
+  // What is said of a number stands right below the number, inside the page.
+  function putBelow(button) {
+    const page = root.querySelector("section").getBoundingClientRect(), box = button.getBoundingClientRect();
+    const say = root.getElementById("say"), most = page.width - say.offsetWidth;
+    say.style.top = `${box.bottom - page.top + 4}px`;
+    say.style.left = `${Math.max(0, Math.min(box.left - page.left, most))}px`;
   }
 
   for (const [name, part, caption, row] of TABLES) {
@@ -149,4 +158,5 @@ function start(root, data) {
     }
   }
   light(kept);
+  new ResizeObserver(() => light(kept)).observe(root.querySelector("section"));
 }
