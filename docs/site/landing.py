@@ -68,7 +68,8 @@ def surprise(result):
     charts = chart(steps, "Seconds for a training step", below) + chart(
         state, "Millions of numbers kept while writing", "tokens read and written so far"
     )
-    data = json.dumps({"steps": steps, "state": state}).replace("<", "\\u003c")
+    faster = {row["T"]: row["measured"] for row in result["conclusions"]["speedups"]}
+    data = json.dumps({"steps": steps, "state": state, "faster": faster}).replace("<", "\\u003c")
     first, last = steps["flash"][0][0], steps["flash"][-1][0]
     crossover = result["conclusions"]["crossover"]["measured"]
     return f"""```{{raw}} html
@@ -77,7 +78,7 @@ def surprise(result):
 <div class="slide"><label for="length">Sequence length</label>
 <input id="length" type="range" min="0" max="{len(steps["flash"]) - 1}" value="{len(steps["flash"]) - 1}"
  aria-describedby="at-length" aria-valuetext="{last:,} tokens">
-<output id="at-length" for="length">{sentence(steps, last)}</output></div>
+<output id="at-length" for="length">{sentence(steps, last, faster[last])}</output></div>
 <figcaption>Both charts are measured, not sketched: one Transformer++ block against two FLASH units, which have about as
 many parameters (width {result["settings"]["dim"]}, {result["settings"]["dtype"]}), and on the right twice as many.
 {escape(machine["cpu"])}, {machine["cores"]} cores, torch {machine["torch"]}, {machine["date"]}. At
@@ -89,14 +90,15 @@ lecture 08 lets you find where they cross on your machine.</figcaption>
 ```"""
 
 
-def sentence(steps, length):
-    """What the left chart says at one length; course.js says it again when the slider moves."""
+def sentence(steps, length, faster):
+    """What the left chart says at one length; course.js says it again when the slider moves.
+
+    ``faster`` is FLASH's speed over softmax attention's, from steps that were timed in turn.
+    """
     softmax, flash = (dict(steps[model])[length] for model in ("transformer++", "flash"))
-    ratio = (
-        f"{softmax / flash:.1f} times as long"
-        if softmax > flash
-        else f"{flash / softmax:.1f} times as fast"
-    )
+    ratio = f"FLASH is {faster:.1f} times as fast"
+    if faster < 1:
+        ratio = f"softmax attention is {1 / faster:.1f} times as fast"
     return (
         f"At <b>{length:,}</b> tokens a step takes <b class='softmax'>{softmax:.1f} s</b> with softmax attention and "
         f"<b class='flash'>{flash:.1f} s</b> with FLASH: {ratio}."

@@ -13,6 +13,7 @@ from functools import partial
 import nbformat
 import numpy as np
 import pytest
+import torch
 from house.test_browser import jupyterlab, run_all, tab_at
 
 from flash_course import lab
@@ -23,17 +24,22 @@ from flash_course.bench.counts import (
     gated_dense,
     gau_multiply_adds,
 )
-from flash_course.lab import by_hand, costs, leaking, mixing, token_by_token
+from flash_course.lab import (
+    by_hand,
+    costs,
+    int8,
+    leaking,
+    mixing,
+    moving,
+    shipped,
+    token_by_token,
+)
 from flash_course.lab.page import ASSETS
+from flash_tutorial import LanguageModel
 
 pytestmark = [pytest.mark.browser, pytest.mark.nightly, pytest.mark.timeout(420)]
 
-PAGES = {
-    "cost": lab.cost,
-    "leaks": lab.leaks,
-    "decoding": lab.decoding,
-    "six_tokens": lab.six_tokens,
-}
+PAGES = {make.__name__: make for make in lab.PAGES}
 KERNEL = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
 BESIDE = """(place) => [...document.querySelectorAll('[data-flash-lab]')].map(
     host => host.shadowRoot.getElementById(place).textContent)"""
@@ -44,7 +50,11 @@ BESIDE = """(place) => [...document.querySelectorAll('[data-flash-lab]')].map(
 
 STARTED = "document.querySelectorAll('[data-flash-lab][data-started]').length === 3"
 STILL = "[...document.querySelectorAll('.jp-OutputArea-output img')]"
-CALLS = ("lab.show(lab.cost())", "lab.show(lab.leaks())", "lab.show(lab.cost())")
+CALLS = (
+    "lab.show(lab.cost(T=16, C=4))",
+    "lab.show(lab.leaks())",
+    "lab.show(lab.cost(T=16, C=4))",
+)
 
 
 @contextmanager
@@ -80,7 +90,7 @@ def test_pages_stand_in_an_executed_notebook(chromium, tmp_path):
         assert first.startswith("T = 24, C = 4") and third.startswith("T = 16, C = 4")
         assert "No fault" in second
         assert tab.locator(".jp-Cell").count() == len(CALLS), "a key was taken by JupyterLab"
-        tab.locator("input[name=sum][value=roll]").check()
+        tab.locator("select[name=sum]").select_option("roll")
         assert "np.roll" in tab.evaluate(BESIDE, "say")[1]
     assert not [url for url in asked if not re.match(r"(http|ws)://127\.0\.0\.1|data:|blob:", url)]
     assert not complaints
@@ -254,15 +264,18 @@ def test_each_choice_names_its_fault_and_edits_its_line(opened):
     assert "No fault" in said(tab)
     for question, choices in mixing.CHOICES.items():
         for key, (_, edits, fault) in choices.items():
-            tab.locator(f"input[name={question}][value={key}]").check()
+            select = tab.locator(f"select[name={question}]")
+            select.select_option(key)
             assert (fault or "No fault") in said(tab)
-            assert all(f"{name} = {line}" in said(tab, "code") for name, line in edits.items())
-        tab.locator(f"input[name={question}]").first.check()
+            for name, line in edits.items():
+                assert f"{name} = {line}" in said(tab, "code")
+                assert f"{name} = {line}" in said(tab, "choices")  # beside the choice
+        select.select_option(index=0)
 
 
 def test_a_leak_is_marked_and_told_by_keyboard(opened):
     tab = opened(lab.leaks())
-    tab.locator("input[name=sum]").first.focus()
+    tab.locator("select[name=sum]").focus()
     tab.keyboard.press("ArrowDown")
     assert tab.locator("#picture .leak").count() == 19
     assert (
@@ -272,8 +285,101 @@ def test_a_leak_is_marked_and_told_by_keyboard(opened):
     tab.get_by_label("the token that reads").focus()
     tab.keyboard.press("Home")
     assert said(tab, "row").startswith("Token 1 reads 1 twice")
-    tab.locator("input[name=sum][value=late]").check()
+    tab.locator("select[name=sum]").select_option("late")
     assert tab.locator("#picture .missing").count() == 4 * 4 + 4 * 4 + 2 * 4
+
+
+def test_the_puzzle_shows_what_moved_and_reveals_the_line(opened):
+    tab = opened(lab.leaks())
+    reveal = tab.get_by_role("button", name="Reveal the fault")
+    assert reveal.is_disabled()
+    for fault in leaking.PUZZLES:
+        kinds = leaking.by_choice(fault).kinds
+        moves = (kinds != "") & (kinds != "missing")
+        sound = np.tri(len(kinds), dtype=bool)
+        exposes = (moves != sound).any(0)
+        for j in (
+            int(np.argmin(exposes)),
+            int(np.argmax(exposes)),
+        ):  # one that shows nothing, one that does
+            tab.get_by_role("button", name=f"Change token {j + 1}", exact=True).click()
+            assert ("Exposed" in said(tab, "found")) == exposes[j]
+            assert tab.locator("#probed .changed").get_attribute("x") == str(j)
+        marks = [tab.locator(f"#probed .{name}").count() for name in ("leak", "missing")]
+        tried = moves[:, [int(np.argmin(exposes)), int(np.argmax(exposes))]]
+        right = sound[:, [int(np.argmin(exposes)), int(np.argmax(exposes))]]
+        assert marks == [(tried & ~right).sum(), (~tried & right).sum()]
+        reveal.click()
+        ((question, key),) = fault.items()
+        _, edits, name = mixing.CHOICES[question][key]
+        assert name in said(tab, "found") and name in said(tab)
+        assert all(line in said(tab, "found") for line in edits.values())
+        tab.get_by_role("button", name="Another fault").click()
+    assert f"Fault 1 of {len(leaking.PUZZLES)}" in said(tab, "found")
+
+
+# ---------------------------------------------------------------- the mechanism
+
+
+SEEN_WORDS = """() => [...document.querySelector('[data-flash-lab]').shadowRoot.querySelectorAll('svg g text')]
+    .filter(text => getComputedStyle(text.parentNode).opacity > 0.9).map(text => text.textContent)"""
+
+
+def test_the_mechanism_goes_step_by_step_and_by_itself(opened):
+    tab = opened(lab.mechanism(), reduced_motion="reduce")
+    assert said(tab) == moving.said("token", moving.STILL)
+    tab.locator("#step").focus()
+    tab.keyboard.press("Home")
+    assert said(tab) == "Token 1 reads itself." and "the sum, still empty" in tab.evaluate(
+        SEEN_WORDS
+    )
+    for kind, number, _ in moving.steps()[0][1:]:
+        tab.get_by_role("button", name="Next").click()
+        assert said(tab) == moving.said(kind, number)
+    assert "the sum of chunks 1 to 3" not in tab.evaluate(SEEN_WORDS)  # it is still on its way
+    tab.keyboard.press("Tab")
+    tab.get_by_role("button", name="Back").click()
+    assert "the sum of chunks 1 and 2" in tab.evaluate(SEEN_WORDS)
+    tab.get_by_role("button", name="Play").click()
+    tab.wait_for_function(
+        "() => document.querySelector('[data-flash-lab]').shadowRoot.getElementById('step').value === '14'"
+    )
+    tab.get_by_role("button", name="Pause").click()
+    assert "folds" in said(tab)
+
+
+# ---------------------------------------------------------------- the writer
+
+
+WRITTEN = """() => document.querySelector('[data-flash-lab]').shadowRoot
+    .getElementById('write').textContent === 'Write on'"""
+
+
+def test_the_model_writes_what_torch_writes_and_keeps_its_state(opened):
+    """At temperature 0, from the beginning that stands there: the letters of the rounded model in torch."""
+    model = int8.rounded(LanguageModel.from_pretrained(shipped.MODEL)).double()
+    prompt = shipped.PROMPT
+    ids = torch.tensor([list(prompt.encode())])
+    right = bytes(model.generate(ids, shipped.LETTERS, temperature=0)[0].tolist()).decode()
+    tab = opened(lab.writer())
+    before = said(tab, "flash-is")
+    tab.locator("#heat").select_option("0")
+    tab.get_by_role("button", name="Write").click()
+    tab.wait_for_function(WRITTEN, timeout=120_000)
+    assert tab.locator("#text").inner_text() == prompt + right
+    state, each = shipped.numbers_kept()
+    read = len(prompt) + shipped.LETTERS
+    assert before == said(tab, "flash-is") == f"{state:,}"
+    assert said(tab, "cache-is") == f"{each * read:,}"
+    tab.locator("#text span.chunk").nth(1).locator("span").nth(40).click()
+    C = model.config.chunk_size
+    assert f"Letter {C + 41}," in said(tab) and f"letters 1 to {C} through the sum" in said(tab)
+    assert 1 <= tab.locator("#text .near").count() <= 41 and tab.locator("#text .far").count() == 1
+    tab.locator("#letter").focus()
+    tab.keyboard.press("Home")
+    assert "Letter 1," in said(tab) and "Nothing is far yet" in said(tab)
+    tab.locator("#prompt").fill("Emma")
+    assert tab.locator("#text").inner_text() == "" and said(tab, "cache-is") == "0"
 
 
 # ---------------------------------------------------------------- decoding
@@ -363,6 +469,25 @@ def test_a_number_lights_what_it_is_made_of(opened):
     assert "lin_q times the mean" in said(tab) and len(lit()) == 4
     tab.mouse.move(0, 0)
     assert "near of token 6, number 1" in said(tab)  # what has the focus stays
+
+
+IN_A_BOX = """(host => { const box = document.createElement('div'); box.style.overflow = 'auto';
+    host.replaceWith(box); box.append(host); })(document.querySelector('[data-flash-lab]'))"""
+
+
+@pytest.mark.parametrize("window", [(1000, 800), (400, 800)])
+def test_the_calculation_is_in_view_wherever_the_page_stands(opened, window):
+    """An output of a notebook scrolls by itself, and what sticks to a window's edge does not stick in it."""
+    tab = opened(lab.six_tokens(), viewport=dict(zip(("width", "height"), window)))
+    tab.evaluate(IN_A_BOX)
+    for button in tab.get_by_role("button").all()[::7]:
+        button.focus()
+        box = tab.locator("#say").bounding_box()
+        assert box["y"] >= 0 and box["y"] + box["height"] <= window[1], button.get_attribute(
+            "aria-label"
+        )
+        number = button.bounding_box()
+        assert box["y"] >= number["y"] + number["height"]
 
 
 def test_arrow_keys_move_inside_a_table_and_tab_leaves_it(opened):

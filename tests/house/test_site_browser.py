@@ -187,6 +187,40 @@ def test_dark_mode_can_be_switched_on(page, address):
     assert seen.keys() == {"light", "dark"} and seen["light"] != seen["dark"] and not page.trouble
 
 
+RUNNING = """() => document.querySelector('.moving svg').getAnimations({subtree: true})
+    .filter(clock => clock.playState === 'running').length"""
+ABOVE = "e => e.getBoundingClientRect().bottom <= window.innerHeight"
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("window", [{"width": 1280, "height": 800}, {"width": 400, "height": 800}])
+def test_the_first_screen_says_shows_and_begins(page, address, window):
+    page.set_viewport_size(window)
+    read(page, address, "index.html")
+    assert len(page.locator(".hero > p").first.inner_text().split()) == 10
+    for part in (".hero > p", ".moving svg", ".start a"):
+        assert page.locator(part).first.evaluate(ABOVE), part
+    for name in ("lab/writer.html", "lab/index.html"):
+        assert page.locator(f".start a[href='{name}']").is_visible()
+
+
+@pytest.mark.browser
+def test_what_moves_can_be_stopped_and_stands_still_for_who_wants_no_motion(chromium, address):
+    page = chromium.new_page()
+    page.goto(f"{address}/index.html")
+    assert page.evaluate(RUNNING) > 0
+    page.get_by_role("button", name="Pause").click()
+    assert page.evaluate(RUNNING) == 0
+    page.get_by_role("button", name="Pause").click()
+    assert page.evaluate(RUNNING) > 0
+    page.close()
+    context = chromium.new_context(reduced_motion="reduce")
+    page = context.new_page()
+    page.goto(f"{address}/index.html")
+    assert page.evaluate(RUNNING) == 0 and not page.locator("#moves").is_visible()
+    context.close()
+
+
 @pytest.mark.browser
 def test_search_finds_mixed_chunk(page, address):
     page.goto(f"{address}/search.html?q=mixed+chunk")
@@ -206,8 +240,8 @@ def test_the_slider_says_what_the_charts_show(page, address):
     before = page.locator("#at-length").inner_text()
     page.locator("#length").fill("0")
     after = page.locator("#at-length").inner_text()
-    assert "At 32,768 tokens" in before and "times as long" in before
-    assert "At 512 tokens" in after and "times as fast" in after and not page.trouble
+    assert "At 32,768 tokens" in before and "FLASH is 7.1 times as fast" in before  # as README says
+    assert "At 512 tokens" in after and "softmax attention is" in after and not page.trouble
 
 
 @pytest.mark.browser

@@ -4,9 +4,10 @@
 function sayLength(data, index) {
   const [length, softmax] = data.steps["transformer++"][index];
   const flash = data.steps.flash[index][1];
-  const ratio = softmax > flash
-    ? `${(softmax / flash).toFixed(1)} times as long`
-    : `${(flash / softmax).toFixed(1)} times as fast`;
+  const faster = data.faster[length];
+  const ratio = faster < 1
+    ? `softmax attention is ${(1 / faster).toFixed(1)} times as fast`
+    : `FLASH is ${faster.toFixed(1)} times as fast`;
   const words = length.toLocaleString("en");
   document.getElementById("length").setAttribute("aria-valuetext", `${words} tokens`);
   document.getElementById("at-length").innerHTML =
