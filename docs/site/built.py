@@ -61,11 +61,11 @@ class Page(HTMLParser):
 
 
 def html_pages(out):
-    """The pages; the theme keeps templates beside its styles."""
+    """The pages; the theme keeps templates beside its styles, and what is handed out is a file and no page."""
     return [
         path
         for path in sorted(Path(out).rglob("*.html"))
-        if path.relative_to(out).parts[0] != "_static"
+        if path.relative_to(out).parts[0] not in ("_static", "_downloads")
     ]
 
 
