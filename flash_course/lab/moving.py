@@ -238,7 +238,7 @@ def mechanism():
     return Page(
         "mechanism",
         "Twelve tokens through mixed chunk attention",
-        "A chunk fills, folds into one sum of constant size, and the next chunk reads it: FLASH in twelve steps.",
+        "A chunk fills, folds into one sum of constant size, and the next chunk reads it: FLASH in twelve tokens.",
         words,
         figure,
         data,
