@@ -2,7 +2,8 @@
 intervals beside what a paper found."""
 
 from .plots import listed
-from .style import BLACK, BLUE, FONT, SKY, WHITE, looks, new_axes
+from .colours import BLACK, BLUE, SKY
+from .style import FONT, WHITE, looks, new_axes
 
 SMALL = FONT - 1
 

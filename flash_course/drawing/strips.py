@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from .style import BLACK, FONT, looks
+from .colours import BLACK
+from .style import FONT, looks
 
 
 def strips(axes, rows, *, form="{:.2f}"):

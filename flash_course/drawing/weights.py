@@ -4,7 +4,8 @@ import numpy as np
 from matplotlib.colors import to_rgb
 from matplotlib.patches import Patch
 
-from .style import BLACK, BLUE, ORANGE, legend_below, new_panels
+from .colours import BLACK, BLUE, ORANGE
+from .style import legend_below, new_panels
 
 
 def near_and_far(units, chunk_size, *, title, first=0):
