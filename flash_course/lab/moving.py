@@ -9,6 +9,7 @@ from html import escape
 import numpy as np
 
 from flash_course import drawing
+from flash_course.drawing import colours
 
 from .page import Page, asset
 
@@ -121,7 +122,7 @@ def picture(words=True):
     if words:
         draw_words(film)
     rules = [f"@keyframes {name}{{{frames}}}" for frames, name in film.rules.items()]
-    style = asset("moving.css") + "\n".join(rules) + "\n"
+    style = "\n".join([look(), *rules]) + "\n"
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" class="mechanism" role="img" '
         f'width="{WIDTH}" height="{height}" viewBox="0 0 {WIDTH} {height}" '
@@ -129,6 +130,12 @@ def picture(words=True):
         + "\n".join(film.elements)
         + "\n</svg>\n"
     )
+
+
+def look():
+    """The style sheet, with the colours of light and of dark pages."""
+    light, dark = colours.style_sheet(".mechanism", ".mechanism").splitlines()
+    return f"{light}\n@media (prefers-color-scheme: dark) {{ {dark} }}\n{asset('moving.css')}"
 
 
 def alt():

@@ -20,7 +20,7 @@ from flash_course.drawing import colours, style
 
 ASSETS = files(__package__) / "assets"
 COLOURS = colours.style_sheet(":host", ":host([data-theme=dark])")
-DPI = 120  # of the still picture
+DPI = 110  # of the still picture
 PREVIEW = (1200, 630, 36)  # width, height and margin, as sites want them
 FILE_LOOK = (
     ":root{color-scheme:light dark}"
