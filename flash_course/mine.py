@@ -84,7 +84,8 @@ def use(*names):
 def judge(build, answer):
     """The card of an answer, from the first case that it fails."""
     title = f"{find(build.called)[0]} {build.called}"
-    if TODO in (text_of(answer) or ""):
+    blanks = (text_of(answer) or "").count(TODO)
+    if blanks and not isinstance(answer, type):
         return Card(title, "not attempted", said=["Write your lines in place of the dots."])
     criteria, failed = [], None
     for case in build.cases:
@@ -95,7 +96,12 @@ def judge(build, answer):
             failed = (case, expected, got, said)
     if failed is None:
         return Card(title, "right", criteria=criteria, why=build.why)
-    return wrong_card(title, build, criteria, *failed)
+    if blanks and not any(passed for _, passed in criteria):
+        return Card(title, "not attempted", said=["Write your lines in place of the dots."])
+    card = wrong_card(title, build, criteria, *failed)
+    if blanks:  # of a class, method by method
+        card.said.append(f"Places with dots, still to be written: {blanks}.")
+    return card
 
 
 def problem(expected, got, tolerance):

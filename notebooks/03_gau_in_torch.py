@@ -359,8 +359,8 @@ for name, attention in ways.items():
 # ## 5. The unit: a blank page
 #
 # Now everything is there. **Build** the unit: `__init__` lists its parts, and the six methods are yours. Between them they hold all of
-# lecture 02: project, copy and rotate, compare, gate, add. It is the longest page so far. Write all six, then run the cell: the card goes
-# through them one by one, and says which is the first to differ, and where.
+# lecture 02: project, copy and rotate, compare, gate, add. It is the longest page so far, so write one method, run the cell, and write the
+# next: the card goes through them in this order, and says which is the first to differ, and where.
 
 
 # %%

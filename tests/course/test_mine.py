@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from flash_course import builds, mine
-from flash_course.builds import Build, call
+from flash_course.builds import Build, Case, call
 from flash_course.learner import export_progress, my_flash_path, restore_progress
 
 
@@ -114,6 +114,27 @@ def test_an_edited_head_and_other_sections_stay():
     answer = "def plus_double(x, y):\n    return x + 2 * y\n"
     mine.check(in_a_notebook(answer, "plus_double"), keep=True)
     assert "import statistics" in mine.text() and mine.built() == ["double", "plus_double"]
+
+
+class Counter:
+    def one(self):
+        return 1
+
+    def two(self):
+        return 2
+
+
+def test_a_class_is_judged_method_by_method_while_some_are_blank(monkeypatch):
+    cases = (Case("one", lambda answer: answer().one()), Case("two", lambda answer: answer().two()))
+    monkeypatch.setitem(BUILDS, "Counter", ("03", Build(Counter, cases)))
+    blank = f"        {mine.TODO}: 1 line\n"
+    text = "class Counter:\n    def one(self):\n{}    def two(self):\n{}"
+    half = in_a_notebook(text.format("        return 1\n", blank), "Counter")
+    card = mine.judge(BUILDS["Counter"][1], half)
+    assert card.status == "wrong" and card.criteria == [("one", True), ("two", False)]
+    assert "still to be written: 1" in card.said[-1]
+    empty = in_a_notebook(text.format(blank, blank), "Counter")
+    assert mine.judge(BUILDS["Counter"][1], empty).status == "not attempted"
 
 
 def test_a_class_of_a_notebook_has_a_text():
