@@ -362,16 +362,21 @@ def start(answer):
     ]
 
 
+def several(found):
+    """What a method gave, be it a tuple or a list; nothing, where it is not written yet."""
+    return None if found is None else tuple(found)
+
+
 def project(answer):
-    return tuple(unit_of(answer).project(X))
+    return several(unit_of(answer).project(X))
 
 
 def project_padding(answer):
-    return tuple(unit_of(answer).project(X, MASK))
+    return several(unit_of(answer).project(X, MASK))
 
 
 def copies(answer):
-    return tuple(unit_of(answer).copies(Z))
+    return several(unit_of(answer).copies(Z))
 
 
 def matrix(**options):
