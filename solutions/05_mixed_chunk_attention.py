@@ -131,9 +131,9 @@ check("05.2", earlier_chunks)
 #
 # Now you write the whole mixing of lecture 05, with the lag of 05.2 in it. The output of token i, in chunk g, is the sum of two parts:
 #
-# - **local**: the weights relu²(q · k / C + bias) of `q_quad` and `k_quad`, applied to the values of the tokens in its own chunk;
+# - **local**: the weights relu²(q · k / C + bias) of `quad_q` and `quad_k`, applied to the values of the tokens in its own chunk;
 #   if causal, only of those up to token i itself. `bias_CC[a, b]` belongs to a query at position a of its chunk and a key at position b;
-# - **global**: `q_lin` times a sum of kᵀ v, where k is `k_lin`. If causal, the sum runs over chunks 0 to g - lag; if not, over all
+# - **global**: `lin_q` times a sum of kᵀ v, where k is `lin_k`. If causal, the sum runs over chunks 0 to g - lag; if not, over all
 #   chunks, its own one included, whatever the lag. With `combine="mean"` the sum is divided by the number of tokens in those chunks,
 #   and remember that the last chunk may have fewer than C. Where there is nothing to read, the global part is zero.
 #
@@ -149,17 +149,17 @@ check("05.2", earlier_chunks)
 
 
 # %%
-def mixed_chunk(q_quad, k_quad, q_lin, k_lin, v, bias_CC, C, causal=True, combine="mean", lag=1):
+def mixed_chunk(quad_q, quad_k, lin_q, lin_k, v, bias_CC, C, causal=True, combine="mean", lag=1):
     """Mixed chunk attention of one sequence.
 
-    q_quad, k_quad, q_lin, k_lin: arrays (T, S). v: array (T, E). bias_CC: array (C, C).
+    quad_q, quad_k, lin_q, lin_k: arrays (T, S). v: array (T, E). bias_CC: array (C, C).
     combine: "mean" or "sum". lag: used if causal.
     Returns an array (T, E).
     """
     # BEGIN SOLUTION
     T, E = v.shape
     G = -(-T // C)
-    rows = [np.pad(x, ((0, G * C - T), (0, 0))) for x in (q_quad, k_quad, q_lin, k_lin, v, np.ones((T, 1)))]
+    rows = [np.pad(x, ((0, G * C - T), (0, 0))) for x in (quad_q, quad_k, lin_q, lin_k, v, np.ones((T, 1)))]
     quad_q, quad_k, lin_q, lin_k, v_GCE, there = (x.reshape(G, C, -1) for x in rows)
     A_GCC = np.maximum(quad_q @ quad_k.swapaxes(1, 2) / C + bias_CC, 0) ** 2
     near = (np.tril(A_GCC) if causal else A_GCC) @ v_GCE

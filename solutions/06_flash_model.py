@@ -325,45 +325,45 @@ check("06.4", report_sizes, start_tables)
 
 
 # %%
-def mixed_chunk(q_quad, k_quad, q_lin, k_lin, v, bias_CC, C):
+def mixed_chunk(quad_q, quad_k, lin_q, lin_k, v, bias_CC, C):
     """The forward pass. Heads: arrays (T, S). v: array (T, E). bias_CC: array (C, C). Returns an array (T, E)."""
-    out, state_SE = np.zeros_like(v), np.zeros((k_lin.shape[1], v.shape[1]))
+    out, state_SE = np.zeros_like(v), np.zeros((lin_k.shape[1], v.shape[1]))
     for first in range(0, len(v), C):
         own = slice(first, first + C)
         n = len(v[own])  # the last chunk may be short
-        scores = q_quad[own] @ k_quad[own].T / C + bias_CC[:n, :n]
-        out[own] = np.tril(np.maximum(scores, 0) ** 2) @ v[own] + q_lin[own] @ state_SE / max(first, 1)
-        state_SE += k_lin[own].T @ v[own]  # after `first` tokens; later chunks divide by their number
+        scores = quad_q[own] @ quad_k[own].T / C + bias_CC[:n, :n]
+        out[own] = np.tril(np.maximum(scores, 0) ** 2) @ v[own] + lin_q[own] @ state_SE / max(first, 1)
+        state_SE += lin_k[own].T @ v[own]  # after `first` tokens; later chunks divide by their number
     return out
 
 
 # %%
-def mixed_chunk_backward(q_quad, k_quad, q_lin, k_lin, v, bias_CC, C, d_out):
+def mixed_chunk_backward(quad_q, quad_k, lin_q, lin_k, v, bias_CC, C, d_out):
     """The gradients of mixed_chunk.
 
-    q_quad, k_quad, q_lin, k_lin: arrays (T, S). v, d_out: arrays (T, E). bias_CC: array (C, C).
-    Returns six arrays: dq_quad, dk_quad, dq_lin, dk_lin, dv, dbias_CC, with the shapes of what they belong to.
+    quad_q, quad_k, lin_q, lin_k: arrays (T, S). v, d_out: arrays (T, E). bias_CC: array (C, C).
+    Returns six arrays: dquad_q, dquad_k, dlin_q, dlin_k, dv, dbias_CC, with the shapes of what they belong to.
     """
     # BEGIN SOLUTION
     T = len(v)
-    dq_quad, dk_quad, dq_lin, dk_lin, dv, dbias_CC = map(np.zeros_like, (q_quad, k_quad, q_lin, k_lin, v, bias_CC))
+    dquad_q, dquad_k, dlin_q, dlin_k, dv, dbias_CC = map(np.zeros_like, (quad_q, quad_k, lin_q, lin_k, v, bias_CC))
     chunks = [slice(first, min(first + C, T)) for first in range(0, T, C)]
-    before_SE = np.zeros((k_lin.shape[1], v.shape[1]))
+    before_SE = np.zeros((lin_k.shape[1], v.shape[1]))
     for own in chunks:  # from the left: what each chunk reads
         n = own.stop - own.start
-        r = np.tril(np.maximum(q_quad[own] @ k_quad[own].T / C + bias_CC[:n, :n], 0))
+        r = np.tril(np.maximum(quad_q[own] @ quad_k[own].T / C + bias_CC[:n, :n], 0))
         dscores = 2 * r * (d_out[own] @ v[own].T)  # r is zero where the mask is
-        dq_quad[own], dk_quad[own] = dscores @ k_quad[own] / C, dscores.T @ q_quad[own] / C
+        dquad_q[own], dquad_k[own] = dscores @ quad_k[own] / C, dscores.T @ quad_q[own] / C
         dbias_CC[:n, :n] += dscores
-        dq_lin[own] = d_out[own] @ before_SE.T / max(own.start, 1)
+        dlin_q[own] = d_out[own] @ before_SE.T / max(own.start, 1)
         dv[own] = (r**2).T @ d_out[own]
-        before_SE = before_SE + k_lin[own].T @ v[own]
+        before_SE = before_SE + lin_k[own].T @ v[own]
     after_SE = np.zeros_like(before_SE)
     for own in reversed(chunks):  # from the right: by whom each chunk is read
-        dk_lin[own] = v[own] @ after_SE.T
-        dv[own] += k_lin[own] @ after_SE
-        after_SE = after_SE + q_lin[own].T @ d_out[own] / max(own.start, 1)  # each reader has its own count
-    return dq_quad, dk_quad, dq_lin, dk_lin, dv, dbias_CC
+        dlin_k[own] = v[own] @ after_SE.T
+        dv[own] += lin_k[own] @ after_SE
+        after_SE = after_SE + lin_q[own].T @ d_out[own] / max(own.start, 1)  # each reader has its own count
+    return dquad_q, dquad_k, dlin_q, dlin_k, dv, dbias_CC
     # END SOLUTION
 
 

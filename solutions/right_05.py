@@ -43,27 +43,27 @@ def earlier_in_place(kv_GSE, lag=1, mean=True):
     return out
 
 
-def mixed_by_weights(q_quad, k_quad, q_lin, k_lin, v, bias_CC, C, causal=True, combine="mean", lag=1):
+def mixed_by_weights(quad_q, quad_k, lin_q, lin_k, v, bias_CC, C, causal=True, combine="mean", lag=1):
     """One map of T x T for both parts."""
     i, j = np.indices((len(v), len(v)))
     near = (i // C == j // C) & ((j <= i) if causal else True)
     far = (j // C <= i // C - lag) if causal else np.ones_like(near)
-    weights = near * np.maximum(q_quad / C @ k_quad.T + bias_CC[i % C, j % C], 0) ** 2
+    weights = near * np.maximum(quad_q / C @ quad_k.T + bias_CC[i % C, j % C], 0) ** 2
     divisor = np.maximum(far.sum(1, keepdims=True), 1) if combine == "mean" else 1
-    return (weights + far * (q_lin @ k_lin.T) / divisor) @ v
+    return (weights + far * (lin_q @ lin_k.T) / divisor) @ v
 
 
-def mixed_with_zero_mask(q_quad, k_quad, q_lin, k_lin, v, bias_CC, C, causal=True, combine="mean", lag=1):
+def mixed_with_zero_mask(quad_q, quad_k, lin_q, lin_k, v, bias_CC, C, causal=True, combine="mean", lag=1):
     """The mask is a 0 behind the bias and before relu²."""
     T, out = len(v), []
     for first in range(0, T, C):
         own = slice(first, min(first + C, T))
         n = own.stop - first
-        scores = q_quad[own] @ k_quad[own].T / C + bias_CC[:n, :n]
+        scores = quad_q[own] @ quad_k[own].T / C + bias_CC[:n, :n]
         near = np.maximum(np.where(np.tri(n, dtype=bool) | (not causal), scores, 0), 0) ** 2 @ v[own]
         last = max(first // C - lag + 1, 0) * C if causal else T
-        state = k_lin[:last].T @ v[:last] / (max(last, 1) if combine == "mean" else 1)
-        out.append(near + q_lin[own] @ state)
+        state = lin_k[:last].T @ v[:last] / (max(last, 1) if combine == "mean" else 1)
+        out.append(near + lin_q[own] @ state)
     return np.concatenate(out)
 
 
@@ -154,11 +154,11 @@ def earlier_by_places(kv_GSE, lag=1, mean=True):
     return torch.where(place.bool()[:, None, None] & mean, sums / place.clip(1)[:, None, None], sums)
 
 
-def mixed_in_torch(q_quad, k_quad, q_lin, k_lin, v, bias_CC, C, causal=True, combine="mean", lag=1):
+def mixed_in_torch(quad_q, quad_k, lin_q, lin_k, v, bias_CC, C, causal=True, combine="mean", lag=1):
     T = len(v)
     pad = (0, 0, 0, -T % C)
     q, k, ql, kl, v = (torch.nn.functional.pad(torch.tensor(x), pad).unflatten(0, (-1, C))
-                       for x in (q_quad, k_quad, q_lin, k_lin, v))  # fmt: skip
+                       for x in (quad_q, quad_k, lin_q, lin_k, v))  # fmt: skip
     s = torch.baddbmm(torch.tensor(bias_CC).expand(len(q), C, C), q, k.mT, alpha=1 / C).clamp(min=0)
     near = (s.tril() if causal else s).square().bmm(v)
     kv, count = kl.mT @ v, torch.tensor([min(C, T - first) for first in range(0, T, C)])

@@ -112,20 +112,20 @@ def tables(embedding_std, position_scale):
     return start_tables
 
 
-def backward_by_map(q_quad, k_quad, q_lin, k_lin, v, bias_CC, C, d_out):
+def backward_by_map(quad_q, quad_k, lin_q, lin_k, v, bias_CC, C, d_out):
     """Two maps of T x T."""
     i, j = np.indices((len(v), len(v)))
     near, far = (i // C == j // C) & (j <= i), (j // C < i // C) / np.maximum(i // C * C, 1)
-    r = near * np.maximum(q_quad @ k_quad.T / C + bias_CC[i % C, j % C], 0)
+    r = near * np.maximum(quad_q @ quad_k.T / C + bias_CC[i % C, j % C], 0)
     dA = d_out @ v.T
     ds, dF = 2 * r * dA, far * dA
     dbias = np.zeros_like(bias_CC)
     np.add.at(dbias, (i % C, j % C), ds)
-    dv = (r**2 + far * (q_lin @ k_lin.T)).T @ d_out
-    return ds @ k_quad / C, ds.T @ q_quad / C, dF @ k_lin, dF.T @ q_lin, dv, dbias
+    dv = (r**2 + far * (lin_q @ lin_k.T)).T @ d_out
+    return ds @ quad_k / C, ds.T @ quad_q / C, dF @ lin_k, dF.T @ lin_q, dv, dbias
 
 
-def backward_by_chunks(q_quad, k_quad, q_lin, k_lin, v, bias_CC, C, d_out):
+def backward_by_chunks(quad_q, quad_k, lin_q, lin_k, v, bias_CC, C, d_out):
     """Arrays (G, C, ...) throughout; padded rows have a gradient of zero."""
     T = len(v)
 
@@ -135,7 +135,7 @@ def backward_by_chunks(q_quad, k_quad, q_lin, k_lin, v, bias_CC, C, d_out):
     def rows(x):
         return x.reshape(-1, x.shape[2])[:T]
 
-    qq, kq, ql, kl, vv, dd = map(chunks, (q_quad, k_quad, q_lin, k_lin, v, d_out))
+    qq, kq, ql, kl, vv, dd = map(chunks, (quad_q, quad_k, lin_q, lin_k, v, d_out))
     r = np.tril(np.maximum(np.einsum("gis,gjs->gij", qq, kq) / C + bias_CC, 0))
     ds = 2 * r * np.einsum("gie,gje->gij", dd, vv)
     n = np.maximum(np.arange(len(vv)) * C, 1)[:, None, None]
@@ -241,12 +241,12 @@ def interleaved_tables(N, D, T, rng):
     return [rng.standard_normal((N, D)) * 0.02, position_TD * 0.02]
 
 
-def backward_in_torch(q_quad, k_quad, q_lin, k_lin, v, bias_CC, C, d_out):
+def backward_in_torch(quad_q, quad_k, lin_q, lin_k, v, bias_CC, C, d_out):
     """Chunk by chunk with torch's products, and no gradient of torch; a state from the left, one from the right."""
-    given = q_quad, k_quad, q_lin, k_lin, v, d_out
+    given = quad_q, quad_k, lin_q, lin_k, v, d_out
     parts = [torch.tensor(x).split(C) for x in given]
     bias, found, dbias = torch.tensor(bias_CC), [], torch.zeros(C, C, dtype=torch.float64)
-    left = right = torch.zeros(len(q_lin.T), len(v.T), dtype=torch.float64)
+    left = right = torch.zeros(len(lin_q.T), len(v.T), dtype=torch.float64)
     states = []
     for g, (kl, vv) in enumerate(zip(parts[3], parts[4])):
         states.append(left / max(g * C, 1))

@@ -106,9 +106,9 @@ def example_2():
 
 
 # ---------------------------------------------------------------- 05.3 mixed_chunk
-def mixed_chunk(q_quad, k_quad, q_lin, k_lin, v, bias_CC, C, causal=True, combine="mean", lag=1):
+def mixed_chunk(quad_q, quad_k, lin_q, lin_k, v, bias_CC, C, causal=True, combine="mean", lag=1):
     T, E = v.shape
-    q, k, far_q, far_k, v_GCE = (to_chunks(x, C) for x in (q_quad, k_quad, q_lin, k_lin, v))
+    q, k, far_q, far_k, v_GCE = (to_chunks(x, C) for x in (quad_q, quad_k, lin_q, lin_k, v))
     G, mask_CC = len(q), np.tri(C) if causal else 1
     scores = q @ k.swapaxes(1, 2) / C + bias_CC
     near = (mask_CC * np.maximum(scores, 0) ** 2) @ v_GCE

@@ -316,31 +316,31 @@ right_4 = {"report_sizes": report_sizes, "start_tables": mended_tables}
 
 
 # ---------------------------------------------------------------- 06.5 mixed_chunk_backward
-def mixed_chunk_backward(q_quad, k_quad, q_lin, k_lin, v, bias_CC, C, d_out):
+def mixed_chunk_backward(quad_q, quad_k, lin_q, lin_k, v, bias_CC, C, d_out):
     """Pair by pair."""
-    dq_quad, dk_quad, dq_lin, dk_lin, dv, dbias = (
-        np.zeros_like(x) for x in (q_quad, k_quad, q_lin, k_lin, v, bias_CC)
+    dquad_q, dquad_k, dlin_q, dlin_k, dv, dbias = (
+        np.zeros_like(x) for x in (quad_q, quad_k, lin_q, lin_k, v, bias_CC)
     )
     for i, j in np.ndindex(len(v), len(v)):
         g, h, place = i // C, j // C, (i % C, j % C)
         d_weight = d_out[i] @ v[j]
         if g == h and j <= i:
-            r = max(q_quad[i] @ k_quad[j] / C + bias_CC[place], 0)
+            r = max(quad_q[i] @ quad_k[j] / C + bias_CC[place], 0)
             ds = 2 * r * d_weight
-            dq_quad[i] += ds * k_quad[j] / C
-            dk_quad[j] += ds * q_quad[i] / C
+            dquad_q[i] += ds * quad_k[j] / C
+            dquad_k[j] += ds * quad_q[i] / C
             dbias[place] += ds
             dv[j] += r**2 * d_out[i]
         n = max(g * C, 1)
         if h < g:  # i reads j
-            dq_lin[i] += d_weight * k_lin[j] / n
+            dlin_q[i] += d_weight * lin_k[j] / n
         if g > h:  # j is read by i
-            dk_lin[j] += d_weight * q_lin[i] / n
-            dv[j] += q_lin[i] @ k_lin[j] * d_out[i] / n
-    return dq_quad, dk_quad, dq_lin, dk_lin, dv, dbias
+            dlin_k[j] += d_weight * lin_q[i] / n
+            dv[j] += lin_q[i] @ lin_k[j] * d_out[i] / n
+    return dquad_q, dquad_k, dlin_q, dlin_k, dv, dbias
 
 
-def outputs(q_quad, k_quad, q_lin, k_lin, v, bias_CC, C):
+def outputs(quad_q, quad_k, lin_q, lin_k, v, bias_CC, C):
     """What the gradients are of: the forward pass by one map of T x T."""
     i = torch.arange(len(v))[:, None]
     j = torch.arange(len(v))
@@ -348,21 +348,21 @@ def outputs(q_quad, k_quad, q_lin, k_lin, v, bias_CC, C):
         (i // C == j // C) & (j <= i),
         (j // C < i // C) / (i // C * C).clamp(min=1).to(v.dtype),
     )
-    scores = q_quad @ k_quad.T / C + bias_CC[i % C, j % C]
-    return (near * (scores.real > 0) * scores**2 + far * (q_lin @ k_lin.T)) @ v
+    scores = quad_q @ quad_k.T / C + bias_CC[i % C, j % C]
+    return (near * (scores.real > 0) * scores**2 + far * (lin_q @ lin_k.T)) @ v
 
 
 wrong_5 = not_derived(outputs, 6, (1e-5, True), (1e-30j, False))
 PARTS = {
-    "q_quad, k_quad, bias": ["dq_quad", "dk_quad", "dbias_CC"],
-    "q_lin, k_lin": ["dq_lin", "dk_lin"],
+    "quad_q, quad_k, bias": ["dquad_q", "dquad_k", "dbias_CC"],
+    "lin_q, lin_k": ["dlin_q", "dlin_k"],
     "v": ["dv"],
 }
 
 
 def some_of(names):
     """Some of six gradients, each under its name."""
-    order = ("dq_quad", "dk_quad", "dq_lin", "dk_lin", "dv", "dbias_CC")
+    order = ("dquad_q", "dquad_k", "dlin_q", "dlin_k", "dv", "dbias_CC")
     return lambda gradients: {name: several(gradients, 6)[order.index(name)] for name in names}
 
 
