@@ -40,7 +40,8 @@ class Bar:
     label: str
     share: float
     said: str
-    status: str = ""
+    status: str = ""  # or none, then without a mark
+    colour: str = ""  # where it is not that of the status
 
 
 @dataclass
@@ -183,7 +184,7 @@ def mark_html(status):
     """A mark for the eye, its word for who hears the page."""
     mark = MARKS.get(status, OTHER)
     word = shown(in_words(status))
-    style = f"font-weight:bold;border-bottom:2px solid {COLOURS.get(status, GREY)}"
+    style = "display:inline-block;width:1.1em;font-weight:bold"
     return f'<span role="img" aria-label="{word}" title="{word}" style="{style}">{mark}</span> '
 
 
@@ -225,7 +226,7 @@ def bars_html(bars):
         return ""
     rows = []
     for bar in bars:
-        colour = COLOURS.get(bar.status, GREY)
+        colour = bar.colour or COLOURS.get(bar.status, GREY)
         mark = mark_html(bar.status) if bar.status else ""
         rows.append(
             f'<tr><th scope="row" style="{CELL};font-weight:normal">{mark}{shown(bar.label)}</th>'

@@ -5,6 +5,7 @@ import os
 import platform
 import shlex
 import sys
+import time
 import warnings
 from importlib import metadata, resources
 from pathlib import Path
@@ -303,6 +304,23 @@ def readable(model, name):
         return False
 
 
+def windows_read(every=5.0):
+    """A function of (windows read, all of them) that prints how far it is, at most once in so many seconds."""
+    began = last = time.monotonic()
+
+    def look(done, of):
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= every and done < of:
+            last = now
+            left = (now - began) / done * (of - done)
+            print(
+                f"{done:,} of {of:,} windows, about {left:.0f} s left", file=sys.stderr, flush=True
+            )
+
+    return look
+
+
 def run_evaluate(args):
     """``flash-tutorial evaluate``: 1 if the model's tokens cannot be told from text."""
     import numpy as np
@@ -320,7 +338,7 @@ def run_evaluate(args):
     split = text
     if model.config.tokens is not None:
         split = text.encoded(model.vocabulary)
-    score = evaluate(model, split, args.length, args.batch)
+    score = evaluate(model, split, args.length, args.batch, look=windows_read())
     length = len(score.by_position)
     kind = split.vocabulary.unit
     if not model.config.causal:
@@ -424,13 +442,13 @@ def run_doctor(args):
         pick_dtype,
     )
 
-    from .addresses import PLACEHOLDER, is_stamped
-
     print(describe_device(args.device))
-    if gain := measured_gain(pick_device(args.device), "auto", LARGE):
-        print(f"training: {gain}")
     device = pick_device(args.device)
-    half = torch.empty(0, device=device, dtype=pick_dtype(device, parameters=LARGE)[0])
+    dtype, _ = pick_dtype(device, parameters=LARGE)
+    if gain := measured_gain(device, "auto", LARGE):
+        name = str(dtype).removeprefix("torch.")
+        print(f"training from {LARGE:,} parameters on: {name} ({gain})")
+    half = torch.empty(0, device=device, dtype=dtype)
     fused, why = FLASH(16, chunk_size=16, causal=True).fused_on(half)
     by = "Triton kernels" if fused else "torch"
     print(f"FLASH: computed by {by}, since {why}")
@@ -438,10 +456,6 @@ def run_doctor(args):
     has_packages = say_packages()
     has_corpus = say_corpus()
     say_models()
-    if not is_stamped():
-        print(
-            f"warning: the repository is still {PLACEHOLDER}: name it with `python tools/stamp.py OWNER/REPO TAG`"
-        )
     return 0 if has_packages and has_corpus else 1
 
 

@@ -14,13 +14,14 @@ import numpy as np
 
 from flash_tutorial.files import advising, make_folder, reading, write_text
 
-from .cards import Bar, Card, show
+from .cards import BLUE, Bar, Card, show
 from .checks.compare import as_array
 from .checks.in_rows import numbers_of, rows_beside
 from .checks.texts import say
 from .wrong_call import WrongCall
 
 FORMAT = 1
+FEW = 3  # guesses; less say nothing of who guesses
 ANOTHER = "name another file in the variable FLASH_TUTORIAL_PROGRESS"
 
 
@@ -131,8 +132,8 @@ def reveal(name: str, value: float, unit: str = "") -> None:
     if min(guess, value) >= 0 and longest > 0:
         behind = f" {unit}" if unit else ""
         card.bars = [
-            Bar(say("all", "guess bar"), guess / longest, f"{guess:g}{behind}", "guess"),
-            Bar(say("all", "value bar"), value / longest, number, "measured"),
+            Bar(say("all", "guess bar"), guess / longest, f"{guess:g}{behind}"),
+            Bar(say("all", "value bar"), value / longest, number, colour=BLUE),
         ]
     show(card)
     keep_measured(name, value)
@@ -147,7 +148,7 @@ def keep_measured(name, value):
 
 
 def calibration() -> str:
-    """One line on all guesses whose result was shown: how far off they are, and to which side. Empty without any."""
+    """One line on all guesses whose result was shown: how far off, and to which side. Empty for fewer than three."""
     stored = load_progress()
     pairs = [
         (guess, stored.get("measured", {}).get(name)) for name, guess in stored["guesses"].items()
@@ -155,7 +156,7 @@ def calibration() -> str:
     ratios = [
         guess / value for guess, value in pairs if guess > 0 and value is not None and value > 0
     ]
-    if not ratios:
+    if len(ratios) < FEW:
         return ""
     off = float(np.median([max(ratio, 1 / ratio) for ratio in ratios]))
     high = sum(ratio > 1 for ratio in ratios)

@@ -214,12 +214,16 @@ def measure_training(settings, say=print):
     }
     say(f"\nTraining step, forward and backward, {settings.tokens} tokens\n{TRAINING_HEAD}")
     rows, before = [], {}
+    if no_guest:
+        say(f"({GUEST} is left out: {no_guest})")
     for T in settings.lengths:
+        say(f"T={T}: the models take turns, for {settings.rounds} rounds ...")
         new = _training_rows(models, T, settings, before, no_guest)
         before = {row["model"]: row for row in new}
         rows += new
         for row in new:
-            say(training_line(row))
+            if not row["reason"] or row["reason"] != no_guest:  # said above
+                say(training_line(row))
     return rows
 
 

@@ -56,6 +56,20 @@ def decoding_line(row):
     )
 
 
+def overtaking(speedups, crossing):
+    """From where on FLASH is faster than Transformer++, in words."""
+    known = [row["measured"] for row in speedups if row["measured"]]
+    if crossing is not None:
+        return f"FLASH is faster than Transformer++ from about T={crossing} on"
+    if not known:
+        return "No length has a time of both FLASH and Transformer++"
+    if min(known) >= 1:
+        return "FLASH is faster than Transformer++ at every length measured"
+    if max(known) < 1:
+        return "FLASH is slower than Transformer++ at every length measured"
+    return "FLASH is faster than Transformer++ at some of the lengths measured, and no longer at the last"
+
+
 def conclusion_lines(end):
     """What follows, in words and one more table."""
     columns = f"{'T':>7}{'measured':>10}{'counted':>9}{'fraction':>10}{'against public':>16}"
@@ -66,10 +80,9 @@ def conclusion_lines(end):
             f"{_or_dash(s['flash_over_public'], '.2f'):>16}"
         )
     cross, same = end["crossover"], end["constant_tokens"]
-    where = "nowhere between these lengths"
-    if cross["measured"] is not None:
-        where = f"at about T={cross['measured']}"
-    lines.append(f"FLASH overtakes Transformer++ {where}, by the count at T={cross['counted']}.")
+    lines.append(
+        f"{overtaking(end['speedups'], cross['measured'])}, by the count from T={cross['counted']} on."
+    )
     lines.append(
         f"The same tokens at T={same['long']} cost {_or_dash(same['ratio'], '.2f')} times those at T={same['short']}."
     )

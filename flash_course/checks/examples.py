@@ -9,7 +9,7 @@ from .compare import difference
 from .exercise import call
 from .expected import by_right
 from .in_rows import numbers_of, rows_beside
-from .outcome import in_words, outcome_of
+from .outcome import outcome_of
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def rows_of_outcome(one, outcome, tolerance):
     if outcome.unable or outcome.said is not None:
         return []
     if outcome.error is not None:
-        yours = in_words(outcome.error)
+        yours = type(outcome.error).__name__
     elif difference(one.expected, outcome.value, tolerance) is None:
         return []
     else:

@@ -138,14 +138,11 @@ def card_of_set(number, table):
     for name, exercise in exercises.items():
         points = rows[name].get("points", 0)
         said = f"{points:5g} / {exercise.points:<4}{last_of(exercise, rows[name])}"
-        card.bars.append(
-            Bar(
-                f"{name} {exercise.title}",
-                points / exercise.points,
-                said,
-                rows[name].get("last", NOT_ATTEMPTED),
-            )
-        )
+        bar = Bar(f"{name} {exercise.title}", points / exercise.points, said)
+        bar.status = rows[name].get("last", NOT_ATTEMPTED)
+        if points == exercise.points:  # the best counts
+            bar.status = RIGHT
+        card.bars.append(bar)
     return card
 
 

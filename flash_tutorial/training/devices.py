@@ -74,6 +74,8 @@ def pick_dtype(device, name="auto", parameters=0) -> tuple[torch.dtype, str]:
         if bfloat16_gain(torch.get_num_threads()) >= PAYS:
             return torch.bfloat16, "bfloat16 pays on this CPU"
         return torch.float32, "bfloat16 does not pay on this CPU"
+    if device.type == "cpu":
+        return torch.float32, f"bfloat16 is tried from {LARGE:,} parameters on"
     if device.type != "cuda":
         return torch.float32, f"half precision is not faster on every {device.type.upper()}"
     major, minor = torch.cuda.get_device_capability(device)

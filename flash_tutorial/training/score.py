@@ -1,6 +1,7 @@
 """The score that a model is judged by: bits per token of a text, and per byte where its bytes are known."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,11 +50,16 @@ class Evaluation:
 @ours
 @torch.no_grad()
 def evaluate(
-    model: nn.Module, split: Split, length: int | None = None, batch: int = 8
+    model: nn.Module,
+    split: Split,
+    length: int | None = None,
+    batch: int = 8,
+    look: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
     """Bits per token of a split in windows of T that do not overlap, in float32.
 
-    ``length`` is T, by default that of the windows that the model was trained on (``window_of``).
+    ``length`` is T, by default that of the windows that the model was trained on (``window_of``). ``look`` is called
+    after each batch, with the windows that were read and the number of all.
 
     A causal model predicts every token once, with nothing known before a window's first but the one before it. Any
     other model predicts the hidden 15%; the same ones at each call. Tokens are bytes, or those of ``load_tokens``.
@@ -94,6 +100,8 @@ def evaluate(
         )
         nats += losses.cpu().double().sum(0).numpy()
         counts += (y != IGNORE).sum(0).cpu().numpy()
+        if look:
+            look(min(first + batch, len(ids)), len(ids))
     model.train(was_training)
     by_position = np.divide(
         nats / math.log(2), counts, out=np.full(length, np.nan), where=counts > 0

@@ -10,7 +10,7 @@ from test_counts import executed
 
 from flash_course import drawing
 from flash_course.bench import against_length as bench
-from flash_course.bench import floors
+from flash_course.bench import floors, lines
 from flash_course.bench.counts import attention_pairs, count_multiply_adds
 from flash_tutorial import FLASH
 
@@ -191,3 +191,17 @@ def test_options_that_cannot_be_are_refused_in_one_line(words, part, monkeypatch
     with pytest.raises(ValueError, match=part) as error:
         bench.run(parser.parse_args(["--device", "cpu", *words]), drawing.benchmark_results)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "measured, crossing, said",
+    [
+        ([1.2, 3.0], None, "faster than Transformer++ at every length"),
+        ([0.5, 0.9], None, "slower than Transformer++ at every length"),
+        ([0.5, 2.0], 700, "faster than Transformer++ from about T=700 on"),
+        ([2.0, 0.5], None, "and no longer at the last"),
+        ([None, None], None, "No length has a time of both"),
+    ],
+)
+def test_who_is_faster_is_said_also_where_nothing_crosses(measured, crossing, said):
+    assert said in lines.overtaking([{"measured": each} for each in measured], crossing)

@@ -344,6 +344,26 @@ def test_the_command_runs_as_a_program_and_stops_when_nobody_reads(folder):
     assert process.returncode == 0
 
 
+def test_evaluate_says_how_far_it_is_where_it_takes_long(monkeypatch, capsys):
+    clock = iter([0.0, 1.0, 6.0, 7.0, 20.0])
+    monkeypatch.setattr(cli.time, "monotonic", lambda: next(clock))
+    look = cli.windows_read()
+    for done in (8, 16, 24, 32):
+        look(done, 32)
+    assert capsys.readouterr().err == "16 of 32 windows, about 6 s left\n"
+
+
+def test_doctor_says_one_thing_on_half_precision(monkeypatch, capsys):
+    from flash_tutorial.training import devices
+
+    for gain, name in ((2.4, "bfloat16"), (1.0, "float32")):
+        monkeypatch.setattr(devices, "bfloat16_gain", lambda threads, gain=gain: gain)
+        assert command("doctor --device cpu") == 0
+        out = capsys.readouterr().out
+        assert f"training from {devices.LARGE:,} parameters on: {name} (products of matrices" in out
+        assert "not faster" not in out and "OWNER" not in out
+
+
 def test_doctor_names_versions_and_what_is_missing(capsys, monkeypatch):
     assert command("doctor") == 0
     out = capsys.readouterr().out

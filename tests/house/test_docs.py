@@ -36,6 +36,13 @@ def test_the_readme_lists_every_lecture_with_its_work_copy_and_its_set():
         assert (f"({problem_set})" in row) == (ROOT / problem_set).exists()
 
 
+@pytest.mark.parametrize("page", [ROOT / "README.md", DOCS / "site" / "index.md"])
+def test_the_first_command_leads_to_an_address_that_can_be_copied(page):
+    """Jupyter puts "?token=..." behind it, and a second question mark would hide the token."""
+    commands = re.findall(r"^jupyter lab (.*)$", page.read_text(encoding="utf-8"), flags=re.M)
+    assert commands and not any("?" in command for command in commands)
+
+
 def test_the_glossary_is_sorted_and_names_lectures():
     terms = [re.sub(r"[^a-z0-9 ]", "", term.lower()) for term, _, _ in rows("glossary.md")]
     assert terms and terms == sorted(set(terms))
