@@ -26,6 +26,7 @@ PATTERNS = (
     "CONTRIBUTING.md",
 )
 FOR_INSTRUCTORS = ("docs/rubrics.md", "docs/lesson_plans.md")
+GLOSSARY = "docs/glossary.md"
 NO_PAGES = ("docs/STATUS.md", *FOR_INSTRUCTORS)
 SECRET = (
     "solutions/",
@@ -84,9 +85,10 @@ class Stage:
             file.write_bytes(content)
 
     def page(self, path):
-        return self.with_links(
-            (self.root / path).read_text(encoding="utf-8"), posixpath.dirname(path)
-        )
+        text = (self.root / path).read_text(encoding="utf-8")
+        if path == GLOSSARY:
+            text = with_index(text)
+        return self.with_links(text, posixpath.dirname(path))
 
     def notebook(self, path):
         """A notebook with its outputs as they are; the fold of its first code cell, which only installs, says so."""
@@ -127,6 +129,15 @@ class Stage:
         self.kept.add(file)
         file.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(self.root / path, file)
+
+
+def with_index(text):
+    """The glossary with its terms as main entries of the index, which the search puts before all else."""
+    title, rest = text.split("\n", 1)
+    terms = re.findall(r"^\| (?!term |---)([^|]+?) \|", rest, flags=re.M)
+    plain = [re.sub(r"[*`;]", "", term) for term in terms]
+    entries = "\n".join(f"```{{index}} ! single: {term}\n```" for term in plain)
+    return f"{title}\n\n{entries}\n{rest}"
 
 
 def cache_folder():

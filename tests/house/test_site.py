@@ -68,6 +68,12 @@ def test_links_to_what_is_no_page(stage):
         assert stage.with_links(text, "docs") == expected
 
 
+def test_the_search_knows_the_terms_of_the_glossary(stage):
+    text = text_of(stage.folder / "docs" / "glossary.md")
+    assert "```{index} ! single: exclusive prefix sum\n```\n" in text
+    assert "single: term" not in text and text.startswith("# ")
+
+
 def test_the_landing_page_has_all_its_parts(stage):
     assert not re.search(r"@\w+@", (stage.folder / "index.md").read_text(encoding="utf-8"))
 
