@@ -556,6 +556,8 @@ for name in CARDS:
     )
     print(f"{row['registers']} registers and {row['stack_bytes']:4} bytes of stack a thread")
 
+print(f"ridge point of a T4 without tensor cores: {8.1e12 / T4_BYTES:.0f} FLOPs per byte")
+
 # %%
 reveal("11.b", compiled_kernel("mix", "T4")["matrix_instructions"])
 
@@ -584,10 +586,10 @@ for stages in (3, 2, 1):
     print(f"occupancy {4 * programs} of {CARDS['H100'].warps} warps")
 
 # %% [markdown]
-# With three stages there is room for **one** program, and nobody computes while it waits. Unless it need not wait. The loop over tiles is
-# *pipelined*: while tile i is multiplied, tiles i + 1 and i + 2 are already on their way, each into a place of its own in shared memory, and
-# `num_stages` is the number of places. So waiting is hidden either by other programs or by the program's own next tiles, and both are
-# paid from the same 228 KiB.
+# With three stages an SM of an H100 has room for **one** program, and nobody else computes while it waits. So it must not wait: the loop over
+# tiles is *pipelined*. While tile i is multiplied, tiles i + 1 and i + 2 are already on their way, each into a place of its own in shared
+# memory, and `num_stages` is the number of places. Waiting is hidden either by other programs or by the program's own next tiles, and both
+# are paid from the same 228 KiB.
 #
 # Counts do not say which is faster, nor which tile: narrow ones make the scores more often, large ones leave room for fewer programs.
 # *Autotuning* tries. `triton.autotune` takes a list of tiles, `num_warps` and `num_stages`, times each on your card at the first call, and
