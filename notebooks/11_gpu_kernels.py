@@ -126,6 +126,12 @@ parts = parts_of(unit, x)  # {name: (function, its inputs)}
 for name, (_, inputs) in parts.items():
     print(f"{name:8} takes", ", ".join(str(tuple(tensor.shape)) for tensor in inputs))
 
+# %% tags=["nbval-check-output"]
+last, inputs = parts["out"]
+with torch.no_grad():
+    off = float((last(*inputs) - unit(x)).norm() / (unit(x) - x).norm())
+print(f"the five parts together differ from the unit by {100 * off:.2f}%")
+
 # %% [markdown]
 # How many multiply-adds have the matrix products of each part? The mixing is counted by its visible pairs, as in lecture 08.
 
