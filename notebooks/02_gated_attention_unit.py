@@ -530,9 +530,19 @@ kept = count_state_numbers(run.model, settings.length)
 learner.score("02", "GAU, relu^2", bits_per_byte=bits, step_ms=step_ms, state_numbers=kept)
 
 # %% [markdown]
-# One kind of layer, with one attention matrix and no softmax, is about as good here as Transformer++.
-#
-# How does it read? Look into its first unit: the attention matrix on held-out text, and the same matrix with all *scores* set to 0, so that
+# One kind of layer, with one attention matrix and no softmax, is about as good here as Transformer++. Let it go on where the model of lecture
+# 01 went on, too.
+
+# %%
+from flash_tutorial.corpora import ByteTokenizer
+
+tokenizer, model = ByteTokenizer(), run.model.cpu()
+prompt = torch.tensor(tokenizer.encode("Emma was "))[None]
+ids = model.generate(prompt, 50, temperature=0.7, generator=torch.Generator().manual_seed(0))
+print(f"after 300 updates: Emma was {tokenizer.decode(ids[0])!r}")
+
+# %% [markdown]
+# And how does it read? Look into its first unit: the attention matrix on held-out text, and the same matrix with all *scores* set to 0, so that
 # only the position bias is left.
 #
 # **Your third guess.** By how many percent does the matrix change without its scores?
@@ -559,7 +569,6 @@ def matrices_of(model, text, content=1.0):
 
 # %%
 letters = corpus.validation.tokens[1000:1026].tobytes().decode()
-model = run.model.cpu()
 full, bias_alone = matrices_of(model, letters), matrices_of(model, letters, content=0)
 panels = {"scores and bias": full[0], "bias alone": bias_alone[0]}
 drawing.show(*drawing.weights_of_letters(panels, letters, title="Most of the attention matrix is position bias"))
