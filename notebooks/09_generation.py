@@ -634,7 +634,7 @@ for name, border in (("austen-flash", 256), ("austen-flash", 320), ("austen-tran
 # back, and go on as if they had never been there. How large may k be?
 
 
-# %% tags=["nbval-check-output"]
+# %%
 @torch.no_grad()
 def is_right_after(unit, n, k, copied):
     """Whether the next output is right when k of n tokens were taken back."""
