@@ -1,5 +1,6 @@
 """Set 07: other right answers, and what only `grade` tries."""
 
+import itertools
 import json
 import math
 import os
@@ -299,6 +300,52 @@ seeds before a difference of 0.02 was called one?
 """
 
 
+def race_in_rounds(makers, fit, score, windows, rates, seeds):
+    """All runs of the choice first, model beside model; then the race, seed by seed."""
+    tried = {name: [] for name in makers}
+    for rate in rates:
+        for name in makers:
+            model = makers[name](seeds[0])
+            fit(model, windows(seeds[0]), rate)
+            tried[name].append((score(model.eval(), "choice"), rate))
+    chosen = {name: min(pairs)[1] for name, pairs in tried.items()}
+    scores = {name: [] for name in makers}
+    for seed in seeds[1:]:
+        for name, make in reversed(makers.items()):
+            model = make(seed)
+            fit(model, windows(seed), chosen[name])
+            model.eval()
+            scores[name].append(score(model, "test"))
+    return {name: [chosen[name], np.array(scores[name])] for name in makers}
+
+
+def race_by_sorting(makers, fit, score, windows, rates, seeds):
+    """A run is a function, and the rates are sorted by it."""
+
+    def after(name, seed, rate, text):
+        model = makers[name](seed).train()
+        fit(model, windows(seed), rate)
+        return score(model.train(False), text)
+
+    def of(name):
+        best = sorted(rates, key=lambda rate: after(name, seeds[0], rate, "choice"))[0]
+        return best, tuple(after(name, seed, best, "test") for seed in seeds[1:])
+
+    return {name: of(name) for name in makers}
+
+
+def race_by_tables(makers, fit, score, windows, rates, seeds):
+    """One table of all runs, of which most are not needed."""
+    table = {}
+    for name, rate, (place, seed) in itertools.product(makers, rates, enumerate(seeds)):
+        model = makers[name](seed)
+        fit(model, windows(seed), rate)
+        model.eval()
+        table[name, rate, seed] = score(model, "test" if place else "choice")
+    best = {name: rates[np.argmin([table[name, rate, seeds[0]] for rate in rates])] for name in makers}
+    return {name: (best[name], [table[name, best[name], seed] for seed in seeds[1:]]) for name in makers}
+
+
 RIGHT = {
     "07.1": [bits_by_loop, bits_by_arrays, bits_by_fractions, bits_by_average],
     "07.2": [
@@ -316,6 +363,7 @@ RIGHT = {
     "07.5": [CURVES],
     "07.6": [assert_by_tables, assert_by_places],
     "07.7": [TEXT],
+    "07.8": [race_in_rounds, race_by_sorting, race_by_tables],
 }
 
 

@@ -1,6 +1,7 @@
 """Problem set 07, training: cases, the oracle, and wrong answers; the right answers lie in ``solutions``."""
 
 import copy
+import itertools
 import json
 import math
 import os
@@ -22,7 +23,18 @@ from ...bench.stored import load_stored
 from ..compare import as_word
 from ..edits import edited
 from ..examples import example
-from ..exercise import Case, Wrong, call, given_back, predicted, reject_if, unchanged
+from ..exercise import (
+    Case,
+    Wrong,
+    call,
+    given_back,
+    lent,
+    predicted,
+    reject_if,
+    several,
+    unchanged,
+    written,
+)
 from ..expected import by_right
 from ..files import carried, in_folder, pickles_refused, saved_over
 from ..proving import shown, version
@@ -610,3 +622,107 @@ def check_masks(made):
         shown += (ids == targets).sum()
         hidden += chosen.sum()
     assert hidden / spans > 2.5 and shown < hidden / 2
+
+
+# ---------------------------------------------------------------- 07.8 race
+NAMES = ("one", "other")
+TEXTS = ("choice", "test")
+
+
+class Runner:
+    """A stand-in for a model: a number that its seed draws and that training moves."""
+
+    def __init__(self, name, seed):
+        self.weight = np.random.default_rng((NAMES.index(name), seed)).normal()
+        self.name = name
+        self.rate = None
+        self.training = True
+
+    def train(self, mode=True):
+        self.training = mode
+        return self
+
+    def eval(self):
+        return self.train(False)
+
+
+def windows_of_seed(seed):
+    """A function that draws, and that is used up as it draws."""
+    rng = np.random.default_rng(seed)
+    return lent(lambda update: rng.normal())
+
+
+def run_of(model, draw, rate):
+    """A stand-in for training: each update, what was drawn before counts less; dropout moves the number, too."""
+    for update in range(3):
+        model.weight = 0.6 * model.weight + draw(update)
+    model.weight += 0.3 * model.training
+    model.rate = rate
+
+
+def bits(model, text):
+    """A stand-in for a score that says how the model was trained, in which mode it is asked, and of which text."""
+    return 9 + model.weight + 0.7 * model.training
+
+
+def bits_by_rate(best):
+    """A score that says which rate the model was trained at: the best one has the fewest bits."""
+    return lambda model, text: abs(math.log(model.rate / best[model.name, text]))
+
+
+def race_case(rng, name, part, look, score, rates, n_seeds):
+    """A case of two models; ``look`` is what is compared of what is given back for each."""
+    seeds = [int(seed) for seed in rng.choice(1000, size=n_seeds, replace=False)]
+
+    def run(race):
+        makers = {each: lent(partial(Runner, each)) for each in NAMES}
+        found = race(makers, lent(run_of), lent(score), lent(windows_of_seed), [*rates], [*seeds])
+        rows = {}
+        for each in NAMES:
+            row = written(given_back(found), each)
+            reject_if(row is None, "all", "unanswered", key=each)
+            rows[each] = look(several(row, 2))
+        return rows
+
+    return Case(name, part, run, f"rates {rates}, {n_seeds} seeds")
+
+
+def cases_8(rng, numbers):
+    case = partial(race_case, rng)
+
+    def scores(row):
+        return np.array([float(bits) for bits in row[1]])
+
+    def last(row):
+        return scores(row)[-1]
+
+    def rate(row):
+        return float(row[0])
+
+    def which_text(model, text):
+        return TEXTS.index(text)
+
+    rates = [0.001, 0.003, 0.01, 0.03]
+    yield case("one rate", "training", last, bits, [0.003], 2)
+    yield case("two rates", "training", last, bits, [0.02, 0.01], 2)
+    for name in ("four rates", "the same rates, others are best"):
+        best = dict(zip(itertools.product(NAMES, TEXTS), rng.permutation(rates).tolist()))
+        yield case(name, "rates", rate, bits_by_rate(best), rates, 2)
+    yield case("three seeds", "result", scores, which_text, [0.003], 3)
+    yield case("five seeds", "result", scores, which_text, [0.003, 0.01], 5)
+
+
+def race(makers, fit, score, windows, rates, seeds):
+    chooser, *racers = seeds
+    found = {}
+
+    def trained(make, rate, seed):
+        model = make(seed).train()
+        fit(model, windows(seed), rate)
+        return model.eval()
+
+    for name, make in makers.items():
+        bits_at = {rate: score(trained(make, rate, chooser), "choice") for rate in rates}
+        best = min(rates, key=bits_at.get)
+        found[name] = best, [score(trained(make, best, seed), "test") for seed in racers]
+    return found
