@@ -12,7 +12,7 @@
 #
 # [Lecture 07](../notebooks/07_training.ipynb) · [the lecture without results](../notebooks/work/07_work_training.ipynb) · [glossary](../docs/glossary.md)
 #
-# Eight exercises, 100 points, about three hours. The five marked *core* are 70 points in two hours.
+# Eight exercises, 100 points, about three hours. The four marked *core* are 60 points in an hour and a half.
 # They belong to lecture 07. No exercise needs a GPU.
 #
 # On Colab, first choose *File > Save a copy in Drive*: a notebook that was opened from a link is not saved.
@@ -474,7 +474,7 @@ check("07.7", text_07_7)
 # %% [markdown]
 # ## 07.8 extend: `race`
 #
-# **10 points** · difficulty 3/5 · importance 5/5 · 30 minutes · core
+# **10 points** · difficulty 3/5 · importance 5/5 · 30 minutes
 #
 # Now ask these questions of a comparison of your own: train two models, so that nothing differs but the model, and say which one is ahead.
 # You write the rules of the race. What it takes is given:
