@@ -19,7 +19,7 @@
 # - read what a compiler says of it: tensor cores, registers, shared memory, occupancy;
 # - predict a step's time from its bytes, before you run it.
 #
-# **You need** lecture 05 (mixed chunk attention). Lectures 04 and 08 help. You need no GPU.
+# **You need** lecture 05 (mixed chunk attention). You need no GPU.
 #
 # **Time** 33 minutes to read. Running the code takes about 20 seconds on two CPU cores.
 #
@@ -696,7 +696,7 @@ except ValueError:
 #
 # ## What to remember
 #
-# Fill in the last column yourself. (`learner.verdict("11 kernel", "...")` stores one.)
+# Fill in the last column yourself.
 #
 # | claim | your evidence | your verdict |
 # | --- | --- | --- |
