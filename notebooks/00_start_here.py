@@ -10,7 +10,7 @@
 # %% [markdown]
 # # 00 Start here: how attention became linear
 #
-# [With results](00_start_here.ipynb) · [without, to work in](work/00_start_here.ipynb) · [glossary](../docs/glossary.md)
+# [With results](00_start_here.ipynb) · [without, to work in](work/00_work_start_here.ipynb) · [glossary](../docs/glossary.md)
 #
 # This course is about one paper, *Transformer Quality in Linear Time* by Hua, Dai, Liu and Le (ICML 2022), and about its model, FLASH.
 # (FLASH shares nothing but its name with FlashAttention, a fast implementation of ordinary attention.) The paper promises the quality of a
@@ -32,40 +32,15 @@
 # Text and figures: CC-BY-4.0. Code: MIT.
 
 # %%
-# @title Setup: finds the course's package, or installs it on Colab. There is nothing to read here.
-import importlib.metadata
-import importlib.util
-import subprocess
-import sys
-import zipfile
-from pathlib import Path
+# @title Setup: on Colab this installs the course. There is nothing to read here.
+import glob, subprocess, sys, zipfile
 
-REPOSITORY, TAG = "OWNER/REPO", "main"  # written by tools/stamp.py
-
-
-def find_package():  # a folder or a zip of the project: around this notebook, uploaded to Colab, or on Drive
-    places = [Path.cwd(), *Path.cwd().parents, Path("/content"), Path("/content/drive/MyDrive")]
-    for folder in [*places, *(inner for place in places[-2:] for inner in sorted(place.glob("*/")))]:
-        if (folder / "flash_tutorial" / "__init__.py").is_file():
-            return str(folder)
-    for archive in filter(zipfile.is_zipfile, (file for place in places for file in sorted(place.glob("*.zip")))):
-        if any(name.endswith("flash_tutorial/__init__.py") for name in zipfile.ZipFile(archive).namelist()):
-            return str(archive)
-    if REPOSITORY.startswith("OWNER/"):
-        raise RuntimeError("no flash_tutorial here: upload the project's zip to Colab's files, or set REPOSITORY above")
-    return f"git+https://github.com/{REPOSITORY}@{TAG}"
-
-
-if "google.colab" in sys.modules:
-    there = importlib.util.find_spec("flash_tutorial") is not None
-    if not there or (TAG[:1] == "v" and importlib.metadata.version("flash-tutorial") != TAG[1:]):
-        print("installing", source := find_package())
-        subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", source], check=True)
-        importlib.invalidate_caches()
-
-from flash_tutorial.training.devices import describe_device
-
-print(describe_device())
+SOURCE, VERSION = "no address yet: upload the project's zip to Colab's files", "*"  # written by tools/stamp.py
+if "google.colab" in sys.modules and not any(glob.glob(f"{p}/flash_tutorial-{VERSION}.dist-info") for p in sys.path):
+    near = [".", "..", "../..", *glob.glob("/content/*"), *glob.glob("/content/drive/MyDrive/*")]
+    names = {p: zipfile.ZipFile(p).namelist() if zipfile.is_zipfile(p) else glob.glob(f"{p}/*/*.py") for p in near}
+    copies = [p for p in near if "flash_tutorial/__init__.py" in str(names[p])]
+    subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--no-deps", [*copies, SOURCE][0]], check=True)
 
 # %% [markdown]
 # ## Softmax attention and FLASH, as the sequence grows
@@ -504,17 +479,17 @@ for name, bits in scores.items():
 #
 # | lecture | problems |
 # | --- | --- |
-# | [01 attention](01_attention.ipynb) | [set](../exercises/01_attention.ipynb) |
-# | [02 gated attention unit](02_gated_attention_unit.ipynb) | [set](../exercises/02_gated_attention_unit.ipynb) |
-# | [03 gau in torch](03_gau_in_torch.ipynb) | [set](../exercises/03_gau_in_torch.ipynb) |
-# | [04 linear attention](04_linear_attention.ipynb) | [set](../exercises/04_linear_attention.ipynb) |
-# | [05 mixed chunk attention](05_mixed_chunk_attention.ipynb) | [set](../exercises/05_mixed_chunk_attention.ipynb) |
-# | [06 flash model](06_flash_model.ipynb) | [set](../exercises/06_flash_model.ipynb) |
-# | [07 training](07_training.ipynb) | [set](../exercises/07_training.ipynb) |
-# | [08 scaling](08_scaling.ipynb) | [set](../exercises/08_scaling.ipynb) |
-# | [09 generation](09_generation.ipynb) | [set](../exercises/09_generation.ipynb) |
-# | [10 ablations](10_ablations.ipynb) | [set](../exercises/10_ablations.ipynb) |
-# | [11 gpu kernels](11_gpu_kernels.ipynb) | [set](../exercises/11_gpu_kernels.ipynb) |
+# | [01 attention](01_attention.ipynb) | [set](../exercises/01_set_attention.ipynb) |
+# | [02 gated attention unit](02_gated_attention_unit.ipynb) | [set](../exercises/02_set_gated_attention_unit.ipynb) |
+# | [03 gau in torch](03_gau_in_torch.ipynb) | [set](../exercises/03_set_gau_in_torch.ipynb) |
+# | [04 linear attention](04_linear_attention.ipynb) | [set](../exercises/04_set_linear_attention.ipynb) |
+# | [05 mixed chunk attention](05_mixed_chunk_attention.ipynb) | [set](../exercises/05_set_mixed_chunk_attention.ipynb) |
+# | [06 flash model](06_flash_model.ipynb) | [set](../exercises/06_set_flash_model.ipynb) |
+# | [07 training](07_training.ipynb) | [set](../exercises/07_set_training.ipynb) |
+# | [08 scaling](08_scaling.ipynb) | [set](../exercises/08_set_scaling.ipynb) |
+# | [09 generation](09_generation.ipynb) | [set](../exercises/09_set_generation.ipynb) |
+# | [10 ablations](10_ablations.ipynb) | [set](../exercises/10_set_ablations.ipynb) |
+# | [11 gpu kernels](11_gpu_kernels.ipynb) | [set](../exercises/11_set_gpu_kernels.ipynb) |
 # | [12 your project](12_your_project.ipynb) |  |
 # | [13 after flash](13_after_flash.ipynb) |  |
 #

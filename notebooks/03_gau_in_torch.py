@@ -10,7 +10,7 @@
 # %% [markdown]
 # # 03 GAU in PyTorch: start, gradient, half precision, and one trap
 #
-# [With results](03_gau_in_torch.ipynb) · [without, to work in](work/03_gau_in_torch.ipynb) · [problem set 03](../exercises/03_gau_in_torch.ipynb) · [glossary](../docs/glossary.md)
+# [With results](03_gau_in_torch.ipynb) · [without, to work in](work/03_work_gau_in_torch.ipynb) · [problem set 03](../exercises/03_set_gau_in_torch.ipynb) · [glossary](../docs/glossary.md)
 #
 # Here the gated attention unit (GAU) of lecture 02 becomes a PyTorch module that you write, differentiate by hand, and train. On the way you
 # meet four things that the equations do not tell you.
@@ -28,40 +28,15 @@
 # Text and figures: CC-BY-4.0. Code: MIT.
 
 # %%
-# @title Setup: finds the course's package, or installs it on Colab. There is nothing to read here.
-import importlib.metadata
-import importlib.util
-import subprocess
-import sys
-import zipfile
-from pathlib import Path
+# @title Setup: on Colab this installs the course. There is nothing to read here.
+import glob, subprocess, sys, zipfile
 
-REPOSITORY, TAG = "OWNER/REPO", "main"  # written by tools/stamp.py
-
-
-def find_package():  # a folder or a zip of the project: around this notebook, uploaded to Colab, or on Drive
-    places = [Path.cwd(), *Path.cwd().parents, Path("/content"), Path("/content/drive/MyDrive")]
-    for folder in [*places, *(inner for place in places[-2:] for inner in sorted(place.glob("*/")))]:
-        if (folder / "flash_tutorial" / "__init__.py").is_file():
-            return str(folder)
-    for archive in filter(zipfile.is_zipfile, (file for place in places for file in sorted(place.glob("*.zip")))):
-        if any(name.endswith("flash_tutorial/__init__.py") for name in zipfile.ZipFile(archive).namelist()):
-            return str(archive)
-    if REPOSITORY.startswith("OWNER/"):
-        raise RuntimeError("no flash_tutorial here: upload the project's zip to Colab's files, or set REPOSITORY above")
-    return f"git+https://github.com/{REPOSITORY}@{TAG}"
-
-
-if "google.colab" in sys.modules:
-    there = importlib.util.find_spec("flash_tutorial") is not None
-    if not there or (TAG[:1] == "v" and importlib.metadata.version("flash-tutorial") != TAG[1:]):
-        print("installing", source := find_package())
-        subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", source], check=True)
-        importlib.invalidate_caches()
-
-from flash_tutorial.training.devices import describe_device
-
-print(describe_device())
+SOURCE, VERSION = "no address yet: upload the project's zip to Colab's files", "*"  # written by tools/stamp.py
+if "google.colab" in sys.modules and not any(glob.glob(f"{p}/flash_tutorial-{VERSION}.dist-info") for p in sys.path):
+    near = [".", "..", "../..", *glob.glob("/content/*"), *glob.glob("/content/drive/MyDrive/*")]
+    names = {p: zipfile.ZipFile(p).namelist() if zipfile.is_zipfile(p) else glob.glob(f"{p}/*/*.py") for p in near}
+    copies = [p for p in near if "flash_tutorial/__init__.py" in str(names[p])]
+    subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--no-deps", [*copies, SOURCE][0]], check=True)
 
 # %% [markdown]
 # Here is a bug that nobody sees. In a copy of the package's GAU, queries and keys are swapped. Then all outputs are compared, with the
@@ -851,6 +826,6 @@ drawing.show(figure, f"Line plot of bits per byte, lower is better: {said}.")
 # 2. For the gradient, keep r = relu(s). Then `d_s = 2 r × d_A`, and the rest are matrix products.
 # 3. n is part of the model. Fix it, or the same words give other outputs in a longer sequence.
 #
-# **Exercises** [Problem set 03](../exercises/03_gau_in_torch.ipynb), six tasks, from both biases to floating point; one is a test for outputs that depend on what follows, or on how much.
+# **Exercises** [Problem set 03](../exercises/03_set_gau_in_torch.ipynb), six tasks, from both biases to floating point; one is a test for outputs that depend on what follows, or on how much.
 #
 # **Next** [Lecture 04](04_linear_attention.ipynb) does without the attention matrix: linear attention, and its state.

@@ -10,7 +10,7 @@
 # %% [markdown]
 # # 04 Linear attention: a state instead of a matrix
 #
-# [With results](04_linear_attention.ipynb) · [without, to work in](work/04_linear_attention.ipynb) · [problem set 04](../exercises/04_linear_attention.ipynb) · [glossary](../docs/glossary.md)
+# [With results](04_linear_attention.ipynb) · [without, to work in](work/04_work_linear_attention.ipynb) · [problem set 04](../exercises/04_set_linear_attention.ipynb) · [glossary](../docs/glossary.md)
 #
 # Attention compares all pairs of tokens. Leave out the softmax, and a small matrix, the *state*, can stand in for the attention
 # matrix. Generation then becomes cheap, but training becomes slow, which is the paper's third complaint. This lecture measures why,
@@ -29,40 +29,15 @@
 # Text and figures: CC-BY-4.0. Code: MIT.
 
 # %%
-# @title Setup: finds the course's package, or installs it on Colab. There is nothing to read here.
-import importlib.metadata
-import importlib.util
-import subprocess
-import sys
-import zipfile
-from pathlib import Path
+# @title Setup: on Colab this installs the course. There is nothing to read here.
+import glob, subprocess, sys, zipfile
 
-REPOSITORY, TAG = "OWNER/REPO", "main"  # written by tools/stamp.py
-
-
-def find_package():  # a folder or a zip of the project: around this notebook, uploaded to Colab, or on Drive
-    places = [Path.cwd(), *Path.cwd().parents, Path("/content"), Path("/content/drive/MyDrive")]
-    for folder in [*places, *(inner for place in places[-2:] for inner in sorted(place.glob("*/")))]:
-        if (folder / "flash_tutorial" / "__init__.py").is_file():
-            return str(folder)
-    for archive in filter(zipfile.is_zipfile, (file for place in places for file in sorted(place.glob("*.zip")))):
-        if any(name.endswith("flash_tutorial/__init__.py") for name in zipfile.ZipFile(archive).namelist()):
-            return str(archive)
-    if REPOSITORY.startswith("OWNER/"):
-        raise RuntimeError("no flash_tutorial here: upload the project's zip to Colab's files, or set REPOSITORY above")
-    return f"git+https://github.com/{REPOSITORY}@{TAG}"
-
-
-if "google.colab" in sys.modules:
-    there = importlib.util.find_spec("flash_tutorial") is not None
-    if not there or (TAG[:1] == "v" and importlib.metadata.version("flash-tutorial") != TAG[1:]):
-        print("installing", source := find_package())
-        subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", source], check=True)
-        importlib.invalidate_caches()
-
-from flash_tutorial.training.devices import describe_device
-
-print(describe_device())
+SOURCE, VERSION = "no address yet: upload the project's zip to Colab's files", "*"  # written by tools/stamp.py
+if "google.colab" in sys.modules and not any(glob.glob(f"{p}/flash_tutorial-{VERSION}.dist-info") for p in sys.path):
+    near = [".", "..", "../..", *glob.glob("/content/*"), *glob.glob("/content/drive/MyDrive/*")]
+    names = {p: zipfile.ZipFile(p).namelist() if zipfile.is_zipfile(p) else glob.glob(f"{p}/*/*.py") for p in near}
+    copies = [p for p in near if "flash_tutorial/__init__.py" in str(names[p])]
+    subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--no-deps", [*copies, SOURCE][0]], check=True)
 
 # %% [markdown]
 # Here are three implementations of the same function, causal linear attention. The first builds an attention matrix. The second makes all T
@@ -733,6 +708,6 @@ for name, mean in means.items():
 # 2. A causal state is a chain, ideal for generation and slow in training: computed directly, T sequential steps or T states in memory.
 # 3. Chunks break the chain into T / C links, with a matrix inside and a state between. Here that is exact, so C is only a speed knob.
 #
-# **Exercises** [Problem set 04](../exercises/04_linear_attention.ipynb), seven tasks.
+# **Exercises** [Problem set 04](../exercises/04_set_linear_attention.ipynb), seven tasks.
 #
 # **Next** [Lecture 05](05_mixed_chunk_attention.ipynb) spends the matrix inside the chunk on something better, relu², and keeps the state between chunks: mixed chunk attention.

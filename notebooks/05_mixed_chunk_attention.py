@@ -10,7 +10,7 @@
 # %% [markdown]
 # # 05 Mixed chunk attention: near tokens one by one, far ones through a sum
 #
-# [With results](05_mixed_chunk_attention.ipynb) · [without, to work in](work/05_mixed_chunk_attention.ipynb) · [problem set 05](../exercises/05_mixed_chunk_attention.ipynb) · [glossary](../docs/glossary.md)
+# [With results](05_mixed_chunk_attention.ipynb) · [without, to work in](work/05_work_mixed_chunk_attention.ipynb) · [problem set 05](../exercises/05_set_mixed_chunk_attention.ipynb) · [glossary](../docs/glossary.md)
 #
 # Softmax attention compares every pair of tokens, at a cost of T². Linear attention squeezes the past into one state, at a cost of T.
 # Mixed chunk attention refuses to choose: inside a chunk of C tokens it compares every pair, and between chunks it passes a state along.
@@ -29,40 +29,15 @@
 # Text and figures: CC-BY-4.0. Code: MIT.
 
 # %%
-# @title Setup: finds the course's package, or installs it on Colab. There is nothing to read here.
-import importlib.metadata
-import importlib.util
-import subprocess
-import sys
-import zipfile
-from pathlib import Path
+# @title Setup: on Colab this installs the course. There is nothing to read here.
+import glob, subprocess, sys, zipfile
 
-REPOSITORY, TAG = "OWNER/REPO", "main"  # written by tools/stamp.py
-
-
-def find_package():  # a folder or a zip of the project: around this notebook, uploaded to Colab, or on Drive
-    places = [Path.cwd(), *Path.cwd().parents, Path("/content"), Path("/content/drive/MyDrive")]
-    for folder in [*places, *(inner for place in places[-2:] for inner in sorted(place.glob("*/")))]:
-        if (folder / "flash_tutorial" / "__init__.py").is_file():
-            return str(folder)
-    for archive in filter(zipfile.is_zipfile, (file for place in places for file in sorted(place.glob("*.zip")))):
-        if any(name.endswith("flash_tutorial/__init__.py") for name in zipfile.ZipFile(archive).namelist()):
-            return str(archive)
-    if REPOSITORY.startswith("OWNER/"):
-        raise RuntimeError("no flash_tutorial here: upload the project's zip to Colab's files, or set REPOSITORY above")
-    return f"git+https://github.com/{REPOSITORY}@{TAG}"
-
-
-if "google.colab" in sys.modules:
-    there = importlib.util.find_spec("flash_tutorial") is not None
-    if not there or (TAG[:1] == "v" and importlib.metadata.version("flash-tutorial") != TAG[1:]):
-        print("installing", source := find_package())
-        subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", source], check=True)
-        importlib.invalidate_caches()
-
-from flash_tutorial.training.devices import describe_device
-
-print(describe_device())
+SOURCE, VERSION = "no address yet: upload the project's zip to Colab's files", "*"  # written by tools/stamp.py
+if "google.colab" in sys.modules and not any(glob.glob(f"{p}/flash_tutorial-{VERSION}.dist-info") for p in sys.path):
+    near = [".", "..", "../..", *glob.glob("/content/*"), *glob.glob("/content/drive/MyDrive/*")]
+    names = {p: zipfile.ZipFile(p).namelist() if zipfile.is_zipfile(p) else glob.glob(f"{p}/*/*.py") for p in near}
+    copies = [p for p in near if "flash_tutorial/__init__.py" in str(names[p])]
+    subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--no-deps", [*copies, SOURCE][0]], check=True)
 
 # %% [markdown]
 # A memory game. The first eight tokens tie letters to numbers; later tokens are letters again, and at each the model has to say
@@ -843,6 +818,6 @@ print(f"largest far weight of unit 2 on the number asked for: {np.mean(hits):.0%
 # 2. The sum is exclusive, by a shift. Test for exact zeros, and that nothing is missing.
 # 3. C is part of the model: at 2SE / (S + E) both parts cost the same, and it sets the scale of the scores.
 #
-# **Exercises** [Problem set 05](../exercises/05_mixed_chunk_attention.ipynb), seven tasks: chunks, sums, the mixed form, a test for leaks, and three faulty suspects.
+# **Exercises** [Problem set 05](../exercises/05_set_mixed_chunk_attention.ipynb), seven tasks: chunks, sums, the mixed form, a test for leaks, and three faulty suspects.
 #
 # **Next** [Lecture 06](06_flash_model.ipynb) puts your function between two projections, and the units into a whole model.

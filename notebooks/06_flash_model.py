@@ -10,7 +10,7 @@
 # %% [markdown]
 # # 06 The FLASH model: from one unit to a whole model
 #
-# [With results](06_flash_model.ipynb) · [without, to work in](work/06_flash_model.ipynb) · [problem set 06](../exercises/06_flash_model.ipynb) · [glossary](../docs/glossary.md)
+# [With results](06_flash_model.ipynb) · [without, to work in](work/06_work_flash_model.ipynb) · [problem set 06](../exercises/06_set_flash_model.ipynb) · [glossary](../docs/glossary.md)
 #
 # Here mixed chunk attention becomes a unit, and units become a language model that copes with what real data bring: sequences of
 # any length, padding, and several documents in one sequence. Because the authors published no code, you will read the paper's
@@ -30,40 +30,15 @@
 # Text and figures: CC-BY-4.0. Code: MIT.
 
 # %%
-# @title Setup: finds the course's package, or installs it on Colab. There is nothing to read here.
-import importlib.metadata
-import importlib.util
-import subprocess
-import sys
-import zipfile
-from pathlib import Path
+# @title Setup: on Colab this installs the course. There is nothing to read here.
+import glob, subprocess, sys, zipfile
 
-REPOSITORY, TAG = "OWNER/REPO", "main"  # written by tools/stamp.py
-
-
-def find_package():  # a folder or a zip of the project: around this notebook, uploaded to Colab, or on Drive
-    places = [Path.cwd(), *Path.cwd().parents, Path("/content"), Path("/content/drive/MyDrive")]
-    for folder in [*places, *(inner for place in places[-2:] for inner in sorted(place.glob("*/")))]:
-        if (folder / "flash_tutorial" / "__init__.py").is_file():
-            return str(folder)
-    for archive in filter(zipfile.is_zipfile, (file for place in places for file in sorted(place.glob("*.zip")))):
-        if any(name.endswith("flash_tutorial/__init__.py") for name in zipfile.ZipFile(archive).namelist()):
-            return str(archive)
-    if REPOSITORY.startswith("OWNER/"):
-        raise RuntimeError("no flash_tutorial here: upload the project's zip to Colab's files, or set REPOSITORY above")
-    return f"git+https://github.com/{REPOSITORY}@{TAG}"
-
-
-if "google.colab" in sys.modules:
-    there = importlib.util.find_spec("flash_tutorial") is not None
-    if not there or (TAG[:1] == "v" and importlib.metadata.version("flash-tutorial") != TAG[1:]):
-        print("installing", source := find_package())
-        subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", source], check=True)
-        importlib.invalidate_caches()
-
-from flash_tutorial.training.devices import describe_device
-
-print(describe_device())
+SOURCE, VERSION = "no address yet: upload the project's zip to Colab's files", "*"  # written by tools/stamp.py
+if "google.colab" in sys.modules and not any(glob.glob(f"{p}/flash_tutorial-{VERSION}.dist-info") for p in sys.path):
+    near = [".", "..", "../..", *glob.glob("/content/*"), *glob.glob("/content/drive/MyDrive/*")]
+    names = {p: zipfile.ZipFile(p).namelist() if zipfile.is_zipfile(p) else glob.glob(f"{p}/*/*.py") for p in near}
+    copies = [p for p in near if "flash_tutorial/__init__.py" in str(names[p])]
+    subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--no-deps", [*copies, SOURCE][0]], check=True)
 
 # %% [markdown]
 # The package has a trained model, `austen-flash`. Its far part is the *mean* over earlier chunks, as in the paper's Code 8. The paper's equations 7
@@ -741,6 +716,6 @@ print(bytes(ids[0].tolist()).decode())
 # 2. Without a normaliser, a value of zero takes a token out. Padding and documents need only that, and the right divisor.
 # 3. Where a paper can be read in two ways, run both. That names and shapes agree proves nothing, and what no parameter can undo is a different function.
 #
-# **Exercises** [Problem set 06](../exercises/06_flash_model.ipynb), six tasks: count parameters, adopt foreign weights, keep padding out, and write the backward pass by hand.
+# **Exercises** [Problem set 06](../exercises/06_set_flash_model.ipynb), six tasks: count parameters, adopt foreign weights, keep padding out, and write the backward pass by hand.
 #
 # **Next** [Lecture 07](07_training.ipynb) trains your model, and then FLASH, FLASH-Quad and Transformer++ on one budget.

@@ -10,7 +10,7 @@
 # %% [markdown]
 # # 09 Generation: writing with a state that does not grow
 #
-# [With results](09_generation.ipynb) · [without, to work in](work/09_generation.ipynb) · [problem set 09](../exercises/09_generation.ipynb) · [glossary](../docs/glossary.md)
+# [With results](09_generation.ipynb) · [without, to work in](work/09_work_generation.ipynb) · [problem set 09](../exercises/09_set_generation.ipynb) · [glossary](../docs/glossary.md)
 #
 # A model that writes gets one token at a time, and has to keep what it will need of the earlier ones. Here you build the token-by-token form of
 # FLASH, prove that it is the trained function, let your own model write, and find out what can never be taken back.
@@ -28,40 +28,15 @@
 # Text and figures: CC-BY-4.0. Code: MIT.
 
 # %%
-# @title Setup: finds the course's package, or installs it on Colab. There is nothing to read here.
-import importlib.metadata
-import importlib.util
-import subprocess
-import sys
-import zipfile
-from pathlib import Path
+# @title Setup: on Colab this installs the course. There is nothing to read here.
+import glob, subprocess, sys, zipfile
 
-REPOSITORY, TAG = "OWNER/REPO", "main"  # written by tools/stamp.py
-
-
-def find_package():  # a folder or a zip of the project: around this notebook, uploaded to Colab, or on Drive
-    places = [Path.cwd(), *Path.cwd().parents, Path("/content"), Path("/content/drive/MyDrive")]
-    for folder in [*places, *(inner for place in places[-2:] for inner in sorted(place.glob("*/")))]:
-        if (folder / "flash_tutorial" / "__init__.py").is_file():
-            return str(folder)
-    for archive in filter(zipfile.is_zipfile, (file for place in places for file in sorted(place.glob("*.zip")))):
-        if any(name.endswith("flash_tutorial/__init__.py") for name in zipfile.ZipFile(archive).namelist()):
-            return str(archive)
-    if REPOSITORY.startswith("OWNER/"):
-        raise RuntimeError("no flash_tutorial here: upload the project's zip to Colab's files, or set REPOSITORY above")
-    return f"git+https://github.com/{REPOSITORY}@{TAG}"
-
-
-if "google.colab" in sys.modules:
-    there = importlib.util.find_spec("flash_tutorial") is not None
-    if not there or (TAG[:1] == "v" and importlib.metadata.version("flash-tutorial") != TAG[1:]):
-        print("installing", source := find_package())
-        subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", source], check=True)
-        importlib.invalidate_caches()
-
-from flash_tutorial.training.devices import describe_device
-
-print(describe_device())
+SOURCE, VERSION = "no address yet: upload the project's zip to Colab's files", "*"  # written by tools/stamp.py
+if "google.colab" in sys.modules and not any(glob.glob(f"{p}/flash_tutorial-{VERSION}.dist-info") for p in sys.path):
+    near = [".", "..", "../..", *glob.glob("/content/*"), *glob.glob("/content/drive/MyDrive/*")]
+    names = {p: zipfile.ZipFile(p).namelist() if zipfile.is_zipfile(p) else glob.glob(f"{p}/*/*.py") for p in near}
+    copies = [p for p in near if "flash_tutorial/__init__.py" in str(names[p])]
+    subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--no-deps", [*copies, SOURCE][0]], check=True)
 
 # %% [markdown]
 # ## 1. Writing is not training
@@ -756,6 +731,6 @@ for name, row in quarters.items():
 # 2. A decoder must be the trained function. Test three full chunks and a tail.
 # 3. Constant is not small: FLASH keeps less than a KV cache, and is faster, only from some position on.
 #
-# **Exercises** [Problem set 09](../exercises/09_generation.ipynb), six tasks: the state, one step, sampling, saving, and taking tokens back.
+# **Exercises** [Problem set 09](../exercises/09_set_generation.ipynb), six tasks: the state, one step, sampling, saving, and taking tokens back.
 #
 # **Next** [Lecture 10](10_ablations.ipynb) takes the model apart: which part brings what, and what a small ablation can say.

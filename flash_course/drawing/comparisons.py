@@ -1,8 +1,8 @@
 """Pictures of comparisons: who wins at which length, how far a choice moves an answer, which signs turn round, and
 intervals beside what a paper found."""
 
-from .plots import listed
 from .colours import BLACK, BLUE, SKY
+from .plots import listed
 from .style import FONT, WHITE, looks, new_axes
 
 SMALL = FONT - 1
