@@ -86,6 +86,8 @@ UPDATES = 60 if device.type == "cpu" else 300  # of fine-tuning
 # %% tags=["nbval-check-output"]
 import tempfile
 
+from pathlib import Path
+
 from flash_course.new_project import create_project
 
 folder = create_project(Path(tempfile.mkdtemp()) / "my-project")
