@@ -85,7 +85,6 @@ UPDATES = 60 if device.type == "cpu" else 300  # of fine-tuning
 
 # %% tags=["nbval-check-output"]
 import tempfile
-
 from pathlib import Path
 
 from flash_course.new_project import create_project
