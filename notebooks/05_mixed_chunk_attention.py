@@ -74,13 +74,15 @@ def answers(model):
     return model(torch.from_numpy(ids)).argmax(-1).numpy()
 
 
-said = {name: answers(model) for name, model in players.items()}
-right = {name: 100 * float((answer == targets)[asked].mean()) for name, answer in said.items()}
-of_the_four = (said["global only"][:, :, None] == ids[:, None, 1:8:2]).any(-1)[asked].mean()
+def recall(model):
+    """How many percent of the questions it answers."""
+    return 100 * (answers(model) == targets)[asked].mean()
+
+
+right = {name: recall(model) for name, model in players.items()}
+of_the_four = (answers(players["global only"])[:, :, None] == ids[:, None, 1:8:2]).any(-1)[asked].mean()
 print(", ".join(f"{name} {share:.0f}%" for name, share in right.items()))
 print(f"global only: {of_the_four:.0%} of its answers are one of the sequence's four numbers")
-
-# %%
 title = "Neither part can recall alone: together they answer everything"
 figure, axes = drawing.new_axes(6.8, 2.5, "questions answered, % (dotted: a blind guess)", title=title)
 drawing.bars(axes, right, form="{:.0f}")
@@ -118,8 +120,7 @@ drawing.show(*drawing.flash_unit())
 # It takes T sequential steps, each of which moves a whole state. The chunk form passes a state once a chunk, and C changes nothing but speed.
 #
 # </details>
-
-# %% [markdown]
+#
 # ## 1. What it costs, and why C = 256
 #
 # Take the paper's base model, S = 128 and E = 1536, and count multiply-adds for one token. Near, it meets the C tokens of its chunk, at S
@@ -197,11 +198,14 @@ print("near:", local_loops(quad_q, quad_k, v_TE, bias_CC, C).astype(int).tolist(
 #
 # $$\text{far}_g = Q^{\text{lin}}_g \; \frac{1}{(g-1)\,C} \sum_{c=1}^{g-1} {K^{\text{lin}}_c}^{\top} V_c$$
 #
-# In words: add the summaries of the chunks before yours and divide by the number of tokens in them, so that a *mean* is read. There is no relu²
-# here, so a weight may be negative.
+# In words: add the summaries of the chunks before yours and divide by the number of tokens in them. A *mean* is read, and without a relu², so a
+# weight may be negative.
 
 
 # %% tags=["nbval-check-output"]
+from flash_course import lab
+
+
 def summaries(k_TS, v_TE, C):
     """K^T V of each chunk."""
     return np.array([k_TS[g : g + C].T @ v_TE[g : g + C] for g in range(0, len(k_TS), C)])
@@ -218,20 +222,15 @@ def global_loops(q_TS, k_TS, v_TE, C):
 print("far:", global_loops(lin_q, lin_k, v_TE, C).astype(int).tolist())
 title = "The prefix sum, shifted by one chunk, is what a chunk reads"
 drawing.show(*drawing.exclusive_sum(summaries(lin_k, v_TE, C), [C, C, C], title=title))
+lab.show(lab.six_tokens())
 
 # %% [markdown]
 # The prefix sum of chunk 2 holds chunks 1 and 2, and it is handed to chunk 3: an *exclusive prefix sum*. Token 6 multiplies its lin_q (3, 0)
 # with the last array: 3 × (-1, 2) + 0 × (4, 4) = (-3, 6).
 #
-# Both parts are sums of weights times values, so each is also an attention matrix. On a live page, point at a number, or reach it with Tab
-# and the arrow keys.
-
-# %%
-from flash_course import lab
-
-lab.show(lab.six_tokens())
-
-# %% [markdown]
+# Both parts are sums of weights times values, so each is also an attention matrix. On a live page, point at one of its numbers to see what it is
+# made of.
+#
 # ## 5. Without loops
 #
 # Now in PyTorch, with a batch axis B in front and no loop over tokens: four pieces, each small enough for an index card. What you
@@ -314,7 +313,8 @@ def global_part(q, k, v):
 global_part = mine.check(global_part)
 
 # %% [markdown]
-# Do they give what the loops gave? Either part can be left out.
+# Do they give what the loops gave, on the six tokens, and on 14 tokens with C = 4, three full chunks and a tail of two? In the second case
+# RoPE rotates all four heads beforehand, by the position in the whole *sequence* and not in the chunk.
 
 
 # %% tags=["nbval-check-output"]
@@ -329,10 +329,6 @@ def mixed(heads, v, bias_CC, C, near=1, far=1, global_part=global_part):
 six, six_v, six_bias = (torch.tensor(a).double() for a in (heads_4TS[:, None], v_TE[None], bias_CC))
 print("near:", mixed(six, six_v, six_bias, C, far=0)[0].int().tolist())
 print("far: ", mixed(six, six_v, six_bias, C, near=0)[0].int().tolist())
-
-# %% [markdown]
-# The numbers of sections 3 and 4. Now numbers of order one on 14 tokens with C = 4, three full chunks and a tail of two. RoPE rotates all four
-# heads beforehand, by the position in the whole *sequence* and not in the chunk.
 
 # %% tags=["nbval-check-output"]
 from flash_tutorial import reference
@@ -360,13 +356,12 @@ print(f"from the package: {np.abs(mine_TE - package_TE).max():.10f}")
 # **Your first guess.** 14 causal tokens make 105 pairs, each with itself or with an earlier one. With C = 4, how many of these are
 # compared one by one?
 
-# %%
+# %% tags=["nbval-check-output"]
 from flash_course.learner import predict, reveal
 
 predict("05.a", None)  # your number in place of None
 
 
-# %%
 def moves(**how):
     """[i, j]: output i of these parts changes when the heads and the value of token j change."""
     before = mixed(heads, v, bias + 20, C, **how)  # 20: more than any score here
@@ -379,21 +374,25 @@ def moves(**how):
     return moved
 
 
-# %% tags=["nbval-check-output"]
 near, far = moves(far=0), moves(near=0)
 far &= ~np.eye(T, dtype=bool)  # changing a token changes its query too: that is not reading
 who = near * drawing.DIRECT + far * drawing.SUMMED
-title = "Near tokens one by one, far ones through a mean"
-drawing.show(*drawing.who_reads_whom({f"chunks of {C}": who}, C, title=title, width=4.6))
+figure = drawing.who_reads_whom(
+    {f"chunks of {C}": who}, C, title="Near tokens one by one, far ones through a mean", width=4.6
+)
+drawing.show(*figure)
 reveal("05.a", near.sum(), "pairs")
 print("tokens 1 to 14, read one by one:", near.sum(1).tolist())
 print("          read through the mean:", far.sum(1).tolist())
 
 # %% [markdown]
-# Every earlier token is read, in exactly one of the two ways. Token 8 reads four tokens one by one and token 9 a single one, itself, because
+# Every earlier token is read, in one of the two ways. Token 8 reads four tokens one by one and token 9 a single one, itself, because
 # the near part starts anew in each chunk. Two neighbours on either side of a boundary are never compared.
 #
 # **Misconception 1: the global part is a summary of everything before the token.** Leave the local part out and change token 7.
+#
+# **Misconception 2: tokens of chunk 2 see those of chunk 1 one by one, only more coarsely.** Let the tokens of chunk 1 trade places, each with
+# its key and its value.
 
 # %% tags=["nbval-check-output"]
 changed = v.clone()
@@ -403,24 +402,17 @@ for name, on in (("global part alone", 0), ("with the local part", 1)):
     moved = (before != after).any(-1).nonzero()[:, 0] + 1
     print(f"{name:20} token 7 changed; outputs that move: {moved.tolist()}")
 
-# %% [markdown]
-# Without the local part token 8 does not notice its neighbour: precisely the nearest past is missing. The paper tried each part alone. In its
-# Figure 7 one reads perplexities of about 15 for FLASH, 18 for the local part, and 73 for the global part.
-#
-# **Misconception 2: tokens of chunk 2 see those of chunk 1 one by one, only more coarsely.** They see one array, the summary. Let the tokens
-# of chunk 1 trade places, each with its key and its value.
-
-# %% tags=["nbval-check-output"]
 h, w = heads.clone(), v.clone()
 h[3, :, :C], w[:, :C] = heads[3, :, :C].flip(1), v[:, :C].flip(1)  # lin_k and v, from the last to the first
 before, after = mixed(heads, v, bias, C)[0], mixed(h, w, bias, C)[0]
 for name, part in (("chunk 1", slice(0, C)), ("later chunks", slice(C, T))):
     change = (after[part] - before[part]).norm() / before[part].norm()
-    print(f"outputs of {name} change by {change:.0%}")
+    print(f"chunk 1 in another order: outputs of {name} change by {change:.0%}")
 
 # %% [markdown]
-# Two chunks with the same summary are one and the same to every later token. S × E entries are all that is kept of a chunk, and later of all
-# chunks together.
+# Without the local part token 8 does not notice its neighbour: precisely the nearest past is missing. And two chunks with the same summary are
+# one and the same to every later token, because S × E entries are all that is kept of them. The paper tried each part alone: in its Figure 7 one reads
+# perplexities of about 15 for FLASH, 18 for the local part, and 73 for the global part.
 #
 # ## 7. Exclusive, and never inclusive
 #
@@ -429,11 +421,10 @@ for name, part in (("chunk 1", slice(0, C)), ("later chunks", slice(C, T))):
 #
 # **Your second guess.** With C = 4, tokens 5, 6, 7 and 8 are one chunk. Changing one of them can *not* reveal the fault. Which one?
 
-# %%
+# %% tags=["nbval-check-output"]
 predict("05.b", None)  # your number in place of None
 
 
-# %% tags=["nbval-check-output"]
 def inclusive_part(q, k, v):
     return q @ (k.mT @ v).cumsum(1)
 
@@ -539,38 +530,30 @@ print(f"4. largest difference between a prefix and the whole: {off:.10f}")
 # which knows distances and no letters.
 
 # %%
-from flash_tutorial.corpora import load_corpus
 from flash_tutorial.layers import cos_sin
 
 
 @torch.no_grad()
-def weights_of(unit, x):
-    """near, far and near by the bias alone, (T, T) each, for x (1, T, D), T a multiple of C."""
-    T, C = x.shape[1], unit.chunk_size
-    z = unit.project(x)[2]
-    quad_q, quad_k, lin_q, lin_k = unit.read_heads(z, *cos_sin(T, unit.qk_dim, x))[:, 0]
-    chunk = torch.arange(T) // C
-    own = (chunk[:, None] == chunk).tril()
-    earlier = chunk[:, None] > chunk
-    bias = unit.bias(C).tile(T // C, T // C)
-    near = (quad_q @ quad_k.T / C + bias).relu() ** 2 * own
-    far = lin_q @ lin_k.T / (chunk * C).clamp(min=1)[:, None] * earlier
-    return near, far, bias.relu() ** 2 * own
-
-
-# %%
-@torch.no_grad()
 def weights_by_unit(model, ids):
+    """Of each unit near, far, and near by the bias alone, (T, T) each; T a multiple of C."""
     x = model.embedding(ids)
-    x = x + model.stack.positions(x)
-    found = []
+    x, T, found = x + model.stack.positions(x), x.shape[1], []
     for unit in model.stack.units:
-        found.append(weights_of(unit, x))
+        C, z = unit.chunk_size, unit.project(x)[2]
+        quad_q, quad_k, lin_q, lin_k = unit.read_heads(z, *cos_sin(T, unit.qk_dim, x))[:, 0]
+        chunk = torch.arange(T) // C
+        own, earlier = (chunk[:, None] == chunk).tril(), chunk[:, None] > chunk
+        bias = unit.bias(C).tile(T // C, T // C)
+        near = (quad_q @ quad_k.T / C + bias).relu() ** 2 * own
+        far = lin_q @ lin_k.T / (chunk * C).clamp(min=1)[:, None] * earlier
+        found.append((near, far, bias.relu() ** 2 * own))
         x = unit(x)
     return found
 
 
 # %%
+from flash_tutorial.corpora import load_corpus
+
 austen = LanguageModel.from_pretrained("austen-flash").eval()
 test_text = load_corpus("austen").test  # Northanger Abbey, which it never saw
 window = torch.from_numpy(test_text.tokens[20_000:21_024].astype(np.int64))[None]
@@ -646,7 +629,8 @@ for name, bits in scores.items():
 # ## 11. C is part of the architecture
 #
 # In lecture 04 C changed nothing but time and memory; here it decides who is read how. Let us change it in the trained model. But C also divides
-# the scores, so run each C twice: as it is, and with quad_q multiplied by C / 256, which holds the scale.
+# the scores, so run each C twice: as it is, and with quad_q multiplied by C / 256, which holds the scale. Below the figure stand stored
+# models that were trained for their C.
 
 
 # %% tags=["nbval-check-output"]
@@ -665,7 +649,9 @@ held = {256: scores["as trained"]} | {size: run_with(size, size / 256) for size 
 for size in sizes:
     print(f"C = {size:3}: as it is {as_it_is[size]:.1f}, scale held {held[size]:.1f} bits per byte")
 
-# %%
+# %% tags=["nbval-check-output"]
+from flash_course.bench.stored import load_stored
+
 title = "Trained with C = 256: most of the damage at a smaller C is the scale"
 figure, axes = drawing.new_axes(7.4, 3.5, "C that the model is run with", "bits per byte", title)
 curves = {"FLASH, as it is\n(scores / C)": as_it_is, "FLASH, scale held\n(scores / 256)": held}
@@ -675,13 +661,6 @@ axes.legend(frameon=False)
 alt = f"Line plot of bits per byte of a model trained with C = 256: {drawing.in_words(axes, x='C = {}')}."
 drawing.show(figure, alt.replace("\n", " "))
 
-# %% [markdown]
-# What is left in the lower line is the architecture: the same parameters now read fewer tokens one by one and more through a mean. And models
-# that are trained for their C? Stored runs, with the scale held:
-
-# %% tags=["nbval-check-output"]
-from flash_course.bench.stored import load_stored
-
 by_size = {}
 for run in load_stored("chunk_length")["runs"]:
     by_size.setdefault(run["chunk_size"], []).append(run["bits_per_byte"])
@@ -689,7 +668,8 @@ for size, bits in by_size.items():
     print(f"trained with C = {size:5,}: {np.mean(bits):.2f} bits per byte")
 
 # %% [markdown]
-# Chunks of 32 are too short. From 128 on no difference is shown on these novels, so the bill of section 1 may choose.
+# What is left in the lower line is the architecture: the same parameters now read fewer tokens one by one and more through a mean. Of the models
+# that were trained for their C, those with 32 come out worse, and from 128 on no difference is shown, so the bill of section 1 may choose.
 #
 # **What came after.** RetNet, GLA, Mamba-2 and DeltaNet compute inside a chunk the recurrence that runs between chunks, so there C is a speed
 # setting again (lecture 13).
@@ -726,7 +706,8 @@ mixed_chunk = mine.check(mixed_chunk)
 # %% [markdown]
 # ## 13. Bind near, fetch far
 #
-# Back to the game. Let the winner of the opening, and the model of the novels, mix their tokens with *your* function.
+# Back to the game. Let its winner, and the model of the novels, mix their tokens with *your* function. Then take the winner apart: it has two
+# units with two parts each, and one at a time is left out.
 
 
 # %% tags=["nbval-check-output"]
@@ -742,43 +723,26 @@ def with_mine(model):
     return model
 
 
-def recall(model):
-    return (answers(model) == targets)[asked].mean()
-
-
-print(f"questions answered: {recall(with_mine(players['FLASH, both'])):.0%}")
-print(f"test novel: {evaluate(with_mine(austen), held_out, 1024, batch=4).bits_per_byte:.2f} bits per byte")
-
-# %% [markdown]
-# Every question, and the score of section 10 to the digit. What you wrote is what they were trained with.
-#
-# Now take the winner apart: two units with two parts each. Leave out one at a time.
-
-# %% tags=["nbval-check-output"]
 winner = players["FLASH, both"]
-print("left out       questions answered")
+print(f"questions answered: {recall(with_mine(winner)):.0f}%")
+print(f"test novel: {evaluate(with_mine(austen), held_out, 1024, batch=4).bits_per_byte:.2f} bits per byte")
 for n, unit in enumerate(winner.stack.units, start=1):
     for part, name in (("local", "near"), ("global_", "far")):
         setattr(unit, part, False)
-        print(f"unit {n}, {name:5} {recall(winner):14.0%}")
+        print(f"without {name} in unit {n}: {recall(winner):.0f}%")
         setattr(unit, part, True)
 
 # %% [markdown]
-# Two are indispensable: near in unit 1, without which the winner knows no more than the global model did, and far in unit 2, without which it
-# guesses blindly. Far in unit 1 helps, and near in unit 2 is not needed at all. Look at the weights of the two.
+# Your function answers every question, and scores section 10 to the digit. Of the four parts two are indispensable: near in unit 1, without which
+# the winner knows no more than the global model did, and far in unit 2, without which it guesses blindly. Far in unit 1 helps, and near in
+# unit 2 is not needed at all. Look at the weights of the two, and ask whether every question finds its number.
 
-# %%
+# %% tags=["nbval-check-output"]
 first, second = weights_by_unit(winner, torch.from_numpy(ids[:1]))
 tied, questions = ([signs[n] for n in ids[0, part]] for part in (slice(0, 8), slice(8, 16)))
 title = "Unit 1: each number reads its letter. Unit 2: each question reads its number"
 drawing.show(*drawing.bound_and_fetched(first[0][:8, :8], second[1][8:16, :8], tied, questions, title=title))
 
-# %% [markdown]
-# There is the answer. A number in the first chunk knows only itself. In unit 1 it reads the token before it, **near**, and so learns whose
-# number it is: it is *bound*. In unit 2 a question, chunks later, multiplies its lin_q with the sum, **far**, and *fetches* what
-# was bound to its letter. Does every question find its number?
-
-# %% tags=["nbval-check-output"]
 hits = []
 for row in range(32):
     fetched = weights_by_unit(winner, torch.from_numpy(ids[row : row + 1]))[1][1]
@@ -787,13 +751,15 @@ for row in range(32):
 print(f"largest far weight of unit 2 on the number asked for: {np.mean(hits):.0%} of {32 * 56:,} questions")
 
 # %% [markdown]
-# The local model could bind and not fetch. The global model could fetch and not bind, so it came home with four numbers and did not know
-# whose they were. **FLASH binds near and fetches far.**
+# There is the answer. A number in the first chunk knows only itself. In unit 1 it reads the token before it, **near**, and so learns whose
+# number it is: it is *bound*. In unit 2 a question, chunks later, multiplies its lin_q with the sum, **far**, and *fetches* what
+# was bound to its letter. The local model could bind and not fetch. The global model could fetch and not bind, so it came home with four numbers
+# and did not know whose they were. **FLASH binds near and fetches far.**
 #
 # ## How we know
 #
-# - **The game** is multi-query associative recall. Three seeds of FLASH answer 0.99 to 1.00, each part alone has one; all begin at a start made for
-#   the game, and from the paper's FLASH does not learn it in 600 updates: [recall](../docs/results.md#recall).
+# - **The game** is multi-query associative recall. FLASH has three seeds, each part alone one; all begin at a start made for the game, and from the
+#   paper's start FLASH does not learn it in 600 updates: [recall](../docs/results.md#recall).
 #   Softmax attention over all 64 tokens answers everything too: [recall_state](../docs/results.md#recall_state), window of 64.
 # - **Sections 10 and 11**: one model of one seed, on one window or on eight. Trained without the far part, on novels or program text, three seeds
 #   show no difference: [parts](../docs/results.md#parts). Longer windows: [longer](../docs/results.md#longer).
