@@ -24,7 +24,7 @@
 #
 # **You need** lecture 02 (the gated attention unit) and lecture 04 (linear attention and its exact chunk form).
 #
-# **Time** 38 minutes to read. Running the code takes about 30 seconds on two CPU cores.
+# **Time** 37 minutes to read. Running the code takes about 30 seconds on two CPU cores.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 
@@ -83,23 +83,21 @@ right = {name: recall(model) for name, model in players.items()}
 of_the_four = (answers(players["global only"])[:, :, None] == ids[:, None, 1:8:2]).any(-1)[asked].mean()
 print(", ".join(f"{name} {share:.0f}%" for name, share in right.items()))
 print(f"global only: {of_the_four:.0%} of its answers are one of the sequence's four numbers")
+
+# %%
 title = "Neither part can recall alone: together they answer everything"
 figure, axes = drawing.new_axes(6.8, 2.5, "questions answered, % (dotted: a blind guess)", title=title)
 drawing.bars(axes, right, form="{:.0f}")
 axes.axvline(100 / 16, color=drawing.BLACK, linestyle=":")
 drawing.show(figure, f"Bars of the questions answered, in percent: {drawing.listed(right, '{:.0f}')}.")
-
-# %% [markdown]
-# The local model guesses blindly, because nothing leads from a question back to the first chunk. The global model is stranger. It always
-# names one of the four numbers of its own sequence, and gets one in four right: it knows *what* was said, and not *about whom*. Together
-# they answer everything.
-#
-# What do the two parts do for each other? At the end you will put your own function into the winner, take it apart, and see. The plan of a layer:
-
-# %%
 drawing.show(*drawing.flash_unit())
 
 # %% [markdown]
+# The local model guesses blindly, because nothing leads from a question back to the first chunk. The global model is stranger. It always
+# names one of the four numbers of its own sequence, and gets one in four right: it knows *what* was said, and not *about whom*. What do the
+# two parts do for each other? At the end you will put your own function into the winner, take it apart, and see.
+#
+# The second picture is the plan of a layer.
 # The **local part** is the relu² attention of lecture 02 inside each chunk. The **global part** is the linear attention of lecture 04, with one
 # state for each *chunk*. They are added; the rest is the gated unit that you know.
 #
@@ -356,7 +354,7 @@ print(f"from the package: {np.abs(mine_TE - package_TE).max():.10f}")
 # **Your first guess.** 14 causal tokens make 105 pairs, each with itself or with an earlier one. With C = 4, how many of these are
 # compared one by one?
 
-# %% tags=["nbval-check-output"]
+# %%
 from flash_course.learner import predict, reveal
 
 predict("05.a", None)  # your number in place of None
@@ -374,6 +372,7 @@ def moves(**how):
     return moved
 
 
+# %% tags=["nbval-check-output"]
 near, far = moves(far=0), moves(near=0)
 far &= ~np.eye(T, dtype=bool)  # changing a token changes its query too: that is not reading
 who = near * drawing.DIRECT + far * drawing.SUMMED
@@ -525,7 +524,7 @@ print(f"4. largest difference between a prefix and the whole: {off:.10f}")
 #
 # ## 10. What a trained FLASH reads
 #
-# So far every weight was drawn at random. The package has a trained model, `austen-flash`: eight units, chunks of 256 bytes, novels by
+# The package has a trained model, `austen-flash`: eight units, chunks of 256 bytes, novels by
 # Jane Austen. What has it learnt to read? The next function gives a unit's two attention matrices, and the near one by the bias alone,
 # which knows distances and no letters.
 
@@ -623,8 +622,8 @@ for name, bits in scores.items():
     print(f"{name:22} {bits:.2f} bits per byte")
 
 # %% [markdown]
-# On the novels the near part is everything, and its bias is most of that. The far part is worth a hundredth of a bit; in the game of the opening
-# it was worth all the answers. What a part is worth depends on what the text asks for, and these novels ask for little that is far away.
+# On the novels the near part is everything, and its bias is most of that. The far part is worth a hundredth of a bit; in the opening's game it
+# was worth all the answers. What a part is worth depends on what the text asks for, and these novels ask for little from afar.
 #
 # ## 11. C is part of the architecture
 #
@@ -764,11 +763,9 @@ print(f"largest far weight of unit 2 on the number asked for: {np.mean(hits):.0%
 # - **Sections 10 and 11**: one model of one seed, on one window or on eight. Trained without the far part, on novels or program text, three seeds
 #   show no difference: [parts](../docs/results.md#parts). Longer windows: [longer](../docs/results.md#longer).
 # - **Trained for its C**: three seeds; C = 32 minus 128 is +0.063 ± 0.056 bits: [chunk_length](../docs/results.md#chunk_length).
-# - **C = 236** counts whole C × C squares, as a matrix product computes them. The paper gives no reason for 256.
+# - **C = 236** counts whole C × C squares. The paper gives no reason for 256.
 #
 # ## What to remember
-#
-# Fill in the last column yourself.
 #
 # | claim | your evidence | your verdict |
 # | --- | --- | --- |

@@ -351,6 +351,7 @@ def run(unit, x, mask, before=False, after=True, count=True):
     return x + unit.project_back(u, near + far)
 
 
+# %%
 @torch.no_grad()
 def apart(unit, x, output):
     """How far a padded output is from that of x alone, as a share of what the unit adds to x."""
