@@ -1,12 +1,14 @@
 """What the reader built beside the package's own code, at the end of the course."""
 
 import inspect
+import re
 from html import escape
 
 from . import mine
 from .builds import find
 
 CELL = "vertical-align:top; text-align:left; padding:0 1em 0 0; border:0"
+EXAMPLES = re.compile(r"\n\s*\n\s*>>>.*?(?=\n\s*\"\"\")", flags=re.S)  # to the end of a docstring
 TEXT = "font-size:85%; white-space:pre; margin:0"
 
 
@@ -19,8 +21,9 @@ def own_text(name):
 
 
 def package_text(*parts):
-    """The package's own code of the same thing, which may be several functions."""
-    return "\n\n".join(inspect.cleandoc("\n" + inspect.getsource(part)) for part in parts)
+    """The package's own code of the same thing, which may be several functions, without the examples in it."""
+    texts = [inspect.cleandoc("\n" + inspect.getsource(part)) for part in parts]
+    return "\n\n".join(EXAMPLES.sub("", text) for text in texts)
 
 
 def pair(name, parts):
@@ -47,10 +50,10 @@ def as_text(pairs):
     return "\n\n".join(f"# {head}\n{text}" for both in pairs for head, text in both)
 
 
-def show(**parts):
+def show(parts):
     """Display, for each name of a build, its text beside that of functions of the package.
 
-    ``show(fit=(train_step,))``. A notebook shows a table, anything else the same as text.
+    ``show({"fit": (train_step,)})``. A notebook shows a table, anything else the same as text.
     """
     from IPython import display
 

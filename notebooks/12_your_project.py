@@ -460,12 +460,13 @@ Markdown(page)
 
 # %%
 from flash_tutorial.flash import FLASH
-from flash_tutorial.mixing import global_part, local_part, mixed_chunk_attention
+from flash_tutorial.gau import GatedUnit
+from flash_tutorial.mixing import global_part, local_part
 from flash_tutorial.training import train_step
 
 print(side_by_side.tally())
-side_by_side.show(
-    mixed_chunk=(mixed_chunk_attention, local_part, global_part),
-    decode_step=(FLASH.mix_newest,),
-    fit=(train_step,),
-)
+parts = {"FLASH": (GatedUnit.project, GatedUnit.read_heads, FLASH.mix, GatedUnit.forward)}
+if "mixed_chunk" in mine.built():
+    parts["mixed_chunk"] = (local_part, global_part)
+parts |= {"decode_step": (FLASH.mix_newest,), "fit": (train_step,)}
+side_by_side.show(parts)

@@ -19,6 +19,7 @@ def test_without_a_file_the_courses_own_stands_beside_the_packages():
     own, theirs = side_by_side.pair("rate_at", (learning_rate_at,))
     assert own[0] == "rate_at, the course's own" and own[1].startswith("def rate_at(")
     assert theirs[0] == "the package's learning_rate_at" and "config.warmup" in theirs[1]
+    assert ">>>" in learning_rate_at.__doc__ and ">>>" not in theirs[1]
     assert "is empty" in side_by_side.tally()
 
 
