@@ -185,7 +185,7 @@ for group, order, where in ((0, 1, "1 byte"), (1, 2, "2 bytes"), (2, 3, "3 or 4 
     print(
         f"reading {where:12}", *(f"{name} {bits[name][:, group].mean():.2f}" for name in compared[:2]), sep="  ", end=""
     )
-    print(f"  {order}-gram counts {grams[order]:.2f} bits per byte")
+    print(f"  a table looking back {order} {grams[order]:.2f} bits per byte")
 
 # %% [markdown]
 # Where FLASH reads one byte, it is no better than a table that counts which byte follows which, and where it reads two, no better than one for pairs. Whatever
