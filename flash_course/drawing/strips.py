@@ -11,7 +11,13 @@ def strips(axes, rows, *, form="{:.2f}"):
     for place, (name, (colour, marker, _)) in enumerate(looks(rows).items()):
         numbers = np.sort(rows[name])
         axes.plot(numbers, np.full(len(numbers), place), "-", color=colour, linewidth=1)
-        dot = {"color": colour, "markersize": 8, "markeredgecolor": "white", "linestyle": "none"}
+        dot = {
+            "color": colour,
+            "markersize": 9,
+            "markeredgecolor": "white",
+            "markeredgewidth": 0.5,
+            "linestyle": "none",
+        }
         axes.plot(numbers, np.full(len(numbers), place), marker, **dot)
         said = f"mean {form.format(numbers.mean())}"
         behind = {"textcoords": "offset points", "va": "center", "fontsize": FONT - 1}
