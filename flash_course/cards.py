@@ -28,7 +28,11 @@ CELL = (
     "text-align:left;vertical-align:top;padding:.1em 1.4em .1em 0;border:0;color:inherit;"
     "background:transparent"
 )
-DIGITS = "margin:0;padding:0;border:0;color:inherit;background:transparent;font-size:inherit"
+ROW = "background:transparent"  # JupyterLab's own tables have stripes
+DIGITS = (
+    "margin:0;padding:0;border:0;color:inherit;background:transparent;font-size:inherit;"
+    "font-family:ui-monospace,monospace;white-space:pre"
+)
 FRAME = "display:inline-block;width:{width}em;max-width:100%;height:.7em;border:1px solid {colour}"
 FILL = "display:block;width:{share:.4g}%;height:100%;background:{colour}"
 
@@ -217,7 +221,7 @@ def table_html(rows):
     )
     texts = [escape(clean(str(text), MOST, keep="\n")) for _, text in rows]
     cells = "".join(f'<td style="{CELL}"><pre style="{DIGITS}">{text}</pre></td>' for text in texts)
-    return in_table(f"<tr>{heads}</tr>\n<tr>{cells}</tr>\n")
+    return in_table(f'<tr style="{ROW}">{heads}</tr>\n<tr style="{ROW}">{cells}</tr>\n')
 
 
 def bars_html(bars):
@@ -229,7 +233,7 @@ def bars_html(bars):
         colour = bar.colour or COLOURS.get(bar.status, GREY)
         mark = mark_html(bar.status) if bar.status else ""
         rows.append(
-            f'<tr><th scope="row" style="{CELL};font-weight:normal">{mark}{shown(bar.label)}</th>'
+            f'<tr style="{ROW}"><th scope="row" style="{CELL};font-weight:normal">{mark}{shown(bar.label)}</th>'
             f'<td style="{CELL}">{bar_html(bar.share, colour, bar.said)}</td>'
             f'<td style="{CELL}">{shown(bar.said)}</td></tr>\n'
         )
