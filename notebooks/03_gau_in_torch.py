@@ -321,7 +321,7 @@ def draw(B, T, S, E, dtype):
 
 torch.manual_seed(2)
 few, many = draw(2, 5, 4, 3, torch.float64), draw(8, 512, 32, 128, torch.float32)
-ways = {"plain torch": plain, "yours": Relu2Attention.apply, "the package's": package_attention}
+ways = {"plain torch": plain, "your own": Relu2Attention.apply, "the package's": package_attention}
 for name, attention in ways.items():
     torch.autograd.gradcheck(attention, (*few, 5))  # an error, if a slope differs
     print(f"{name:13} keeps {kept_bytes(attention, *many, 512) / (8 * 4 * 512**2):.2f} matrices a sequence")

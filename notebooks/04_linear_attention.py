@@ -663,7 +663,7 @@ score_run("04", "linear attention", run, kept_after_64)
 
 # %% tags=["nbval-check-output"]
 compare_with_stored("04", runs)  # made once by experiments/scoreboard.py, with the same seed and settings
-print(f"yours: {run.evaluation.bits_per_byte:.1f} bits per byte, state {kept_after_64:,}")
+print(f"your model: {run.evaluation.bits_per_byte:.1f} bits per byte, state {kept_after_64:,}")
 seeds = load_stored("scoreboard")["seeds"]
 names = ("00 transformer++", "02 GAU, relu^2", "04 linear attention", "04 linear attention, bias", "04 GAU, no bias")
 means = {name[3:]: np.mean(seeds[name]) for name in names}
