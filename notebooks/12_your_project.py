@@ -250,9 +250,10 @@ print(drawing.text_table(rows))
 # dearer the name becomes (lecture 10).
 
 # %% tags=["nbval-check-output"]
+table = [("bits that a mention saves, by its distance", "0 to 256 bytes", "256 to 512", "512 to 1024")]
 for run in load_stored("mentions")["runs"]:
-    saved = {distance: f"{bits:+.1f}" for distance, (bits, *_) in run["saved_by_mention"].items()}
-    print(f"{run['model']:20} bits that a mention saves, by its distance in bytes: {saved}")
+    table.append((run["model"], *(f"{round(bits, 1) + 0.0:.1f}" for bits, *_ in run["saved_by_mention"].values())))
+print(drawing.text_table(table))
 
 # %% [markdown]
 # FLASH remembers who was spoken of, beyond its chunk too; Transformer++ does not. So it is not one thing that is called memory, and a test of one kind says
