@@ -13,7 +13,7 @@
 # [With results](07_training.ipynb) · [without, to work in](work/07_work_training.ipynb) · [problem set 07](../exercises/07_set_training.ipynb) · [glossary](../docs/glossary.md)
 #
 # Cheaper attention has a reputation: it saves time and pays in quality. Here you find the one place in a text where FLASH pays, write the training
-# loop, and train the model that you built. Then three models meet on one budget.
+# loop, and train the model that you built.
 #
 # **After this lecture you can**
 # - score a model in bits per byte, and say what a score has to beat;
@@ -421,7 +421,7 @@ tfm, flash = (budget.short_runs()[name] for name in ("Transformer++", "FLASH"))
 print("Transformer++ minus FLASH:", *(f"{tfm[rate] - flash[rate]:+.2f} at rate {rate}" for rate in (0.003, 0.01)))
 
 # %% [markdown]
-# At the one rate Transformer++ is ahead, at the other FLASH, so each model runs at a rate of its own.
+# At one rate Transformer++ is ahead, at the other FLASH: each gets its own.
 #
 # **Your guess.** Each model had the time of 1,000 FLASH updates. What is FLASH's mean minus Transformer++'s mean, over three runs of each, in bits per
 # byte of held-out text? Write -0.1 if you expect FLASH to be better by a tenth.
@@ -546,7 +546,7 @@ print(f"FLASH minus Transformer++, in bits per byte: after 600 updates {early:+.
 #
 # ## 9. What to remember
 #
-# Fill in the last column yourself. (`learner.verdict("07 quality", "...")` stores one for your report.)
+# Fill in the last column yourself; `learner.verdict("07 quality", "...")` stores it.
 #
 # | claim | your evidence | your verdict |
 # | --- | --- | --- |

@@ -46,7 +46,7 @@ if "google.colab" in sys.modules and not any(glob.glob(f"{p}/flash_tutorial-{VER
 #
 # <details><summary>Answer</summary>
 #
-# Nothing: it cannot tell one model from another. In lecture 10 the local part alone stayed at chance, and that is what made the task a test.
+# Nothing: it tells no model from another. In lecture 10 the local part alone stayed at chance, and that is what made the task a test.
 #
 # </details>
 #
@@ -430,7 +430,7 @@ Markdown(page)
 # - **Fine-tuning**: one seed, one text, one budget. The fine-tuned model's rate was tried on this text, the other's was not; the code has English
 #   comments, and by how much that helped was not tried.
 # - **Memory** ([mentions](../docs/results.md#mentions)): one model of each kind; six invented names, each on a page of its own.
-# - **The running mean** ([scoreboard](../docs/results.md#scoreboard)): three seeds at one rate; its model has fewer parameters, since it has no base z.
+# - **The running mean** ([scoreboard](../docs/results.md#scoreboard)): three runs at one rate; its model has fewer parameters, since it has no base z.
 #
 # ## 7. What to remember
 #
