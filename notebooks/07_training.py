@@ -245,8 +245,7 @@ theirs = evaluate(shipped["FLASH"], Split.from_documents(documents), 28).bits_pe
 print(f"three documents: yours {yours:.3f}, the package's {theirs:.3f} bits per byte")
 
 # %% [markdown]
-# 2.07 is the mark to remember: a model above it has shown nothing that looking up five bytes cannot do. One that is far below it after a few updates has
-# not learned fast; it has a *leak*.
+# 2.07 is the mark to remember: a model above it has shown nothing that looking up five bytes cannot do. One far below it after a few updates has a *leak*.
 #
 # ## 3. The recipe, and what each number is for
 #
