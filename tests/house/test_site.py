@@ -1,6 +1,7 @@
 """The site's pages before they are built: no answer is on them, and their links lead somewhere."""
 
 import re
+from types import SimpleNamespace
 
 import nbformat
 import pytest
@@ -100,6 +101,17 @@ def test_the_first_screen_is_a_sentence_of_ten_words_the_mechanism_and_where_to_
     sentence = first.split("container} hero\n")[1].split("\n")[0]
     assert len(sentence.split()) == 10
     assert moving.picture() in first and "[Begin](notebooks/00" in first
+
+
+def test_a_preview_picture_has_a_whole_address_once_the_site_has_one():
+    pytest.importorskip("docutils", reason="the site's tools are not installed")
+    address_of = site_module("pages_hooks").address_of
+    for base, expected in {
+        "": "../_images/a.png",
+        "https://x.y/z/": "https://x.y/z/_images/a.png",
+    }.items():
+        app = SimpleNamespace(config=SimpleNamespace(html_baseurl=base))
+        assert address_of(app, "a.png", "lab/leaks") == expected
 
 
 def test_a_package_that_is_not_the_pinned_one_is_refused():
