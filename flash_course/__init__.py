@@ -7,20 +7,20 @@ from importlib import import_module
 
 TYPE_CHECKING = False  # as typing has it, whose import would cost more than all else here
 if TYPE_CHECKING:  # the same names, for those who read types and run nothing
+    from .asking import check as check
+    from .asking import hint as hint
+    from .asking import progress as progress
     from .checks.exercise import personal as personal
-    from .checks.in_notebook import check as check
-    from .checks.in_notebook import hint as hint
-    from .checks.in_notebook import progress as progress
     from .learner import predict as predict
     from .learner import reveal as reveal
 
 # Where each public name lives. It is imported at its first use: a lecture that only draws needs no checks.
 _HOMES = {
-    "check": "checks.in_notebook",
-    "hint": "checks.in_notebook",
+    "check": "asking",
+    "hint": "asking",
     "personal": "checks.exercise",
     "predict": "learner",
-    "progress": "checks.in_notebook",
+    "progress": "asking",
     "reveal": "learner",
 }
 __all__ = sorted(_HOMES)

@@ -7,8 +7,8 @@ import pytest
 from submissions import forks, run
 from test_exercises import EXERCISES
 
-from flash_course import personal
-from flash_course.checks import in_notebook, verdict
+from flash_course import asking, personal
+from flash_course.checks import verdict
 from flash_course.checks.exercise import load_set
 from flash_course.checks.texts import say
 from flash_course.grading import judging, reports
@@ -44,12 +44,12 @@ def test_check_and_grade_find_the_same_in_a_right_and_in_wrong_answers(name, of_
     kept = []
     # both would refuse what lies in the package
     monkeypatch.setattr(verdict, "refusal", lambda exercise, answer: None)
-    monkeypatch.setattr(in_notebook, "keep", kept.append)
+    monkeypatch.setattr(asking, "keep", kept.append)
     right = exercise.right(exercise.numbers()) if exercise.kind == "predict" else exercise.right
     wrong = [exercise.handed_in(wrong) for wrong in exercise.wrong[:2]]
     for answer in (right, *wrong):
         several = [answer[one] for one in exercise.names] if len(exercise.names) > 1 else [answer]
-        in_notebook.check(name, *several)
+        asking.check(name, *several)
         graded = of_grade(exercise, answer)
         checked = kept[-1]
         assert graded["status"] == checked.status

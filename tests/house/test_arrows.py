@@ -31,7 +31,13 @@ FLOORS = (
 # The course: what each part may import of it, besides itself. All may import flash_tutorial.
 COURSE = {
     "addresses": set(),
-    "learner": set(),
+    "asking": {"cards", "checks", "learner", "wrong_call"},
+    "builds": {"checks.edits", "checks.interpreter"},
+    "cards": {"checks.texts"},
+    "learner": {"cards", "checks.compare", "checks.in_rows", "checks.texts", "wrong_call"},
+    "mine": {"builds", "cards", "checks.compare", "checks.outcome", "learner"},
+    "side_by_side": {"builds", "mine"},
+    "wrong_call": set(),
     "loops": {"successors"},
     "successors": set(),
     "variants": set(),
@@ -45,11 +51,12 @@ COURSE = {
     "drawing": set(),
     "lab": {"drawing", "bench.counts"},
     # nothing that has a clock
-    "checks": {"learner", "bench.counts", "bench.stored", "bench.tasks"},
+    "checks": {"bench.counts", "bench.stored", "bench.tasks"},
     "grading": {"checks", "learner"},
-    "__init__": {"checks", "learner"},
+    "__init__": {"asking", "checks", "learner"},
     "cli": {
         "addresses",
+        "asking",
         "learner",
         "flags",
         "going_on",

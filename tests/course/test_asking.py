@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 import flash_course
-from flash_course import learner
+from flash_course import asking, learner
 from flash_course.checks import exercise as model
-from flash_course.checks import in_notebook
 from flash_course.checks.texts import say
 
 
@@ -84,7 +83,7 @@ def test_a_hint_stands_also_where_nothing_can_be_stored(tmp_path, monkeypatch, c
 
 @pytest.mark.parametrize("clock, told", [([0, 7], True), ([0, 1], False)])
 def test_a_right_answer_that_grading_may_stop_is_told_so(clock, told, capsys, monkeypatch):
-    monkeypatch.setattr(in_notebook.time, "process_time", iter(clock).__next__)
+    monkeypatch.setattr(asking.time, "process_time", iter(clock).__next__)
     flash_course.check("05.1", right)
     kept = say("all", "slow", seconds=7).partition("7")[2]
     assert (kept in capsys.readouterr().out) == told

@@ -3,13 +3,13 @@
 import time
 from typing import Any
 
-from ..cards import Bar, Card, show
-from ..learner import calibration, load_progress, or_a_line, store_progress
-from ..wrong_call import WrongCall
-from .examples import rows_of
-from .exercise import load_exercise, load_set, there
-from .texts import say
-from .verdict import NOT_ATTEMPTED, RAISES, RIGHT, WRONG, judge
+from .cards import Bar, Card, show
+from .checks.examples import rows_of
+from .checks.exercise import load_exercise, load_set, there
+from .checks.texts import say
+from .checks.verdict import NOT_ATTEMPTED, RAISES, RIGHT, WRONG, judge
+from .learner import calibration, load_progress, or_a_line, store_progress
+from .wrong_call import WrongCall
 
 
 def check(name: str, *answers: Any, student: str = "me") -> None:
