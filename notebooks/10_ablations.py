@@ -209,12 +209,14 @@ for name in ("MHSA+MLP", "GAU, softmax", "GAU", "FLASH", "FLASH, global only"):
 # at its best of four rates.
 
 # %% tags=["nbval-check-output"]
-from flash_course.bench.changes import STARTED, best_by_start
+from flash_course.bench.stored import best_by_start, load_stored
 
-rows = [("start", *STARTED, "flash minus flash_quad", "flash minus transformer++")]
-for name, best in best_by_start().items():
-    leads = (f"{best['flash'] - best[other]:+.3f}" for other in STARTED[1:])
-    rows.append((name, *(f"{best[model]:.2f}" for model in STARTED), *leads))
+best = best_by_start()
+rows = [("start", *best, "flash minus flash_quad", "flash minus transformer++")]
+for begin in best["flash"]:
+    scored = {model: by_start[begin] for model, by_start in best.items()}
+    leads = (f"{scored['flash'] - scored[other]:+.3f}" for other in ("flash_quad", "transformer++"))
+    rows.append((begin, *(f"{bits:.2f}" for bits in scored.values()), *leads))
 print(drawing.text_table(rows))
 
 # %% [markdown]
@@ -251,8 +253,6 @@ my_second_guess = None  # between 0 and 1
 predict("10.a", my_second_guess)
 
 # %%
-from flash_course.bench.stored import load_stored
-
 torch.set_num_threads(1)
 C, T = 8, 64
 game = dict(chunk_size=C, pairs=4, keys=16, values=16, questions=T - C)

@@ -3,8 +3,6 @@
 Short runs have 200 updates and three seeds, long ones 2,000 and ten. All began from the paper's start.
 """
 
-import numpy as np
-
 from flash_tutorial.experiments import welch
 
 from .stored import load_stored
@@ -31,8 +29,6 @@ LONG = (
     "FLASH: local only",
 )  # what has long runs too
 SEEDS = {"short": (0, 1, 2), "long": range(10)}  # of the long ones two more chose the rates
-STARTS = ("paper", "width", "fan-in", "small")
-STARTED = ("flash", "flash_quad", "transformer++")
 
 
 def scores(model: str, length: str, rate: float | None = None) -> list:
@@ -60,15 +56,3 @@ def both(change: str, length: str) -> tuple:
 def found(change: str, length: str, share: float = 0.95):
     """The difference that a change makes, with its interval."""
     return welch(*both(change, length), share)
-
-
-def best_by_start() -> dict:
-    """{start: {model: bits per byte of the best rate}} of the search of experiments/starts.py, 600 updates of one
-    seed."""
-    best = {start: {} for start in STARTS}
-    for run in load_stored("starts")["runs"]:
-        if run["steps"] == 600 and run["seed"] == 100:  # the seed of the search
-            of_start = best[run["start"]]
-            score = run["bits_on_choosing_text"]
-            of_start[run["model"]] = min(score, of_start.get(run["model"], np.inf))
-    return best

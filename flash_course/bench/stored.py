@@ -126,20 +126,6 @@ def timed_runs(T: int, budget: int = 600) -> dict:
     return by_model
 
 
-def timed_lines(T: int) -> dict:
-    """{model by its name in figures: (seconds, bits per byte at each of them, a row for each seed)}
-    of timed_runs.
-    """
-    names, lines = (
-        {"flash": "FLASH", "flash_quad": "FLASH-Quad", "transformer++": "Transformer++"},
-        {},
-    )
-    for model, name in names.items():
-        ways = [run["on_the_way"] for run in timed_runs(T)[model]]
-        lines[name] = [second for second, _ in ways[0]], [[bits for _, bits in way] for way in ways]
-    return lines
-
-
 def times_sooner(T: int, budget: int = 600, model: str = "flash") -> list:
     """How many times sooner than at the end a model is as good as Transformer++ at the end, by
     seed, of timed_runs.
@@ -173,15 +159,6 @@ def best_by_start() -> dict:
     return found
 
 
-def means_of_hundred(run: dict) -> tuple:
-    """Training bits per byte of a stored run as means over 100 updates or so: the last update of
-    each, the means.
-    """
-    n = 100 // run["every"]
-    means = np.convolve(run["losses"], np.ones(n) / n, "valid") / np.log(2)
-    return run["every"] * np.arange(n - 1, len(run["losses"])) + 1, means
-
-
 def ablation_minus_gau(variant: str) -> dict:
     """{updates: bits per byte of a variant of the GAU minus those of the GAU, with Welch's interval}.
 
@@ -208,38 +185,6 @@ def shipped_cards() -> dict:
         path = resources.files("flash_tutorial") / "models" / name / "card.json"
         cards[name] = json.loads(path.read_text(encoding="utf-8"))
     return cards
-
-
-def leads_at_equal_updates() -> dict:
-    """{what was run: bits per byte by which FLASH leads Transformer++}, where both made as many
-    updates.
-
-    Means over seeds (the larger models have one), each model at the better of its rates.
-    """
-
-    def mean(file, steps, learning_rate, **more):
-        wanted = dict(steps=steps, learning_rate=learning_rate) | more
-        return np.mean(
-            [
-                run["bits_per_byte"]
-                for run in load_stored(file)["runs"]
-                if wanted.items() <= run.items()
-            ]
-        )
-
-    def of_card(name):
-        return shipped_cards()[name]["validation"]["bits_per_byte"]
-
-    parts = {model: {"corpus": "austen", "model": model} for model in ("FLASH", "Transformer++")}
-    return {
-        "T = 2048, after 2,000 updates of both (lecture 10)": (
-            mean("parts", 2000, 0.005, **parts["Transformer++"])
-            - mean("parts", 2000, 0.005, **parts["FLASH"])
-        ),
-        "T = 1024, four times as large, after 11,000 updates of both (lecture 07)": (
-            of_card("austen-transformer++") - of_card("austen-flash")
-        ),
-    }
 
 
 def longer_windows(stage: str) -> dict:

@@ -37,18 +37,6 @@ def test_a_run_is_held_to_one_per_cent(lecture, last, said, monkeypatch, capsys)
         compared("05", 4.0, 3.0)
 
 
-def test_losses_are_averaged_over_a_hundred_updates():
-    losses = [np.log(2) * loss for loss in (4, 3, 2, 3, 0)]
-    updates, bits = stored.means_of_hundred({"every": 25, "losses": losses})
-    assert updates.tolist() == [76, 101] and np.allclose(bits, [3, 2])
-
-
-def test_lines_of_a_length_are_those_of_its_timed_runs():
-    seconds, rows = stored.timed_lines(2048)["FLASH"]
-    runs = stored.timed_runs(2048)["flash"]
-    assert seconds[-1] == 600 and [row[-1] for row in rows] == [r["bits_per_byte"] for r in runs]
-
-
 def test_longer_windows_are_the_stored_runs_by_model_length_and_seed():
     runs = [run for run in stored.load_stored("longer")["runs"] if run["model"] == "FLASH, sum"]
     for stage in ("trained_at_1024", "tuned_at_4096"):
