@@ -329,15 +329,14 @@ timed = time_steps(models, sizes, limit)
 print(f"{sizes.tokens:,} tokens a step, D = {sizes.dim}, S = {sizes.qk_dim}, C = {sizes.chunk_size}")
 print(drawing.text_table(timed.table()))
 print(f"the {sizes.rounds} rounds of one step differ by up to {timed.rounds_differ_by():.0%}")
-measured = timed.crossover("Transformer++, fused", "FLASH")
-if measured:  # else there is none between these lengths
-    reveal("08.a", round(measured, -2), "tokens, to a hundred")
 
 # %% tags=["timing"]
 live = STORED if on_gpu else LIVE
 shown = {name: timed.a_token(name) for name in list(models)[:4]}
 where = {f"measured, {kind}": timed.crossover(f"Transformer++, {kind}", "FLASH") for kind in ("plain", "fused")}
 where["counted"] = crossover(**live)
+if where["measured, fused"]:  # else there is none between these lengths
+    reveal("08.a", round(where["measured, fused"], -2), "tokens, to a hundred")
 machine = f"this machine ({torch.cuda.get_device_name() if on_gpu else 'CPU, 1 thread'}), D = {sizes.dim}"
 title = "All that compare every pair climb steeply with T, FLASH does not"
 drawing.show(*drawing.cost_against_length({machine: (shown, where)}, ylabel="microseconds a token", title=title))
