@@ -45,7 +45,7 @@ def mechanism():
     """The picture that moves, with a button that stops it."""
     return f"""```{{raw}} html
 <figure class="moving">
-{moving.picture()}<figcaption><button type="button" id="moves" aria-pressed="false" hidden>Pause</button>
+{moving.picture(alone=False)}<figcaption><button type="button" id="moves" aria-pressed="false" hidden>Pause</button>
 Blue is read one by one, orange through one sum. <a href="lab/mechanism.html">Step by step</a></figcaption>
 </figure>
 ```"""

@@ -107,8 +107,9 @@ def token_x(t):
     return (WIDTH - width) / 2 + (t - 1) * (SQUARE + GAP) + (t - 1) // C * (BORDER - GAP)
 
 
-def picture(words=True):
-    """The SVG, as text; without ``words`` what happens is said beside it."""
+def picture(words=True, alone=True):
+    """The SVG, as text; without ``words`` what happens is said beside it, and unless it is ``alone`` its colours are
+    those of the page that it stands in."""
     film = Film()
     height = HEIGHT if words else HEIGHT - 34
     film.add(f'<rect class="paper" width="{WIDTH}" height="{height}" rx="8"/>')
@@ -122,7 +123,7 @@ def picture(words=True):
     if words:
         draw_words(film)
     rules = [f"@keyframes {name}{{{frames}}}" for frames, name in film.rules.items()]
-    style = "\n".join([look(), *rules]) + "\n"
+    style = "\n".join([*(own_colours() if alone else []), asset("moving.css"), *rules]) + "\n"
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" class="mechanism" role="img" '
         f'width="{WIDTH}" height="{height}" viewBox="0 0 {WIDTH} {height}" '
@@ -132,10 +133,10 @@ def picture(words=True):
     )
 
 
-def look():
-    """The style sheet, with the colours of light and of dark pages."""
+def own_colours():
+    """The rules that hold the colours of light and of dark pages, as the system has it."""
     light, dark = colours.style_sheet(".mechanism", ".mechanism").splitlines()
-    return f"{light}\n@media (prefers-color-scheme: dark) {{ {dark} }}\n{asset('moving.css')}"
+    return [light, f"@media (prefers-color-scheme: dark) {{ {dark} }}"]
 
 
 def alt():
@@ -231,7 +232,7 @@ def mechanism():
     title = "Its own chunk one by one, earlier chunks through the sum"
     figure, words = drawing.who_reads_whom({"": who}, C, title=title)
     data = {
-        "svg": picture(words=False),
+        "svg": picture(words=False, alone=False),
         "steps": [
             {
                 "begins": second,

@@ -100,7 +100,7 @@ def test_the_first_screen_is_a_sentence_of_ten_words_the_mechanism_and_where_to_
     first, _ = (stage.folder / "index.md").read_text(encoding="utf-8").split("container} opening")
     sentence = first.split("container} hero\n")[1].split("\n")[0]
     assert len(sentence.split()) == 10
-    assert moving.picture() in first and "[Begin](notebooks/00" in first
+    assert moving.picture(alone=False) in first and "[Begin](notebooks/00" in first
 
 
 def test_a_preview_picture_has_a_whole_address_once_the_site_has_one():
