@@ -88,7 +88,7 @@ for name, heads, reported in (("Transformer++", 12, "15.25, 261 ms a step"), ("F
 # An MLP has 8 D² weights and a GLU 3 F D, so for a fair comparison F shrinks to 8 D / 3. In none of these products do two rows of x meet: no
 # token sees another.
 #
-# **Build `glu`**, the paper's equation 2. Gate and value both go through SiLU, silu(a) = a / (1 + exp(-a)).
+# **Build `glu`**, the paper's equation 1 and equation 2. Gate and value both go through SiLU, silu(a) = a / (1 + exp(-a)).
 
 
 # %%

@@ -52,7 +52,7 @@ COURSE = {
     "drawing": set(),
     "lab": {"drawing", "bench.counts", "bench.stored"},
     # nothing that has a clock
-    "checks": {"bench.counts", "bench.stored", "bench.tasks"},
+    "checks": {"bench.counts", "bench.stored", "bench.tasks", "wrong_call"},
     "grading": {"checks", "learner"},
     "__init__": {"asking", "checks", "learner"},
     "cli": {

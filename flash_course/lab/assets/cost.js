@@ -65,7 +65,7 @@ function drawChart(svg, Ts, T, C, S, E) {
     text(`cheaper from T = ${cheaper}`, x(cheaper) + (x(cheaper) > 280 ? -6 : 6), 18, x(cheaper) > 280 ? "end" : "start"));
   parts.push(line("here", `M${x(T)} ${y(now.flash)}V${y(now.full)}`),
     draw("circle", {cx: x(T), cy: y(now.flash), r: 5}),
-    draw("path", {class: "triangle", d: `M${x(T)} ${y(now.full) - 6}l6 10h-12z`}), text("T, tokens", 292, 266));
+    draw("rect", {class: "square", x: x(T) - 5, y: y(now.full) - 5, width: 10, height: 10}), text("T, tokens", 292, 266));
   svg.replaceChildren(...parts);
   svg.setAttribute("aria-label", `Multiply-adds against T on logarithmic axes: FLASH a straight line, softmax attention a `
     + `steeper one; they cross at T = ${cheaper}.`);
