@@ -163,8 +163,8 @@ def keep_it(lecture, build, answer, card):
         card.said.append("Its text cannot be found, so it is not kept: run its cell once more.")
         return
     written = with_section(text(), build.called, lecture, section)
-    alone = judge(build, getattr(load(written), build.called, build.right))
-    if alone.status != "right":
+    alone = getattr(load(written), build.called, None)
+    if alone is None or judge(build, alone).status != "right":
         outside = ", ".join(f"`{name}`" for name in outside_names(section))
         card.said.append(
             f"It is not kept: it reads {outside or 'something'} of this notebook. Make that a parameter, or "
@@ -248,6 +248,9 @@ def text_of(answer):
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == answer.__name__:
             first = min([node.lineno, *(each.lineno for each in node.decorator_list)])
+            # an earlier attempt of the same name may stand above
+            if not first <= code.co_firstlineno <= node.end_lineno:
+                continue
             lines = source.splitlines()[first - 1 : node.end_lineno]
             kept = [line for line in lines if line.strip() not in MARKS]
             return textwrap.dedent("\n".join(kept)) + "\n"

@@ -447,10 +447,8 @@ fresh = GAU(D, length=T, n=T)
 packaged = flash_tutorial.GAU(D, causal=True, **of_package)
 print("standard deviation        yours  package's")
 for name in ("in_proj.weight", "gamma", "beta", "bias.weights", "out_proj.weight"):
-    of_package = packaged.get_parameter(
-        name.replace("gamma", "scale_offset.gamma").replace("beta", "scale_offset.beta")
-    )
-    print(f"{name:24} {fresh.get_parameter(name).std():6.2f} {of_package.std():10.2f}")
+    theirs = packaged.get_parameter(name.replace("gamma", "scale_offset.gamma").replace("beta", "scale_offset.beta"))
+    print(f"{name:24} {fresh.get_parameter(name).std():6.2f} {theirs.std():10.2f}")
 print(f"a fresh nn.Linear        {nn.Linear(D, D).weight.std():6.2f}")
 
 x = x.float()

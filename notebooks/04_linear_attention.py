@@ -13,7 +13,7 @@
 # [With results](04_linear_attention.ipynb) · [without, to work in](work/04_work_linear_attention.ipynb) · [problem set 04](../exercises/04_set_linear_attention.ipynb) · [glossary](../docs/glossary.md)
 #
 # Attention compares all pairs of tokens. Leave out the softmax, and a small matrix, the *state*, can stand in for the attention
-# matrix. Generation then becomes cheap, but training becomes slow, which is the paper's third complaint. This lecture measures why,
+# matrix. Generation then becomes cheap, but training becomes slow, which is the paper's third complaint: training token by token is sequential. This lecture measures why,
 # and you repair it.
 #
 # **After this lecture you can**
@@ -278,8 +278,8 @@ print("the cache is larger from token", next(i for i in range(1, 10_000) if i * 
 #
 # In training all T tokens are known, and a matrix makes use of that: two large products, all tokens at once. A state can be
 # computed in two direct ways. *Token by token* takes T steps, each of which waits for the one before and moves
-# the whole state. *All states at once* is one running sum, but then T states lie in memory. (A *parallel scan* makes a running sum in about
-# log2 T parallel steps, but still computes T states.)
+# the whole state. *All states at once*, as written here, takes T steps as well; a *parallel scan*
+# needs only about log2 T of them, but T states remain, and lie in memory.
 #
 # **Your second guess.** One sequence of T = 1024 tokens, token by token. A training step runs forward and then backward. How many
 # sequential steps is that?
@@ -543,7 +543,7 @@ print(drawing.text_table(table))
 
 # %% [markdown]
 # That is where the time of the first cell went. Both forms with T states have the smallest count, about ten times the bytes of the matrix, and a
-# thousand steps. Chunks take 1.7 times their multiply-adds, for 64 times fewer steps and far fewer bytes.
+# thousand steps. Chunks take 1.75 times their multiply-adds, for 64 times fewer steps and far fewer bytes.
 #
 # It also matters in which *order* bytes are moved. Most people would write the running sum in one call, `torch.cumsum`. A processor fetches
 # neighbours together, but a running sum over tokens jumps S × E entries at each step.
@@ -559,7 +559,7 @@ for name, ms_of_way in milliseconds(ways, device, rounds=3).items():
 
 # %% [markdown]
 # The same additions, and on a CPU several times slower. A slow implementation does not prove that an idea is slow, so this lecture raced
-# the better one from its first cell on. What was left belongs to the idea: T steps, or T states.
+# the better one from its first cell on. What was left belongs to the idea: T states and, without a scan, T steps.
 #
 # ## 9. Then why FLASH?
 #
@@ -612,8 +612,8 @@ for rows, shares in recall.items():
     print(f"{rows:7} 1 to 16 pairs:", ", ".join(f"{share:.2f}" for share in shares))
 
 # %% [markdown]
-# Four rows make mistakes as soon as there are two pairs, and with sixteen they know less than a third. Sixteen rows know them all. The room of a
-# state is its rows.
+# Four rows make mistakes as soon as there are two pairs, and with sixteen they know less than a third. Eight rows still
+# answer nine in ten: trained keys need not be quite perpendicular. Sixteen know them all. The room of a state is its rows.
 #
 # A matrix has no such limit. Where every score stands by itself, a softmax or relu² can push down all others *before* anything
 # is added up. Its price is a score for each pair. So here is FLASH's bargain: pair by pair for the tokens nearby, a state for all the rest.
@@ -705,7 +705,7 @@ for name, mean in means.items():
 #
 # **Three takeaways**
 # 1. `q (kᵀ v)`: without a function on the scores the matrix becomes a state of S × E entries, whatever T is.
-# 2. A causal state is a chain, ideal for generation and slow in training: computed directly, T sequential steps or T states in memory.
+# 2. A causal state is a chain, ideal for generation and slow in training: T states and, without a scan, T sequential steps.
 # 3. Chunks break the chain into T / C links, with a matrix inside and a state between. Here that is exact, so C is only a speed knob.
 #
 # **Exercises** [Problem set 04](../exercises/04_set_linear_attention.ipynb), seven tasks.

@@ -583,7 +583,7 @@ print(", ".join(f"{name}: {s:.0f}%" for name, s in share.items()))
 
 # %% [markdown]
 # A quarter in the first three units, three quarters in the last. So the first units are close to *convolutions*, the same sum by distance
-# whatever the letters are, and content has its say at the end.
+# whatever the letters are, and content has its say later, most of all in the last.
 #
 # What is each ingredient worth? Take one out of all eight units, without training again, and score the test novel.
 
@@ -658,15 +658,15 @@ for size, bits in by_size.items():
 
 # %% [markdown]
 # Most of the damage is the scale. What is left is the architecture: the same parameters now read fewer tokens one by one and more through a mean. Of the models
-# that were trained for their C, those with 32 come out worse, and from 128 on no difference is shown, so the bill of section 1 may choose.
+# that were trained for their C, none is clearly better or worse, so the bill of section 1 may choose.
 #
 # **What came after.** RetNet, GLA, Mamba-2 and DeltaNet compute inside a chunk the recurrence that runs between chunks, so there C is a speed
 # setting again (lecture 13).
 #
 # ## 12. A blank page
 #
-# Scroll until nothing above is in view, and write mixed chunk attention from memory, with your pieces or without them. If you are stuck, look
-# back for a minute, return, and go on.
+# Scroll until nothing above is in view, and write mixed chunk attention from memory, with your pieces (some five lines) or without
+# them (14; try this). If you are stuck, look back for a minute, return, and go on.
 
 
 # %%
@@ -762,7 +762,7 @@ print(f"largest far weight of unit 2 on the number asked for: {np.mean(hits):.0%
 # | Near and far cost the same at C = 236 | section 1: counted | |
 # | Every earlier token is read, in one of two ways | section 6: measured | |
 # | The causal form leaks nothing | sections 7, 9: exactly zero | |
-# | The near part compares by content | section 10: a quarter of the weights in early units, three quarters in the last | |
+# | The near part compares by content | section 10: early units read mostly by distance, the last by content | |
 # | C is a speed setting | section 11: another function, even with the scale held | |
 # | The global part makes the model better | section 13: in the game; section 10: on novels by a hundredth of a bit | |
 #

@@ -345,7 +345,7 @@ def run(unit, x, mask, before=False, after=True, count=True):
     v = v * mask[..., None] if after else v
     heads = unit.read_heads(z, *cos_sin(x.shape[1], S, x))
     near = mixed_chunk_attention(*heads, v, chunk_size=C, causal=False, bias=unit.bias, global_=False)
-    far = both_sides(*heads[2:], v, torch.ones_like(mask))  # the mean over all, padding included
+    far = both_sides(*heads[2:], v, torch.ones_like(mask))  # ones: the mean over all, so that faults are made by hand
     if count:
         far = far * x.shape[1] / mask.sum()
     return x + unit.project_back(u, near + far)
@@ -391,7 +391,7 @@ print(f"{'the package, with a mask':28} {shares[0]:8.0%} {shares[1]:7.0%}")
 # Loosely, it also reads token 3, which is in its chunk, and through the sum tokens 1 and 2, since document a stands in both chunks.
 #
 # **Build the strict reading**, with the fact of section 6: a value of zero takes a token out. For each document set all other
-# values to zero, mix, and keep the outputs of that document. `mix` is any function of the values.
+# values to zero, mix, and keep the outputs of that document. (Others are kept out, but still counted in a divisor: that comes next.) `mix` is any function of the values.
 
 
 # %%
@@ -591,8 +591,8 @@ print(drawing.text_table(rows))
 print(f"as it was trained: {bits_per_byte(trained):.2f}")
 
 # %% [markdown]
-# **Misconception: same shapes, same model.** These readings take the weights without an error, and the only symptom is the score. Four of them
-# are fatal. Two cost a hundredth of a bit or less: a second mixing, because this model takes little from afar (lecture 05), and
+# **Misconception: same shapes, same model.** Four readings take the weights without an error, and LayerNorm and the missing bias are imitated here;
+# the only symptom is the score. Four of the six are fatal. Two cost a hundredth of a bit or less: a second mixing, because this model takes little from afar (lecture 05), and
 # LayerNorm. The second mixing is a reading at all because Code 8 uses a name, `lin_v`, that it never defines; the obvious one is v.
 #
 # **Could training make up for the difference?** If a parameter can undo it, both readings can express the same functions. The scale of the scores is
@@ -630,7 +630,8 @@ for name in ("FLASH, mean", "FLASH, bare sum"):
 #
 # ## 11. A blank page
 #
-# Now the model, from ids to logits. Everything you need stands in section 5. Four names are fixed, so that trained weights find their places: the
+# Now the model, from ids to logits. Everything you need stands in sections 3 and 5, with 1e-5 in the norm. Draw the
+# table with a standard deviation of (4 D)^(-1/2) and let `scale` start there: ones would make huge logits. Four names are fixed, so that trained weights find their places: the
 # table `embedding`, the number `scale` that the sine table is multiplied with, the list `units`, and the `gain` of the last norm.
 # Row t of the sine table has D / 2 sines, then D / 2 cosines, of t · 10000^(-2m/D) for m = 0, 1, ...
 
@@ -677,7 +678,7 @@ print(f"the package's model: {bits_per_byte(trained):.3f} bits per byte")
 print(f"mine:                {bits_per_byte(my_model):.3f} bits per byte")
 
 # %% [markdown]
-# The same, to the third digit, and no line of the package is in it: RoPE, the bias, mixed chunk attention, the unit and the model are yours. Let
+# The same, to the third digit, and what `mine.use` called yours is yours, from RoPE to the model. Let
 # it write, each time the likeliest letter.
 
 # %%

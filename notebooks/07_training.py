@@ -255,7 +255,7 @@ print(f"three documents: yours {yours:.3f}, the package's {theirs:.3f} bits per 
 # | --- | --- | --- | --- |
 # | batch | 262,144 tokens | 4,096 bytes | a mean over more tokens is a steadier direction |
 # | updates | 125,000 | about 1,000 | the budget; an *update* changes all parameters once |
-# | warm-up | 10,000 updates | 100 updates | the first directions are unreliable, so the rate climbs from near 0, then falls to 0 |
+# | warm-up | 10,000 updates | 100 updates | the first directions are unreliable, so the rate climbs from near 0, then falls in a line that would reach 0 one update after the last |
 # | peak rate | 0.0007 for all models | chosen for each, section 5 | the size of a step |
 # | weight decay | 0.01 | 0.01 | pulls weights that nothing needs towards zero |
 # | clipping | 0.1, "local" | 1.0 over all | one odd batch must not move the parameters far |
@@ -281,8 +281,8 @@ print("the package's:", *(f"{learning_rate_at(step, recipe):g}" for step in rang
 # %% [markdown]
 # **Build AdamW.** It keeps two running averages for each parameter: m keeps nine tenths of itself and takes a tenth of the gradient g, v keeps 999
 # thousandths and takes a thousandth of g². Both begin at 0 and are too small at first, so after t updates they are divided by 1 - 0.9ᵗ and 1 - 0.999ᵗ. The step
-# is the rate times m / (√v + a millionth), as long for large gradients as for small ones. The W is for *weight decay*: beside that step, a parameter
-# loses a hundredth of itself, times the rate.
+# is the rate times m / (√v + a millionth), as long for large gradients as for small ones. The W is for *weight decay*: beside that step, the rate times a
+# hundredth of the old p is subtracted. Change nothing in place, and give m and v back uncorrected.
 
 
 # %%
@@ -492,7 +492,7 @@ print(drawing.text_table(table))
 # reads the chunk before as well. They change the whole score by less than two runs of one model differ, so comparing the runs' scores says nothing.
 #
 # But a run can be compared with *itself*. The first eight places of a chunk and the late ones share the weights, the seed and the luck of that run.
-# So take, run by run, what a boundary costs: the bits of the early places above those of the late ones, spread over all bytes of the chunk.
+# So take, run by run, what a boundary costs: the mean bits of the first eight places minus those of the late ones, times 8 / C, which spreads them over the chunk.
 
 # %% tags=["nbval-check-output"]
 shown = {"FLASH": "FLASH", "local only": "local only", "longer chunks": "C = 256", "moved boundaries": "borders moved"}

@@ -70,7 +70,7 @@ print("both write:", tokenizer.decode(kept[0].cpu()) if torch.equal(text[:, -40:
 
 # %% [markdown]
 # One reads 40 + 41 + ... + 79 = 2380 tokens, the other 40 + 39, since the last new byte need not be read. Both take 40 calls: a token cannot be read before
-# it has been chosen, so n new tokens take n sequential steps in any model. Writing token by token is called *decoding*, and reading the prompt before
+# it has been chosen, so drawn one at a time, n tokens take n sequential steps; section 11 names a way round it. Writing token by token is called *decoding*, and reading the prompt before
 # it *prefill*.
 
 # %%
@@ -151,7 +151,8 @@ print(f"the last output differs from all tokens at once by {np.abs(soft - at_onc
 #
 # The counter gives the divisor of the sum, and with the number of waiting rows the token's position, for RoPE.
 #
-# **Build the empty state**, as a dictionary with the keys `kv`, `chunks`, `quad_k`, `lin_k` and `v`. No token has come yet.
+# **Build the empty state**, as a dictionary with the keys `kv`, `chunks`, `quad_k`, `lin_k` and `v`. From here on in torch. `kv` holds zeros, `chunks`
+# is 0, and an array in which nothing waits has no rows yet: (0, S) or (0, E).
 
 
 # %%
@@ -173,7 +174,7 @@ empty_state = mine.check(empty_state)
 # %% [markdown]
 # ## 3. One step, by hand
 #
-# **Build the fold.** Give a new dictionary and leave the old one alone: section 11 will want it back.
+# **Build the fold.** Change nothing in the old dictionary, not even its arrays: the figure below keeps them.
 
 
 # %%
@@ -320,7 +321,8 @@ your_line("09.d", readable_at_once, ((0, 4), 4), ((3, 4), 1), ((2, 8), 6))
 #
 # </details>
 #
-# For the proof, cut the 14 tokens at any place. What lies before the cut is read at once, and the rest token by token.
+# For the proof, cut the 14 tokens at any place. What lies before the cut is read at once, and the rest token by token. If i rows wait already, new row r
+# stands at place i + r: it takes that row of the bias and sees i + r + 1 columns, hence `tril(i)`.
 
 
 # %% tags=["nbval-check-output"]
@@ -699,8 +701,8 @@ for name, row in quarters.items():
 #
 # ## 13. Complaint three, answered
 #
-# Lecture 04 answered the third complaint for training: T / C sequential steps, and so for a prompt, four rounds for the 14 tokens of section 5. Writing
-# takes T steps in any model. **Complaint three is answered**, at a price: a state that is large for short sequences, tokens that cannot be taken
+# Lecture 04 answered the third complaint for training: T / C sequential steps, and so for a prompt, four rounds for the 14 tokens of section 5. Drawn
+# one at a time, T tokens take T steps. **Complaint three is answered**, at a price: a state that is large for short sequences, tokens that cannot be taken
 # back, and words that break where a chunk ends.
 #
 # ## How we know

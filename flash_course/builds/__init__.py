@@ -55,13 +55,18 @@ def call(label, *given, **how):
 def small(value):
     """An argument or a result as one line: its numbers where they are few, else its shape."""
     value = value.detach().numpy() if hasattr(value, "detach") else value
+    value = value.item() if isinstance(value, np.ndarray) and value.ndim == 0 else value
     if not isinstance(value, np.ndarray | list | tuple) or (not len(value)):
         return f"{value:.4g}" if isinstance(value, float) else str(value)[:80]
     if isinstance(value, tuple):
         return "(" + ", ".join(small(each) for each in value) + ")"
     try:
         array = np.asarray(value)
-    except ValueError:  # lists of unequal lengths
+    except (
+        RuntimeError,
+        TypeError,
+        ValueError,
+    ):  # lists of unequal lengths, of tensors with gradients
         return str(value)[:80]
     if array.size > 12 or array.dtype.kind not in "biuf":
         return f"an array {array.shape}"

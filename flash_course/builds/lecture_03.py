@@ -57,6 +57,16 @@ def rope_along_the_batch(x):
     return rope_torch(x.transpose(0, -2)).transpose(0, -2)
 
 
+def far_out(answer):
+    return answer(torch.ones(20_000, 4))[-1]
+
+
+def angles_in_float32(x):
+    T, S = x.shape[-2:]
+    frequency = 10000.0 ** (-torch.arange(S // 2) / (S // 2))
+    return turned(x, torch.arange(T)[:, None] * frequency)
+
+
 def rope_in_float64(x):
     return rope_torch(x.double())
 
@@ -74,6 +84,7 @@ ROPE = Build(
         call("three tokens, four channels", FOUR),
         call("a batch of two in front", torch.stack([FOUR, 2 * FOUR])),
         Case("the type of x comes back", dtype_of_rope, "float32 (2, 3, 4)"),
+        Case("far out", far_out, "ones (20000, 4), the last token"),
     ),
     likely=(
         ("Positions count from 0: the first token is not rotated.", rope_from_position_1),
@@ -88,6 +99,10 @@ ROPE = Build(
             rope_along_the_batch,
         ),
         ("Angles are float64, but what comes back has the type of x.", rope_in_float64),
+        (
+            "The angles are float32: far out they are wrong. Make them in float64.",
+            angles_in_float32,
+        ),
     ),
     why="A score now depends on how far apart two tokens are, and a batch goes through at once.",
 )

@@ -44,6 +44,11 @@ def written_with_q(state, q, k, v):
     return linear_step(state, k, q, v)
 
 
+def no_axis(state, q, k, v):
+    state = linear_step(state, q, k, v)[1]
+    return q @ state, state
+
+
 def state_alone(state, q, k, v):
     return linear_step(state, q, k, v)[1]
 
@@ -80,6 +85,7 @@ STEP = Build(
         ("The key writes and the query reads; here it is the other way round.", written_with_q),
         ("`state += ...` changes the caller's array: write `state = state + ...`.", in_place),
         ("Two things are wanted: the output, and the state for the next token.", state_alone),
+        ("q needs an axis for the product with a batch of states: `q[:, None] @ state`.", no_axis),
     ),
     why="This is all that a model with a state does for a letter, be it the tenth or the millionth.",
 )

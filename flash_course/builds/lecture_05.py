@@ -7,7 +7,7 @@ from flash_tutorial import mixing
 from flash_tutorial.chunks import to_chunks
 from flash_tutorial.mixing import earlier_chunks
 
-from . import Build, call
+from . import Build, Case, call
 
 
 def local_part(q, k, v, bias_CC):
@@ -81,6 +81,15 @@ def without_bias(q, k, v, bias_CC):
 
 def mask_before_the_bias(q, k, v, bias_CC):
     return local_with(q, k, v, bias_CC, mask_first=True)
+
+
+def by_subtraction(x):
+    return x.cumsum(1) - x
+
+
+def loud_chunk(answer):
+    """What the second of four chunks reads, where it is much louder than the first."""
+    return answer(torch.tensor([[1.0, 300, 1, 1]], dtype=torch.bfloat16))[0, 1].float()
 
 
 def inclusive(x):
@@ -255,8 +264,13 @@ BUILDS = (
             call("four numbers", torch.tensor([[3.0, 5, 2, 7]])),
             call("one chunk", numbers(1, 1, 2, 2)),
             call("arrays, a batch", numbers(2, 3, 2, 2)),
+            Case("bfloat16, a loud chunk", loud_chunk, "chunks of 1, 300 and 1"),
         ),
         likely=(
+            (
+                "The inclusive sum minus the chunk itself is the same on paper; the chunk leaks by rounding. Shift.",
+                by_subtraction,
+            ),
             ("Each sum holds its own chunk too, and with it tokens that come later.", inclusive),
             ("These are the later chunks: the sum runs from the wrong end.", later_chunks),
             ("This is the sum over all chunks.", all_chunks),

@@ -1,5 +1,7 @@
 """What lecture 06 lets its reader build: the FLASH unit, padding, documents, and the whole model."""
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -392,6 +394,20 @@ def logits(*ids):
     return run
 
 
+def starts_small(answer):
+    """Whether a fresh model's loss is within a tenth of that of a blind guess."""
+    torch.manual_seed(0)
+    ids = torch.arange(64)[None]
+    loss = F.cross_entropy(answer(64, 32, 2, 16, 8)(ids)[0], ids[0].roll(-1))
+    return bool(abs(loss / math.log(64) - 1) < 0.1)
+
+
+class LargeTable(Model):
+    def __init__(self, *sizes):
+        super().__init__(*sizes)
+        nn.init.normal_(self.embedding.weight)
+
+
 MODEL_SIZES = "N = 5, D = 4, L = S = C = 2"
 MODEL = Build(
     Model,
@@ -400,6 +416,7 @@ MODEL = Build(
         Case("one token", logits([3]), f"ids [[3]], {MODEL_SIZES}"),
         Case("a tail", logits([1, 0, 4, 4, 2]), f"ids [[1, 0, 4, 4, 2]], {MODEL_SIZES}"),
         Case("a batch of two", logits([1, 2, 3], [0, 0, 4]), f"two rows of ids, {MODEL_SIZES}"),
+        Case("the first loss is near log N", starts_small, "N = 64, D = 32, as it is made"),
     ),
     likely=(
         ("Positions are missing: add scale times the sine table.", WithoutPositions),
@@ -409,6 +426,7 @@ MODEL = Build(
         ("Only the first unit is run.", FirstUnitOnly),
         ("All units are one and the same: make L of them.", OneUnitForAll),
         ("The output layer has weights of its own: take the embedding, transposed.", UntiedHead),
+        ("The table starts too large: draw it with std (4 D)^(-1/2).", LargeTable),
     ),
     why="This is a language model, and every line of it is yours.",
 )

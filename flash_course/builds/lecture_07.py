@@ -141,7 +141,10 @@ def fit_with(model, draw, steps, peak, warmup=20, clip=1.0, *, mistake):
         targets = ids[:, :-1] if mistake == "not shifted" else ids[:, 1:]
         loss = F.cross_entropy(model(ids[:, :-1]).flatten(0, 1), targets.flatten())
         loss.backward()
-        if mistake != "not cut":
+        if mistake == "one by one":
+            for p in model.parameters():
+                nn.utils.clip_grad_norm_([p], clip)
+        elif mistake != "not cut":
             nn.utils.clip_grad_norm_(model.parameters(), clip)
         if mistake != "one rate":
             optimizer.param_groups[0]["lr"] = rate_at(step, steps, warmup, peak)
@@ -183,12 +186,14 @@ def windows_of(answer, n, B, T):
 
 
 def trained(answer, **how):
-    """The losses of five updates of a bigram model that begins with zeros."""
-    model = nn.Embedding(4, 4)
-    nn.init.zeros_(model.weight)
+    """The losses of five updates of a bigram model of two matrices, and the matrices then."""
+    model = nn.Sequential(nn.Embedding(4, 3), nn.Linear(3, 4, bias=False))
+    with torch.no_grad():
+        model[0].weight.copy_(torch.arange(12).reshape(4, 3) % 5 - 2)
+        model[1].weight.copy_((torch.arange(12).reshape(4, 3) % 7 - 3) / 4)
     ids = torch.tensor([[0, 1, 2, 3, 3, 1], [2, 2, 0, 1, 3, 0]])
     losses = answer(model, lambda step: (ids + step) % 4, 5, 0.5, **how)
-    return losses, model.weight
+    return losses, model[0].weight, model[1].weight
 
 
 BUILDS = (
@@ -296,6 +301,10 @@ BUILDS = (
             ),
             ("The rate is the peak all the time.", partial(fit_with, mistake="one rate")),
             ("The gradients are not cut to the length clip.", partial(fit_with, mistake="not cut")),
+            (
+                "The length is that of all gradients together, not of each parameter's own.",
+                partial(fit_with, mistake="one by one"),
+            ),
         ),
         why="That is all of training. What larger models add is more machines around this loop.",
         tolerance=1e-4,

@@ -1,5 +1,7 @@
 """What lecture 09 lets its reader build: what FLASH keeps, one step of its attention, and a text."""
 
+import copy
+
 import torch
 
 from . import Build, Case, call
@@ -70,6 +72,17 @@ def only_this_chunk(state):
 
 def not_counted(state):
     return fold(state) | {"chunks": state["chunks"]}
+
+
+def into_the_old_sum(state):
+    state["kv"] += state["lin_k"].T @ state["v"]
+    return fold(state) | {"kv": state["kv"]}
+
+
+def into_the_old_state(state, quad_q, quad_k, lin_q, lin_k, v, bias_CC, C):
+    state.update(joined(state, quad_k, lin_k, v))
+    before = {name: state[name][:-1] for name in ("quad_k", "lin_k", "v")}
+    return decode_step(state | before, quad_q, quad_k, lin_q, lin_k, v, bias_CC, C)
 
 
 def rows_stay(state):
@@ -161,6 +174,7 @@ ONE = {
 }
 BIAS = torch.tensor([[1.0, 0], [2, 1]])
 BIASES = torch.arange(9.0).reshape(3, 3) / 4
+ANY_TOKEN = (*torch.ones(5, 2), BIASES, 3)
 
 
 def steps(answer, T, bias_CC):
@@ -173,6 +187,13 @@ def steps(answer, T, bias_CC):
         near, far, state = answer(state, *heads[:, t], values[t], bias_CC, C)
         found.append((near, far))
     return found, state
+
+
+def old_state(answer, *given):
+    """The state that an answer was given, as it is afterwards."""
+    held = {name: copy.deepcopy(part) for name, part in FULL.items()}
+    answer(held, *given)
+    return held
 
 
 def step_case(label, T, bias_CC):
@@ -208,12 +229,17 @@ BUILDS = (
         cases=(
             call("the second chunk is full", FULL),
             call("the first chunk, of one token", ONE),
+            Case("the old state stays as it was", old_state),
         ),
         likely=(
             ("The sum is of lin_k with v. Nobody reads quad_k any more.", near_keys_folded),
             ("The chunk is added to the sum of the earlier ones.", only_this_chunk),
             ("One chunk more is in the sum, and the divisor has to know it.", not_counted),
             ("The rows are dropped: what was folded must not be read near as well.", rows_stay),
+            (
+                "`+=` changes the sum that the old state still holds: make a new one.",
+                into_the_old_sum,
+            ),
         ),
         why="Here the single tokens are given up. It is the only place where FLASH forgets.",
     ),
@@ -223,6 +249,7 @@ BUILDS = (
             step_case("three tokens of the first chunk", 3, BIASES),
             step_case("three chunks and a tail", 7, BIAS),
             step_case("chunks of one token", 4, BIAS[:1, :1]),
+            Case("the old state stays as it was", lambda answer: old_state(answer, *ANY_TOKEN)),
         ),
         likely=(
             ("It folds before it reads, so the last token of a chunk reads twice.", folds_first),
@@ -234,6 +261,10 @@ BUILDS = (
             ("The divisor is the number of tokens in the sum, chunks times C.", sum_of_means),
             ("A full chunk has to be folded.", never_folds),
             ("A token reads itself too: its row joins before it reads.", without_itself),
+            (
+                "The old state was changed: begin with `state = dict(state)`.",
+                into_the_old_state,
+            ),
         ),
         why="The same function as mixed_chunk, and it never looks back: that is what a state is for.",
     ),

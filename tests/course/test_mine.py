@@ -154,3 +154,16 @@ def test_the_file_travels_with_the_progress():
     my_flash_path().unlink()
     restore_progress(carried)
     assert mine.text() == before
+
+
+def test_an_earlier_attempt_above_is_not_taken_for_the_answer():
+    both = WRONG + "\n\n" + RIGHT
+    mine.check(in_a_notebook(both, "double"), keep=True)
+    assert "return x + x" in mine.text()
+
+
+def test_what_cannot_be_run_by_itself_is_not_kept(capsys):
+    source = "def double(x, by=factor):\n    return x * by\n"
+    mine.check(in_a_notebook(source, "double", factor=2), keep=True)
+    assert not my_flash_path().exists()
+    assert "It is not kept" in capsys.readouterr().out
