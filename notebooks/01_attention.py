@@ -156,7 +156,7 @@ drawing.show(*drawing.numbers_in_squares(panels, row=6, title=title, names=names
 #
 # **Build `softmax`.** From here on you build the course's model yourself. On the page with results the body of such a function is there; in
 # the copy to work in it is blank, the line under it says what is right and what is not, and the fold has the answer. What is
-# right is kept in a file of your own, `my_flash.py`, and later lectures run it. After lecture 06 it holds a whole FLASH.
+# right is kept in a file of your own, `my_flash.py` (in the folder `.flash-tutorial` of your home), and later lectures run it. After lecture 06 it holds a whole FLASH.
 
 
 # %%
@@ -413,7 +413,7 @@ for order in ([0, 1, 2, 3, 4, 5], [4, 2, 0, 3, 1, 5]):
     print(f"{''.join(word[t] for t in order)}: token 6 reads {read_E[0]:.2f} vowel, {read_E[1]:.2f} consonant")
 
 # %% [markdown]
-# So something must tell each token its position. The plain Transformer adds a **learned position embedding**, one vector for each position
+# One causal layer cannot tell the order of what it reads, so something must tell each token its position. The plain Transformer adds a **learned position embedding**, one vector for each position
 # up to the last one seen in training.
 #
 # **ScaledSin** (Code 2 of the paper) adds sinusoids, which have no last position. Position t, counted from 0, gets the sines and the cosines

@@ -59,7 +59,7 @@ for name, heads, reported in (("Transformer++", 12, "15.25, 261 ms a step"), ("F
     print(f"{name:13} {config.depth * heads:3d} attention matrices, {millions:.0f}M parameters; perplexity {reported}")
 
 # %% [markdown]
-# Better, by the paper's numbers, and nearly twice as fast. At the end of this lecture you write its layer on a blank page.
+# Better, by the paper's numbers, and nearly twice as fast at a length of 8,192. At the end of this lecture you write its layer on a blank page.
 #
 # First **two questions from lecture 01**. Answer from memory, then open the fold.
 #
@@ -158,7 +158,7 @@ def gated_read(u_TE, v_TE, A_TT):
 
 
 u_22, v_22, swap_22 = np.array([[1, 0], [2, 1]]), np.array([[1, 10], [2, 20]]), np.array([[0, 1], [1, 0]])
-learner.your_line("02.c", gated_read, ((u_22, v_22, swap_22), [[2, 0], [2, 10]]))
+learner.your_line("02.gate", gated_read, ((u_22, v_22, swap_22), [[2, 0], [2, 10]]))
 
 # %% [markdown]
 # <details><summary>The line</summary>
@@ -225,8 +225,8 @@ queries_and_keys = mine.check(queries_and_keys)
 # %% [markdown]
 # ## 6. The relative position bias: a table by distance
 #
-# RoPE brings the distance into a score, but only together with the content of the two tokens. GAU can also prefer a distance whatever the
-# content, as in "look at the token before". For this it has a *position bias* b, added to each score. It has two forms (Code 4 of the
+# RoPE brings the distance into a score, but together with the content, and with the offsets as one smooth curve. GAU can also prefer any
+# distance it likes, as in "look at the token before". For this it has a *position bias* b, added to each score. It has two forms (Code 4 of the
 # paper).
 #
 # **Below a length of 512: one learned weight for each distance.** Six tokens have 11 distances j - i, from -5 to 5, and a table whose
@@ -361,7 +361,8 @@ for name, A in (("mask last", after), ("mask before the bias", before)):
 
 # %% [markdown]
 # A masked pair then keeps the weight relu²(bias), and the future is read. Between bias and relu² a mask would do no harm, but only because
-# relu²(0) is 0. The paper's Code 6 masks last, and so do we.
+# relu²(0) is 0. The paper's Code 6 masks last, and so do we. In lecture 01 a mask after the softmax leaked, through the sum that a row is divided by;
+# here no row is summed, so hiding weights is exact.
 #
 # The paper has two versions of the division, too. Equation 5 as printed has none, `relu²(q kᵀ + b)`, and Code 6 divides inside the square,
 # `relu²(q kᵀ / n + b)`. This course takes Code 6.
@@ -589,7 +590,7 @@ for n, A in enumerate(full):
 # **Three takeaways**
 # 1. GAU is a GLU whose values are mixed by attention, and the *reading* token's gate comes last.
 # 2. A = relu²(q kᵀ / n + b) has one head and no normaliser, and a token may read nothing at all. Mask last.
-# 3. Weights are not probabilities, so the divisor n is part of the model. In our tiny one, the bias then does nearly all the work.
+# 3. Weights are not probabilities, so the divisor n is part of the model. In our tiny one, the bias makes most of the matrix.
 #
 # **Exercises** [Problem set 02](../exercises/02_set_gated_attention_unit.ipynb), six tasks, from relu² and its slope to the Laplace function in its place; one is a GAU with three faults for you to find.
 #

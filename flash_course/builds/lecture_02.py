@@ -163,7 +163,7 @@ TOEPLITZ = Build(
             from_the_middle,
         ),
     ),
-    why="It is the only part of a GAU that knows a distance whatever stands there.",
+    why="With it a GAU can look two places back, whatever stands there.",
 )
 
 
