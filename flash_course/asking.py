@@ -24,6 +24,9 @@ def check(name: str, *answers: Any, student: str = "me") -> None:
       values: wrong
       edge sizes: wrong
       in the case "two chunks and a tail" (T = 9, D = 4, C = 4): expected the shape (3, 4, 4), got (9, 4).
+      input                          expected                          yours
+      x_TD = [[1] [2] [3] [4] [5]]   [[[1] [2]] [[3] [4]] [[5] [0]]]   [[1] [2] [3] [4] [5]]
+      C = 2
       hint("05.1") gives a hint; there are three.
     """
     exercise = load_exercise(name)

@@ -167,4 +167,4 @@ def test_an_untouched_student_file_runs_and_gets_no_points(number):
     _, printed = run_cells(nbformat.read(path, as_version=4).cells)
     for name, exercise in model.load_set(number).items():
         points = "" if exercise.kind == "explain" else f", 0 of {exercise.points} points"
-        assert f"\n{name}: not attempted{points}\n" in printed, printed
+        assert f"{name} {exercise.title}: not attempted{points}\n" in printed, printed

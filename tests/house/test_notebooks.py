@@ -158,7 +158,7 @@ def test_what_is_stored(built):
     text = (built / "notebooks" / "01_small.ipynb").read_text(encoding="utf-8")
     notebook = nbformat.reads(text, as_version=4)
     assert len({cell.id for cell in notebook.cells}) == len(notebook.cells)
-    assert notebook.metadata.language_info == {"name": "python"}
+    assert notebook.metadata.language_info == notebooks.METADATA["language_info"]
     assert (notebook.metadata.accelerator, notebook.metadata.colab.gpuType) == ("GPU", "T4")
     setup, printed, drawn, *_ = notebooks.code_cells(notebook)
     assert setup.metadata == notebooks.FOLDED, "the cell that installs is folded"
@@ -373,7 +373,7 @@ def test_links_of_the_work_copy_lead_where_those_of_the_lecture_lead(built):
     copy = nbformat.read(built / "notebooks" / WORK, as_version=4)
     links = notebooks.relative_links(notebooks.markdown_of(copy))
     words = "../../docs/words.md#words"
-    assert links == ["../01_small.ipynb", "01_small.ipynb", words, "../line.png"]
+    assert links == ["../01_small.ipynb", "01_work_small.ipynb", words, "../line.png"]
 
 
 def test_what_is_no_relative_link_stays_as_it_is():
