@@ -311,6 +311,10 @@ def no_out_bias(x_TD, p, n, causal=True):
     return gau(x_TD, p | {"out_bias": 0.0}, n, causal)
 
 
+def causal_not_handed_on(x_TD, p, n, causal=True):
+    return gau(x_TD, p, n)
+
+
 def u_and_v_exchanged(x_TD, p, n, causal=True):
     return gau(x_TD, p, n, causal, out=lambda u, v, A: v * (A @ u))
 
@@ -364,6 +368,7 @@ GAU = Build(
         ("The gate is missing.", no_gate),
         ("Nothing is mixed: A @ v is missing.", nothing_mixed),
         ("`out_bias` is missing.", no_out_bias),
+        ("`causal` must be handed on to `relu2_matrix`.", causal_not_handed_on),
         ("The projection is cut into u, v and z, in this order.", u_and_v_exchanged),
     ),
     why="That is FLASH-Quad's only layer. FLASH changes one line of it: how A is made and read.",

@@ -435,6 +435,13 @@ def without_silu(unit, x, mask=None):
     return unit.in_proj(unit.norm(x)).split(sizes, dim=-1)
 
 
+def base_without_silu(unit, x, mask=None):
+    sizes = [unit.expanded, unit.expanded, unit.gamma.shape[1]]
+    h = unit.in_proj(unit.norm(x))
+    z = h.split(sizes, dim=-1)[2]
+    return *GAU.project(unit, x)[:2], z
+
+
 def without_norm(unit, x, mask=None):
     sizes = [unit.expanded, unit.expanded, unit.gamma.shape[1]]
     return F.silu(unit.in_proj(x)).split(sizes, dim=-1)
@@ -500,6 +507,10 @@ def without_residual(unit, x, mask=None, segment_ids=None):
     return GAU.forward(unit, x, mask) - x
 
 
+def residual_of_the_norm(unit, x, mask=None, segment_ids=None):
+    return GAU.forward(unit, x, mask) - x + unit.norm(x)
+
+
 def mask_forgotten(unit, x, mask=None, segment_ids=None):
     return GAU.forward(unit, x)
 
@@ -524,6 +535,7 @@ UNIT = Build(
             with_method("reset_parameters", as_linear_draws),
         ),
         ("The activation is missing: silu of the product.", with_method("project", without_silu)),
+        ("z goes through silu as well.", with_method("project", base_without_silu)),
         ("x goes into the product without its norm.", with_method("project", without_norm)),
         ("The order in the product is u, v, z.", with_method("project", z_first)),
         (
@@ -550,6 +562,7 @@ UNIT = Build(
             with_method("read", gate_of_the_token_read),
         ),
         ("x itself is missing: the unit adds to it.", with_method("forward", without_residual)),
+        ("The unit adds x itself, not norm(x).", with_method("forward", residual_of_the_norm)),
         ("The mask does not reach project.", with_method("forward", mask_forgotten)),
     ),
     why="This module, four times over, is a language model: section 8 trains it.",

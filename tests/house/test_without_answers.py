@@ -213,7 +213,10 @@ ASK = "from flash_course import check, hint; check('05.6', {'a': 3, 'b': None});
 @every_set
 def test_predictions_are_recorded_and_grading_asks_for_the_instructors_copy(copy):
     said = run_in(copy, "-c", ASK).stdout
-    assert said.startswith("05.6 what the chunk decides: recorded: ") and "nothing is written under b." in said
+    assert (
+        said.startswith("05.6 what the chunk decides: recorded: ")
+        and "nothing is written under b." in said
+    )
     assert "05.6, hint 1 of 3" in said
     command = ("-m", "flash_course.cli", "grade", "exercises", "--out", copy.parent / "graded")
     run = run_in(copy, *command)
