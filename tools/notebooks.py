@@ -557,7 +557,8 @@ def lecture_problems(source, wanted, stored, project):
         found.append(f"the first cell does not link to {', '.join(sorted(missing))}")
     found += minutes_problems(wanted)
     found += build_problems(wanted)
-    return found + work_problems(work_copy(source), blank_copy(wanted))
+    ids = [cell.id for cell in blank_copy(stored).cells]  # kept where addresses were stamped since
+    return found + work_problems(work_copy(source), blank_copy(wanted), ids)
 
 
 def minutes_problems(wanted):
@@ -584,7 +585,7 @@ def has_text(cell):
     return False
 
 
-def work_problems(path, wanted):
+def work_problems(path, wanted, ids):
     if not path.is_file():
         return [f"work/{path.name} is missing: build again"]
     blank, found = nbformat.read(path, as_version=4), []
@@ -592,7 +593,7 @@ def work_problems(path, wanted):
         found.append(
             f"work copy and source differ from cell {first_difference(blank, wanted)} on: build again"
         )
-    if [cell.id for cell in blank.cells] != [cell.id for cell in wanted.cells]:
+    if [cell.id for cell in blank.cells] != ids:
         found.append("work copy and notebook have other cell ids: build again")
     if any(
         cell.outputs or cell.execution_count is not None
