@@ -24,7 +24,7 @@
 #
 # **You need** lecture 02 (the gated attention unit) and lecture 04 (linear attention and its exact chunk form).
 #
-# **Time** 37 minutes to read. Running the code takes about 30 seconds on two CPU cores.
+# **Time** 37 minutes to read, about 45 more to build. Running the code takes about 30 seconds on two CPU cores.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 

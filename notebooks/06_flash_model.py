@@ -25,7 +25,7 @@
 #
 # **You need** lecture 02 (the gated attention unit) and lecture 05 (mixed chunk attention). From lecture 03 you need `nn.Module`, RoPE and the position bias.
 #
-# **Time** 32 minutes to read. Running the code takes about 25 seconds on two CPU cores.
+# **Time** 32 minutes to read, about 55 more to build. Running the code takes about 25 seconds on two CPU cores.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 

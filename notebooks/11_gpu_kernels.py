@@ -21,7 +21,7 @@
 #
 # **You need** lecture 05 (mixed chunk attention). You need no GPU.
 #
-# **Time** 33 minutes to read. Running the code takes about 20 seconds on two CPU cores.
+# **Time** 33 minutes to read, about 50 more to build. Running the code takes about 20 seconds on two CPU cores.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 

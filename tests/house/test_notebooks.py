@@ -326,7 +326,7 @@ FAULTS = [
     (in_tags(CHECKED, "nbval-chek-output"), "unknown tags nbval-chek-output"),
     (in_source(FIRST_CELL, "ready = 1"), "the first code cell is not"),
     (in_source("(work/", "(../notebooks/work/"), f"first cell does not link to {WORK}"),
-    (in_all(TIME, "**Time** 9 minutes"), "the header says 9 minutes to read, and it is 1"),
+    (in_all(TIME, "**Time** 9 minutes"), "the header says 9 minutes to read, and it is 1 minutes"),
     (in_all(TIME, "**Time** a minute"), "no line with **Time** NN minutes"),
     (in_all(TIME, "**Time** 91 minutes to read" + 16_200 * " word"), "to read: 45 at most"),
     (in_source("small.ipynb)", "small.ipynb) ([on GitHub](https://a.b))"), "are not those of the"),
@@ -425,6 +425,12 @@ def test_the_work_copy_is_blank_where_the_reader_builds_and_folds_the_answer_bel
     assert built.source == BLANK and after.source == "1 + 1"
     assert "return more" in fold.source and "return x + 2" in fold.source
     assert "BUILD" not in fold.source and "mine.check" not in fold.source
+
+
+def test_the_header_says_how_long_the_building_takes():
+    assert notebooks.building_minutes(a_lecture(BUILT)) == 5  # three lines
+    assert "to read, about 5 more to build" in notebooks.minutes_said(a_lecture(BUILT))
+    assert "build" not in notebooks.minutes_said(a_lecture("1 + 1"))
 
 
 def test_no_line_of_an_answer_stays_in_the_cell_itself():
