@@ -15,6 +15,7 @@ from flash_course.checks.exercise import load_set
 from flash_course.grading import export
 
 
+@pytest.mark.nightly
 @needs_solutions
 def test_the_gradescope_zip_runs_in_a_clean_folder(tmp_path):
     path = tmp_path / "set.zip"

@@ -49,12 +49,8 @@ CENTRAL = {
     "endless loop under except",
     "os._exit",
     "memory bit by bit",
-    "a fork",
-    "the checker",
     "a forged message",
     "a flood",
-    "an end of its parent, below Python",
-    "many processes",
 }
 
 
@@ -245,7 +241,10 @@ def look(judge, happened):
         judge.look()
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGSTOP])
+KILLED = [pytest.param(way, marks=pytest.mark.nightly) for way in (signal.SIGKILL, signal.SIGTERM)]
+
+
+@pytest.mark.parametrize("number", [*KILLED, signal.SIGSTOP])
 def test_a_judge_that_is_killed_or_stopped_costs_its_exercise_and_no_time(number, judging):
     judge = judging()
     time.sleep(0.5)

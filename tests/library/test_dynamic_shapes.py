@@ -61,6 +61,7 @@ def test_all_lengths_are_one_graph(name, causal):
     assert count_graphs(build(name, causal=causal), CompileCounter()) <= 2
 
 
+@nightly
 def test_rows_shorter_than_a_chunk_are_one_graph_more():
     assert count_graphs(build("flash", chunk_size=64), CompileCounter()) == 2
 

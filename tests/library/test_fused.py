@@ -257,6 +257,7 @@ def test_without_a_backward_pass_nothing_is_kept_or_written_for_it(way, device):
 FAULTS = faults_of("fused")
 
 
+@pytest.mark.nightly
 @pytest.mark.skipif(GPU, reason="a faulty kernel may stop a card: the interpreter runs them")
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_fault_is_noticed(name):
@@ -358,6 +359,7 @@ def losses_of(backend, device):
     return torch.tensor([row["loss"] for row in done.log])
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("device", [DEVICE])
 def test_a_model_trains_as_with_torch(device):
     """Fifty updates: the same losses."""

@@ -454,6 +454,7 @@ def is_wrong(module, fault):
 FAULTS = faults_of("kernels")
 
 
+@pytest.mark.nightly
 @no_faults_on_a_card
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_fault_is_noticed(name):
@@ -521,6 +522,7 @@ def test_compiled_for_an_a100_and_an_h100_every_kernel_fits():
     assert len(rows) == 14 and all(map(fits, rows)), rows
 
 
+@pytest.mark.nightly
 def test_compiled_for_an_a100_mix_fits_with_documents_and_without_bias():
     rows = compiled("8.0", "--kernel", "mix", "mix_documents", "mix_no_bias")
     assert all(map(fits, rows)), rows
@@ -528,6 +530,7 @@ def test_compiled_for_an_a100_mix_fits_with_documents_and_without_bias():
     assert len({(row["registers"], row["shared_bytes"]) for row in rows}) == 3, rows
 
 
+@pytest.mark.nightly
 def test_compiled_for_a_t4_there_are_no_matrix_instructions():
     (row,) = compiled("7.5", "--kernel", "mix")
     assert (
