@@ -31,7 +31,7 @@ CELL = (
 ROW = "background:transparent"  # JupyterLab's own tables have stripes
 DIGITS = (
     "margin:0;padding:0;border:0;color:inherit;background:transparent;font-size:inherit;"
-    "font-family:ui-monospace,monospace;white-space:pre"
+    "font-family:ui-monospace,monospace"
 )
 FRAME = "display:inline-block;width:{width}em;max-width:100%;height:.7em;border:1px solid {colour}"
 FILL = "display:block;width:{share:.4g}%;height:100%;background:{colour}"
@@ -161,14 +161,19 @@ def beside(rows):
     if not rows:
         return []
     blocks = [[label, *clean(str(text), MOST, keep="\n").split("\n")] for label, text in rows]
-    widths = [max(map(len, block)) for block in blocks]
-    if sum(widths) + 3 * len(widths) > WIDTH:
+    if not fit_beside(blocks):
         return [line for block in blocks for line in indented(block)]
+    widths = [max(map(len, block)) for block in blocks]
     lines = []
     for i in range(max(map(len, blocks))):
         cells = [block[i] if i < len(block) else "" for block in blocks]
         lines.append("   ".join(map(str.ljust, cells, widths)).rstrip())
     return lines
+
+
+def fit_beside(blocks):
+    """Whether blocks of lines fit beside each other."""
+    return sum(max(map(len, block)) + 3 for block in blocks) <= WIDTH
 
 
 def indented(block):
@@ -213,15 +218,27 @@ def list_html(lines):
 
 
 def table_html(rows):
-    """Texts beside each other in the columns of a table, in letters of one width."""
+    """Texts in letters of one width: in columns, or below each other where that is too wide for a page."""
     if not rows:
         return ""
+    texts = [(label, clean(str(text), MOST, keep="\n")) for label, text in rows]
+    if not fit_beside([[label, *text.split("\n")] for label, text in texts]):
+        return in_table("".join(row_html(label, text) for label, text in texts))
     heads = "".join(
-        f'<th scope="col" style="{CELL};font-weight:bold">{shown(label)}</th>' for label, _ in rows
+        f'<th scope="col" style="{CELL};font-weight:bold">{shown(label)}</th>' for label, _ in texts
     )
-    texts = [escape(clean(str(text), MOST, keep="\n")) for _, text in rows]
-    cells = "".join(f'<td style="{CELL}"><pre style="{DIGITS}">{text}</pre></td>' for text in texts)
+    cells = "".join(f'<td style="{CELL}">{digits_html(text)}</td>' for _, text in texts)
     return in_table(f'<tr style="{ROW}">{heads}</tr>\n<tr style="{ROW}">{cells}</tr>\n')
+
+
+def row_html(label, text):
+    """A label, and behind it a text that may need several lines."""
+    head = f'<th scope="row" style="{CELL};font-weight:bold">{shown(label)}</th>'
+    return f'<tr style="{ROW}">{head}<td style="{CELL}">{digits_html(text, "pre-wrap")}</td></tr>\n'
+
+
+def digits_html(text, space="pre"):
+    return f'<pre style="{DIGITS};white-space:{space}">{escape(text)}</pre>'
 
 
 def bars_html(bars):

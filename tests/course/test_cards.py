@@ -82,6 +82,8 @@ def test_rows_that_are_too_wide_stand_below_each_other():
         "  yours:",
         "    " + "2 " * 39 + "2",
     ]
+    assert wide.as_html().count("<tr") == 2
+    assert Card("a", rows=[("input", "1"), ("yours", "2")]).as_html().count("<td") == 2
 
 
 HOSTILE = '<script>alert(1)</script> & "\x1b[31m'
