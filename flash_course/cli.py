@@ -366,50 +366,23 @@ def run_generate(args):
             f"{args.model} fills gaps (masked objective): to go on from a prompt, take a causal model"
         )
     device = next(model.parameters()).device
-    vocabulary = model.vocabulary
     generator = torch.Generator(device)
     if args.seed is None:
         generator.seed()
     else:
         generator.manual_seed(args.seed)
-    prompt = vocabulary.encode(args.prompt)
-    ids = torch.from_numpy(prompt)
-    if not len(prompt):
-        ids = torch.tensor([vocabulary.start_id])
-    write_on = text_writer(vocabulary, prompt.tolist())
     print(args.prompt, end="", flush=True)
-    model.generate(
-        ids[None].to(device),
+    tokens = model.stream(
+        args.prompt,
         args.bytes,
         temperature=args.temperature,
         top_k=args.top_k,
         top_p=args.top_p,
         generator=generator,
-        on_token=lambda token: write_on(int(token)),
     )
-    write_on(None)
-
-
-def text_writer(vocabulary, ids):
-    """A function that writes what each next token adds to the text of ``ids``: whole characters; None ends it."""
-    from flash_tutorial.corpora.vocabulary import MASK_ID
-
-    ids = list(ids)
-    ids_of_text = vocabulary.tokens or MASK_ID  # a model may draw an id that no text has
-    written = len(vocabulary.decode(ids))
-
-    def write_on(token):
-        nonlocal written
-        if token is not None and token < ids_of_text:
-            ids.append(token)
-        text = vocabulary.decode(ids)
-        if token is None:
-            print(text[written:])
-        elif not text.endswith("\N{REPLACEMENT CHARACTER}"):  # or its last bytes may still come
-            print(text[written:], end="", flush=True)
-            written = len(text)
-
-    return write_on
+    for token in tokens:
+        print(token.text, end="", flush=True)
+    print()
 
 
 # what the doctor looks for -> what alone needs it, where not everything does

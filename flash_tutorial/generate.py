@@ -3,7 +3,7 @@
 Letters: B batch, T length, N vocabulary.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -29,47 +29,78 @@ def generate(
     top_p: float | None = None,
     generator: torch.Generator | None = None,
     on_token: Callable[[Tensor], object] | None = None,
-    stop_id: int | None = None,
-) -> Tensor:
+    stop_id: int | Sequence[int] | None = None,
+    return_log_probs: bool = False,
+) -> Any:
     """Go on from prompts ``ids (B, T)``: the new tokens, ``(B, max_new_tokens)``. A method of ``LanguageModel``.
 
     ``temperature=0`` takes the most likely token. ``top_k`` keeps the k most likely, ``top_p`` the fewest whose
     probabilities reach p. ``generator`` makes draws repeatable. ``on_token(ids (B,))`` is called for each token.
     Prompts of different length: hand in ``mask``, and ``padding="left"`` if they are padded there. A row that has drawn
-    ``stop_id`` is filled with it; once all have, nothing more is drawn, and fewer tokens come back.
+    ``stop_id``, or one of several, is filled with it; once all have, nothing more is drawn, and fewer tokens come back.
+    With ``return_log_probs`` also how likely the model found each of them, in nats, before ``temperature`` and the
+    others changed it: ``(B, max_new_tokens)``, 0 behind a row's end.
 
     >>> import torch
     >>> from flash_tutorial import LanguageModel
     >>> model = LanguageModel.from_pretrained("austen-flash")
     >>> ids = torch.tensor([list(b"She was not at a")])
     >>> bytes(model.generate(ids, 4, temperature=0)[0].tolist())
-    b'll t'
+    b'll a'
     """
     how = dict(temperature=temperature, top_k=top_k, top_p=top_p)
     check_sampling(model.config.vocab_size, **how)
     check_counts(least=0, max_new_tokens=max_new_tokens)
-    N = model.config.vocab_size
-    if stop_id is not None and (
-        not isinstance(stop_id, int) or isinstance(stop_id, bool) or not 0 <= stop_id < N
-    ):
-        raise ValueError(f"stop_id={stop_id!r}: expected an id from 0 to {N - 1}, or None")
-    logits, state = model.prefill(ids, mask, padding=padding)
+    stops = torch.tensor(_stop_ids(stop_id, model.config.vocab_size), device=ids.device)
     # a prompt's own type may hold too few
-    new = ids.new_empty(len(ids), max_new_tokens, dtype=torch.long)
-    # rows that have drawn stop_id
+    new = ids.new_zeros(len(ids), max_new_tokens, dtype=torch.long)
+    log_probs = torch.zeros(new.shape, device=ids.device)
     stopped = torch.zeros(len(ids), dtype=torch.bool, device=ids.device)
-    for t in range(max_new_tokens):
-        new[:, t] = draw(logits, generator=generator, **how)
-        if stop_id is not None:
-            new[stopped, t] = stop_id
-            stopped = new[:, t] == stop_id
+    end = max_new_tokens
+    prompts = dict(mask=mask, padding=padding)
+    tokens = draw_on(model, ids, max_new_tokens, generator=generator, **prompts, **how)
+    for t, (drawn, logits) in enumerate(tokens):
+        new[:, t] = drawn
+        if len(stops) and t:
+            new[:, t] = torch.where(stopped, new[:, t - 1], drawn)
+        if return_log_probs:
+            log_probs[:, t] = log_probs_of(logits, drawn).masked_fill(stopped, 0)
         if on_token is not None:
             on_token(new[:, t])
-        if stop_id is not None and stopped.all():
-            return new[:, : t + 1]
-        if t + 1 < max_new_tokens:
-            logits, state = model.step(new[:, t], state)
-    return new
+        if len(stops):
+            stopped = stopped | torch.isin(drawn, stops)
+            if stopped.all():
+                end = t + 1
+                break
+    return (new[:, :end], log_probs[:, :end]) if return_log_probs else new[:, :end]
+
+
+@torch.no_grad()
+def draw_on(model, ids, count, *, mask=None, padding="right", generator=None, **how):
+    """Draw token after token behind prompts: each time the tokens ``(B,)``, and the logits ``(B, N)`` they are from."""
+    logits, state = model.prefill(ids, mask, padding=padding)
+    for t in range(count):
+        drawn = draw(logits, generator=generator, **how)
+        yield drawn, logits
+        if t + 1 < count:
+            logits, state = model.step(drawn, state)
+
+
+def log_probs_of(logits, drawn):
+    """How likely tokens ``(B,)`` were by logits ``(B, N)``, in nats: ``(B,)``."""
+    return logits.float().log_softmax(-1).gather(-1, drawn[:, None])[:, 0]
+
+
+def _stop_ids(stop_id, vocab):
+    """One id, several or none, as a list."""
+    if stop_id is None:
+        return []
+    several = list(stop_id) if isinstance(stop_id, list | tuple | set | frozenset) else [stop_id]
+    for one in several:
+        if not isinstance(one, int) or isinstance(one, bool) or not 0 <= one < vocab:
+            expected = f"expected an id from 0 to {vocab - 1}, several, or None"
+            raise ValueError(f"stop_id={stop_id!r}: {expected}")
+    return several
 
 
 # ---------------------------------------------------------------- a step that is recorded once

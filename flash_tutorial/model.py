@@ -28,6 +28,7 @@ from .settings import check_format
 from .stack import Stack as Stack
 from .stack import make_unit as make_unit
 from .stack import pool as pool
+from .writing import stream, write
 
 FACTS = ("sha256", "trained_length")  # in config.json beside the configuration: see save_pretrained
 AGAIN = "copy again the folder that save_pretrained wrote, or train again"
@@ -210,6 +211,8 @@ class LanguageModel(nn.Module):
         return self.head(features), state
 
     generate = generate
+    write = write
+    stream = stream
 
     def _refuse_non_causal(self, what):
         if not self.config.causal:

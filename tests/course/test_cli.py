@@ -16,7 +16,7 @@ from small_own_model import OwnModel
 from small_tokens import TEXT, tokenizer
 
 from flash_course import cli
-from flash_tutorial import LanguageModel, ModelConfig, training
+from flash_tutorial import LanguageModel, ModelConfig, training, writing
 from flash_tutorial.config import TrainConfig
 from flash_tutorial.corpora import load_file, load_tokens
 from flash_tutorial.training import train
@@ -322,16 +322,18 @@ def test_generate_streams_whole_characters_and_no_id_that_no_text_has(folder, mo
         def flush(self):
             seen.append("|")
 
-    def generate(self, ids, n, *, on_token, **options):
-        for byte in [*"aé€".encode(), 299, 0xE2]:
-            on_token(torch.tensor([byte]))
-        return ids
+    drawn = [*"aé€".encode(), 299, 0xE2]
 
-    monkeypatch.setattr(LanguageModel, "generate", generate)
+    def draw_on(model, ids, count, **how):
+        for token in drawn:
+            yield torch.tensor([token]), torch.zeros(1, 300)
+
+    monkeypatch.setattr(writing, "draw_on", draw_on)
     monkeypatch.setattr(sys, "stdout", Out())
-    assert command("generate --prompt x", folder) == 0
+    assert command(f"generate --prompt x --bytes {len(drawn)}", folder) == 0
     flushed = "".join(seen).split("|")
-    assert [part for part in flushed if part] == ["x", "a", "é", "€", "\N{REPLACEMENT CHARACTER}\n"]
+    half = "\N{REPLACEMENT CHARACTER}"
+    assert [part for part in flushed if part] == ["x", "a", "é", "€", half, "\n"]
 
 
 def test_the_command_runs_as_a_program_and_stops_when_nobody_reads(folder):
