@@ -19,6 +19,7 @@ GATED = ("flash", "flash_quad")
 BLOCKS = ("transformer", "transformer+", "transformer++", "mc_transformer++")
 ARCHITECTURES = GATED + BLOCKS
 OWN = "a class of your own"
+HYBRID = "hybrid"  # units of several kinds
 FORMAT = 3  # of a stored configuration
 PAPER_STD = 0.02  # what the paper draws kernels, gamma and position bias with
 LEFT_TO_START = {"init_std": None, "embedding_std": None, "position_scale": "start"}
@@ -63,16 +64,27 @@ class ModelConfig:
     """All that is needed to build a model: fields that every model has, and the options of its architecture.
 
     An option that the architecture does not have is refused, and so is one without effect, unless it is left at its
-    default. A class of your own is called as ``architecture(dim, causal=causal, **unit_options)``.
+    default. A class of your own is called as ``architecture(dim, causal=causal, **unit_options)``. A hybrid names its
+    ``units`` one by one, and has the options of all of them; a Transformer's block weighs as much as two gated units.
 
     >>> from flash_tutorial import ModelConfig
     >>> config = ModelConfig("flash", dim=64, chunk_size=32)
     >>> config.depth, config.qk_dim, config.heads          # an option that FLASH does not have is ...
     (4, 64, Ellipsis)
+    >>> hybrid = ModelConfig(units=["flash", "flash", "transformer++"], chunk_size=32, heads=2)
+    >>> hybrid.architecture, hybrid.depth
+    ('hybrid', 3)
     """
 
     architecture: str | Callable[..., Any] = setting(  # noqa: RUF009 (a field)
         "flash", "kind of model", choices=ARCHITECTURES
+    )
+    units: list[str] | None = setting(  # noqa: RUF009 (a field)
+        None,
+        "kinds of the units in their order, in place of architecture and depth",
+        kind=list,
+        flag=None,
+        before=None,
     )
     vocab_size: int = setting(256, "N, ids that a token can have", flag=None)
     tokens: int | None = setting(
@@ -174,14 +186,16 @@ class ModelConfig:
     )
 
     def __post_init__(self):
-        if self.architecture not in ARCHITECTURES and not callable(self.architecture):
+        if self.units is not None:
+            self._take_units()
+        elif self.architecture not in ARCHITECTURES and not callable(self.architecture):
             names = ", ".join(ARCHITECTURES)
             raise ValueError(
                 f"architecture={self.architecture!r}: expected one of {names}, or a class"
             )
         if self.depth is None:
             self.depth = 2 if self.kind in BLOCKS else 4
-        own = options_of(self.architecture)
+        own = [name for name, rule in rules(self).items() if {*self.kinds} & {*rule.of}]
         for name, rule in rules(self).items():
             value = getattr(self, name)
             if name in own and value is ABSENT:
@@ -190,9 +204,8 @@ class ModelConfig:
                 there = ", ".join(own)
                 if self.kind == OWN:
                     there += ", a dictionary of what the class takes"
-                raise ValueError(
-                    f"{name}={value!r}: {self.kind} has no such option, it has {there}"
-                )
+                whose = f"a hybrid of {', '.join(self.units)}" if self.units else self.kind
+                raise ValueError(f"{name}={value!r}: {whose} has no such option, it has {there}")
         given = {name: value for name, value in vars(self).items() if value is not ABSENT}
         # that it is one, or a class, was looked at first
         check_options(**given | {"architecture": "flash"})
@@ -203,15 +216,48 @@ class ModelConfig:
                 )
         self._refuse_odd()
 
+    def _take_units(self):
+        """A hybrid's kinds decide its depth; what is said beside them must agree."""
+        units = self.units
+        if not isinstance(units, list | tuple) or not units or {*units} - {*ARCHITECTURES}:
+            names = ", ".join(ARCHITECTURES)
+            raise ValueError(f"units={units!r}: expected a list of kinds, each one of {names}")
+        if self.architecture not in ("flash", HYBRID):  # flash is what a call without it has
+            given = f"architecture={self.architecture!r} beside units"
+            raise ValueError(f"{given}: leave it out, the units say what each one is")
+        if self.depth not in (None, len(units)):
+            raise ValueError(f"depth={self.depth} and {len(units)} units: leave depth out")
+        self.units, self.architecture, self.depth = [*units], HYBRID, len(units)
+
     @property
     def kind(self) -> str:
         return kind_of(self.architecture)
 
     @property
+    def kinds(self) -> list[str]:
+        """The kind of each unit."""
+        return self.units or [self.kind] * self.depth
+
+    def of_unit(self, kind: str) -> "ModelConfig":
+        """What one unit of a hybrid is built from: the same, with the options of its kind alone."""
+        if self.units is None:
+            return self
+        others = {
+            name: ABSENT for name, rule in rules(self).items() if rule.of and kind not in rule.of
+        }
+        own = dict(architecture=kind, units=None, positions=self.positions_in_use)
+        return replace(self, **own, **others)
+
+    @property
+    def layers(self) -> float:
+        """The depth in blocks of a Transformer: two gated units are one."""
+        return sum(1 if kind in BLOCKS else 0.5 for kind in self.kinds)
+
+    @property
     def positions_in_use(self) -> str:
         if self.positions:
             return self.positions
-        return "learnt" if self.architecture == "transformer" else "scaled_sin"
+        return "learnt" if {*self.kinds} == {"transformer"} else "scaled_sin"
 
     @property
     def bias_in_use(self) -> str | None:
@@ -268,6 +314,10 @@ class ModelConfig:
         """Why a trained model of this kind cannot be given another ``max_length``; None if it has no part in it."""
         if self.positions_in_use == "learnt":
             return "its learnt positions end there"
+        if self.units:
+            return (
+                self.of_unit("flash_quad").bound_by_length() if "flash_quad" in self.units else None
+            )
         if self.kind != "flash_quad":
             return None
         if self.bias_in_use == "toeplitz":

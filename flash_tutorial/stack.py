@@ -93,7 +93,7 @@ class Stack(nn.Module):
         super().__init__()
         self.config = config
         self.positions = make_positions(config.positions_in_use, config.dim, config.max_length)
-        self.units = nn.ModuleList(make_unit(config) for _ in range(config.depth))
+        self.units = nn.ModuleList(make_unit(config.of_unit(kind)) for kind in config.kinds)
         self.norm = make_norm(config.norm, config.dim)
         self.drop = nn.Dropout(config.dropout)
         kinds = {type(unit) for unit in self.units}

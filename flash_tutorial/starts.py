@@ -10,7 +10,7 @@ paper's number at the paper's width.
 
 import torch
 
-from .config import BLOCKS, PAPER_STD
+from .config import PAPER_STD
 
 PAPER_DIM = 768  # the smallest width that the paper ran
 READ = {"in_proj.weight", "qkv_proj.weight", "ff_in.weight"}
@@ -29,10 +29,8 @@ def writing_std(config):
     """Of kernels that write into the sum."""
     if config.start == "paper":
         return PAPER_STD
-    layers = config.depth if config.kind in BLOCKS else config.depth / 2
-    return 2 / (
-        max(layers, 2) * config.dim**0.5
-    )  # made for deep models: one layer as if it were two
+    layers = max(config.layers, 2)  # made for deep models: one layer as if it were two
+    return 2 / (layers * config.dim**0.5)
 
 
 def embedding_std(config):

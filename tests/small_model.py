@@ -28,8 +28,11 @@ class MyUnit(nn.Module):
 
 
 def config(architecture="flash", **options):
-    """Small, with those of the small sizes that the architecture has."""
+    """Small, with those of the small sizes that the architecture has; of a tuple's kinds a hybrid."""
     sizes = dict(vocab_size=N, dim=12, depth=2, max_length=32)
+    if isinstance(architecture, tuple):
+        own = dict(units=[*architecture], depth=None, qk_dim=8, chunk_size=4, heads=3)
+        return ModelConfig(**sizes | own | options)
     own = {
         k: v
         for k, v in dict(qk_dim=8, chunk_size=4, heads=3).items()
@@ -55,5 +58,6 @@ def ids(batch=2, length=14, seed=0):
     return torch.randint(N, (batch, length), generator=torch.Generator().manual_seed(seed))
 
 
-ALL = [*ARCHITECTURES, MyUnit]
-NAMES = [a if isinstance(a, str) else a.__name__ for a in ALL]
+HYBRID = ("flash", "transformer++", "flash_quad")
+ALL = [*ARCHITECTURES, MyUnit, HYBRID]
+NAMES = [*ARCHITECTURES, "MyUnit", "hybrid"]

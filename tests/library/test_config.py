@@ -81,6 +81,13 @@ def test_what_has_no_effect_is_refused(options):
     [
         (dict(architecture="flsh"), ("'flsh'", "flash_quad", "or a class")),
         (dict(architecture=3), ("architecture=3", "flash_quad")),
+        (dict(architecture="hybrid"), ("'hybrid'", "expected one of")),
+        (dict(units=[]), ("units=[]", "a list of kinds")),
+        (dict(units="flash"), ("units='flash'", "a list of kinds")),
+        (dict(units=["flash", "attention"]), ("'attention'", "flash_quad")),
+        (dict(units=["flash"], architecture="transformer"), ("'transformer' beside units",)),
+        (dict(units=["flash"], depth=2), ("depth=2 and 1 units", "leave depth out")),
+        (dict(units=["flash", "flash_quad"], heads=2), ("hybrid of flash, flash_quad", "heads=2")),
         (dict(vocab_size=0), ("vocab_size=0", "at least 1")),
         (dict(dim=12.0), ("dim=12.0", "integer")),
         (dict(dim=13), ("dim=13", "even")),
@@ -220,3 +227,14 @@ def test_no_torch_is_needed():
     code = "import sys, flash_tutorial.config; print({'torch', 'numpy'} & {*sys.modules})"
     run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert run.stdout == "set()\n"
+
+
+def test_a_hybrids_unit_has_the_options_of_its_kind_and_the_start_of_the_whole():
+    whole = ModelConfig(units=["flash", "transformer++", "flash_quad"], heads=4, combine="sum")
+    assert (whole.depth, whole.layers, whole.positions_in_use) == (3, 2.0, "scaled_sin")
+    gated, block, quad = (whole.of_unit(kind) for kind in whole.kinds)
+    assert (gated.combine, gated.heads) == ("sum", ABSENT)
+    assert (block.heads, block.combine) == (4, ABSENT)
+    assert quad.bias_in_use == "toeplitz" and "Toeplitz" in whole.bound_by_length()
+    assert ModelConfig.from_dict(whole.to_dict()) == whole
+    assert "units" not in ModelConfig().to_dict()
