@@ -41,8 +41,8 @@ if "google.colab" in sys.modules and not any(glob.glob(f"{p}/flash_tutorial-{VER
 
 # %% [markdown]
 # Here are three implementations of the same function, causal linear attention. The first builds an attention matrix. The second makes all T
-# states and never compares two tokens, as in lecture 00; it needs a twelfth of the multiply-adds. The third you will write yourself in
-# section 6. Which is the fastest?
+# states and never compares two tokens, as in lecture 00; it needs a twelfth of the multiply-adds. The third goes by chunks. You will write
+# the first and the third yourself. Which is the fastest?
 
 # %% tags=["timing"]
 from functools import partial
@@ -51,14 +51,10 @@ from itertools import accumulate
 import torch
 
 from flash_course.bench.clock import milliseconds
-from flash_course.builds.lecture_04 import chunk_form as built_later
+from flash_course.builds import lecture_04 as built_later
 
 torch.set_num_threads(1)
 device = "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def matrix_form(q, k, v):
-    return (q @ k.mT).tril() @ v
 
 
 def all_states_form(q, k, v):
@@ -70,7 +66,11 @@ def all_states_form(q, k, v):
 # %% tags=["timing"]
 T, S, E = 1024, 64, 128
 q, k, v = (torch.randn(1, T, width, device=device) for width in (S, S, E))
-forms = {"attention matrix": matrix_form, "all states": all_states_form, "chunks of 64": partial(built_later, C=64)}
+forms = {
+    "attention matrix": built_later.matrix_form,
+    "all states": all_states_form,
+    "chunks of 64": partial(built_later.chunk_form, C=64),
+}
 multiply_adds = {
     "attention matrix": T * T * (S + E),
     "all states": 2 * T * S * E,
@@ -145,15 +145,15 @@ print("token 6, matrix first:", (q_TS @ k_TS.T @ v_TE)[5], " state first:", (q_T
 predict("04.a", None)  # your number in place of None
 
 # %% tags=["nbval-check-output"]
-S, E = 128, 1536
+S_paper, E_paper = 128, 1536
 
 
 def matrix_first(T):  # each of T × T entries: S multiply-adds when it is made, E when it weights a value
-    return T * T * (S + E)
+    return T * T * (S_paper + E_paper)
 
 
 def state_first(T):  # each token: one multiply-add with every entry when it writes, one when it reads
-    return 2 * T * S * E
+    return 2 * T * S_paper * E_paper
 
 
 reveal("04.a", next(T for T in range(1, 10_000) if state_first(T) < matrix_first(T)), "tokens")
@@ -168,7 +168,7 @@ reveal("04.a", next(T for T in range(1, 10_000) if state_first(T) < matrix_first
 orders = {"matrix": lambda q, k, v: (q @ k.mT) @ v, "state": lambda q, k, v: q @ (k.mT @ v)}
 table = [("matrix first over state first: T", "multiply-adds", "time")]
 for T in (64, 256, 1024):
-    inputs = [torch.randn(T, width, device=device) for width in (S, S, E)]
+    inputs = [torch.randn(T, width, device=device) for width in (S_paper, S_paper, E_paper)]
     taken = milliseconds({name: partial(order, *inputs) for name, order in orders.items()}, device, rounds=25)
     table.append((T, f"{matrix_first(T) / state_first(T):.2f}", f"{taken['matrix'] / taken['state']:.2f}"))
 print(drawing.text_table(table))
@@ -206,20 +206,29 @@ def linear_step(state, q, k, v):
 linear_step = mine.check(linear_step)
 
 # %% [markdown]
-# In a loop it is a whole layer. The picture shows the six states that our six tokens pass through.
+# In a loop it is a whole layer. **Build** it: `q[:, t]` is the query of token t in all sequences, `q.new_zeros(B, S, E)` a state that holds
+# nothing yet, and `torch.stack(outputs, 1)` puts the outputs side by side.
 
 
 # %%
 def token_form(q, k, v):
-    """Token by token: outputs (B, T, E)."""
+    """Causal linear attention, token by token: q, k (B, T, S); v (B, T, E). Gives (B, T, E)."""
+    # BUILD
     state = q.new_zeros(len(q), q.shape[2], v.shape[2])
     outputs = []
     for t in range(q.shape[1]):
         output, state = linear_step(state, q[:, t], k[:, t], v[:, t])
         outputs.append(output)
     return torch.stack(outputs, 1)
+    # END
 
 
+token_form = mine.check(token_form)
+
+# %% [markdown]
+# The picture shows the six states that our six tokens pass through.
+
+# %%
 six = [torch.tensor(array, dtype=torch.float64)[None] for array in (q_TS, k_TS, v_TE)]
 states = np.cumsum(k_TS[:, :, None] * v_TE[:, None, :], axis=0)
 outputs = token_form(*six)[0].int().numpy()
@@ -230,6 +239,22 @@ drawing.show(*drawing.state_by_token(q_TS, k_TS, v_TE, states, outputs))
 # first row, so it does not see what it has just written. The matrix gives the same outputs: row 6 of `q kᵀ`, (1, 2, 3, 4, 1, -1),
 # weights the six values, and the sum is (14, 11, 8). A weight of -1 is legal, because nothing is normalised here.
 #
+# **Build** this form as well, the one of lecture 01 without its softmax: three lines, and no token waits for another.
+
+
+# %%
+def matrix_form(q, k, v):
+    """Causal linear attention by one masked matrix: q, k (B, T, S); v (B, T, E). Gives (B, T, E)."""
+    # BUILD
+    scores = q @ k.mT
+    weights = scores.tril()
+    return weights @ v
+    # END
+
+
+matrix_form = mine.check(matrix_form)
+
+# %% [markdown]
 # The package has three more forms. On random inputs of order one all must agree with yours, and no token may read a later one.
 
 
@@ -269,9 +294,10 @@ state = np.zeros((4, 7))
 for q_S, k_S, v_E in zip(*in_numpy):
     output, state = reference.linear_attention_step(state, q_S, k_S, v_E)
 print(f"after 23 steps of the package the output is off by {np.abs(output - expected[0, -1].numpy()).max():.9f}")
+of_a_token, of_the_state = S_paper + E_paper, S_paper * E_paper
 for i in (100, 1000, 10_000):
-    print(f"paper's size, token {i:6}: cache {i * (S + E):11,} entries, state {S * E:,}")
-print("the cache is larger from token", next(i for i in range(1, 10_000) if i * (S + E) > S * E))
+    print(f"paper's size, token {i:6}: cache {i * of_a_token:11,} entries, state {of_the_state:,}")
+print("the cache is larger from token", of_the_state // of_a_token + 1)
 
 # %% [markdown]
 # ## 5. Why training is slow
@@ -347,7 +373,8 @@ for name, form in forms.items():
     print(f"T = 128, {name:17} keeps as much as {kept_bytes(form, *inputs) / one_state:5.1f} states")
 
 for T in (512, 8192):
-    kept = {"all T states": T * S * E, "attention matrix": T * T, "chunks of 64": T * 64 + T // 64 * S * E}
+    kept = {"all T states": T * of_the_state, "attention matrix": T * T}
+    kept["chunks of 64"] = T * 64 + T // 64 * of_the_state
     megabytes = {name: 4 * entries / 1e6 for name, entries in kept.items()}
     print(f"paper's size, T = {T:4}:", drawing.listed(megabytes, "{:,.0f} MB"))
 

@@ -164,10 +164,17 @@ for i in range(6):
 #
 # Token i attends to the tokens of its own chunk, up to itself. The score is divided by C, a bias is added, and relu² is taken. The bias is one
 # table of C × C entries that all chunks share.
+#
+# **Build** it in NumPy as this paragraph says it: a loop over the token i that reads, and inside it one over the tokens j that it reads. Slow
+# loops that look like the formula are what the fast form of section 5 is tested against. (`i // C * C` is the first token of i's chunk.)
+
+# %%
+from flash_course import mine
 
 
-# %% tags=["nbval-check-output"]
 def local_loops(q_TS, k_TS, v_TE, bias_CC, C):
+    """What each token reads of its own chunk, (T, E), token by token."""
+    # BUILD
     out_TE = np.zeros(v_TE.shape)
     for i in range(len(q_TS)):
         first = i // C * C  # of its chunk
@@ -175,8 +182,12 @@ def local_loops(q_TS, k_TS, v_TE, bias_CC, C):
             s = q_TS[i] @ k_TS[j] / C + bias_CC[i - first, j - first]
             out_TE[i] += max(s, 0) ** 2 * v_TE[j]
     return out_TE
+    # END
 
 
+local_loops = mine.check(local_loops)
+
+# %% tags=["nbval-check-output"]
 C, bias_CC = 2, np.array([(0, 1), (-1, 0)])
 for i, j in ((4, 4), (5, 4), (5, 5)):
     product, b = quad_q[i] @ quad_k[j], bias_CC[i - 4, j - 4]
@@ -196,9 +207,28 @@ print("near:", local_loops(quad_q, quad_k, v_TE, bias_CC, C).astype(int).tolist(
 #
 # $$\text{far}_g = Q^{\text{lin}}_g \; \frac{1}{(g-1)\,C} \sum_{c=1}^{g-1} {K^{\text{lin}}_c}^{\top} V_c$$
 #
-# In words: add the summaries of the chunks before yours and divide by the number of tokens in them. A *mean* is read, and without a relu², so a
+# In words: add kᵀ v of all tokens in the chunks before yours and divide by the number of these tokens. A *mean* is read, and without a relu², so a
 # weight may be negative.
+#
+# **Build** it, token by token again. A token of chunk 1 reads nothing, and `np.outer(k_TS[j], v_TE[j])` is what token j adds to a state.
 
+
+# %%
+def global_loops(q_TS, k_TS, v_TE, C):
+    """What each token reads of the chunks before its own, (T, E), token by token."""
+    # BUILD
+    out_TE = np.zeros(v_TE.shape)
+    for i in range(C, len(q_TS)):  # chunk 1 reads nothing
+        tokens = i // C * C  # in the chunks before its own
+        kv_SE = 0
+        for j in range(tokens):
+            kv_SE = kv_SE + np.outer(k_TS[j], v_TE[j])
+        out_TE[i] = q_TS[i] @ kv_SE / tokens
+    return out_TE
+    # END
+
+
+global_loops = mine.check(global_loops)
 
 # %% tags=["nbval-check-output"]
 from flash_course import lab
@@ -207,14 +237,6 @@ from flash_course import lab
 def summaries(k_TS, v_TE, C):
     """K^T V of each chunk."""
     return np.array([k_TS[g : g + C].T @ v_TE[g : g + C] for g in range(0, len(k_TS), C)])
-
-
-def global_loops(q_TS, k_TS, v_TE, C):
-    kv_GSE, out_TE = summaries(k_TS, v_TE, C), np.zeros(v_TE.shape)
-    for i in range(C, len(q_TS)):  # chunk 1 reads nothing
-        earlier = i // C
-        out_TE[i] = q_TS[i] @ sum(kv_GSE[:earlier]) / (earlier * C)
-    return out_TE
 
 
 print("far:", global_loops(lin_q, lin_k, v_TE, C).astype(int).tolist())
@@ -231,16 +253,13 @@ lab.show(lab.six_tokens())
 #
 # ## 5. Without loops
 #
-# Now in PyTorch, with a batch axis B in front and no loop over tokens: four pieces, each small enough for an index card. What you
-# get right in the work copy goes into your own file, `my_flash.py`, and later lectures run it.
+# Now in PyTorch, with a batch axis B in front and no loop over tokens: four pieces, each small enough for an index card.
 #
 # **First piece.** Cut (B, T, S) into chunks, (B, G, C, S), with zeros behind the last token. They do no harm: a padded key comes with a
 # value of zero, and what a padded query reads is cut off in the end.
 
 # %%
 import torch.nn.functional as F
-
-from flash_course import mine
 
 
 def to_chunks(x, C):
