@@ -4,126 +4,14 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from flash_course.bench.counts import kept_bytes
+from flash_tutorial.layers import RotaryBias, ToeplitzBias
+
 from . import Build, Case, call
-
-
-# ---------------------------------------------------------------- RoPE
-def rope_torch(x):
-    """RoPE on the last two axes: (..., T, S) -> (..., T, S), row t rotated to position t."""
-    T, S = x.shape[-2:]
-    count = dict(dtype=torch.float64, device=x.device)
-    frequency = 10000.0 ** (-torch.arange(S // 2, **count) / (S // 2))
-    angle = torch.arange(T, **count)[:, None] * frequency  # (T, S/2)
-    cos, sin = angle.cos().to(x.dtype), angle.sin().to(x.dtype)
-    x1, x2 = x.chunk(2, dim=-1)
-    return torch.cat([x1 * cos - x2 * sin, x2 * cos + x1 * sin], dim=-1)
-
-
-def turned(x, angle):
-    """Pairs of halves rotated by ``angle (T, S/2)``."""
-    cos, sin = angle.cos().to(x.dtype), angle.sin().to(x.dtype)
-    x1, x2 = x.chunk(2, dim=-1)
-    return torch.cat([x1 * cos - x2 * sin, x2 * cos + x1 * sin], dim=-1)
-
-
-def angles(T, S, first=0):
-    frequency = 10000.0 ** (-torch.arange(S // 2, dtype=torch.float64) / (S // 2))
-    return (first + torch.arange(T, dtype=torch.float64))[:, None] * frequency
-
-
-def rope_from_position_1(x):
-    return turned(x, angles(*x.shape[-2:], first=1))
-
-
-def rope_backwards(x):
-    return turned(x, -angles(*x.shape[-2:]))
-
-
-def rope_of_neighbours(x):
-    halves = torch.cat([x[..., 0::2], x[..., 1::2]], dim=-1)
-    x1, x2 = turned(halves, angles(*x.shape[-2:])).chunk(2, dim=-1)
-    return torch.stack([x1, x2], dim=-1).flatten(-2)
-
-
-def rope_over_S(x):
-    T, S = x.shape[-2:]
-    frequency = 10000.0 ** (-torch.arange(S // 2, dtype=torch.float64) / S)
-    return turned(x, torch.arange(T, dtype=torch.float64)[:, None] * frequency)
-
-
-def rope_along_the_batch(x):
-    if x.dim() < 3:
-        return rope_torch(x)
-    return rope_torch(x.transpose(0, -2)).transpose(0, -2)
-
-
-def far_out(answer):
-    return answer(torch.ones(20_000, 4))[-1]
-
-
-def angles_in_float32(x):
-    T, S = x.shape[-2:]
-    frequency = 10000.0 ** (-torch.arange(S // 2) / (S // 2))
-    return turned(x, torch.arange(T)[:, None] * frequency)
-
-
-def rope_in_float64(x):
-    return rope_torch(x.double())
-
-
-def dtype_of_rope(answer):
-    return str(answer(torch.ones(2, 3, 4)).dtype)
-
-
-FOUR = torch.tensor([[1.0, 0, 0, 1], [1, 2, 0, 1], [0, 1, 2, 0]], dtype=torch.float64)
-ROPE = Build(
-    rope_torch,
-    cases=(
-        call("one token, at position 0", FOUR[:1]),
-        call("two channels", FOUR[:, :2]),
-        call("three tokens, four channels", FOUR),
-        call("a batch of two in front", torch.stack([FOUR, 2 * FOUR])),
-        Case("the type of x comes back", dtype_of_rope, "float32 (2, 3, 4)"),
-        Case("far out", far_out, "ones (20000, 4), the last token"),
-    ),
-    likely=(
-        ("Positions count from 0: the first token is not rotated.", rope_from_position_1),
-        (
-            "The rotation goes the other way: x1 cos - x2 sin, and x2 cos + x1 sin.",
-            rope_backwards,
-        ),
-        ("A pair is channels s and s + S/2, not two neighbours.", rope_of_neighbours),
-        ("There are S/2 pairs, so the exponent of pair s is s over S/2.", rope_over_S),
-        (
-            "The position counts along the axis before the last, not along the batch.",
-            rope_along_the_batch,
-        ),
-        ("Angles are float64, but what comes back has the type of x.", rope_in_float64),
-        (
-            "The angles are float32: far out they are wrong. Make them in float64.",
-            angles_in_float32,
-        ),
-    ),
-    why="A score now depends on how far apart two tokens are, and a batch goes through at once.",
-)
+from .lecture_01 import rope
 
 
 # ---------------------------------------------------------------- the position bias
-class ToeplitzBias(nn.Module):
-    """The position bias as a table by distance, for sequences up to `length`."""
-
-    def __init__(self, length):
-        super().__init__()
-        self.weights = nn.Parameter(torch.empty(2 * length - 1))
-
-    def forward(self, T):
-        """(T, T): query i meets key j with the weight of distance j - i."""
-        position = torch.arange(T, device=self.weights.device)
-        distance = position[None, :] - position[:, None]
-        middle = len(self.weights) // 2
-        return self.weights[distance + middle]
-
-
 class Transposed(ToeplitzBias):
     def forward(self, T):
         return super().forward(T).mT
@@ -185,6 +73,54 @@ TOEPLITZ = Build(
         ("Distances run from -(length - 1) to length - 1: 2 · length - 1 weights.", OneSided),
     ),
     why="One weight serves a whole diagonal, so a model learns how much the last letter counts, wherever it is.",
+)
+
+
+class NotRotated(RotaryBias):
+    def forward(self, T):
+        return (self.a @ self.b).expand(T, T)
+
+
+class RowsFromB(RotaryBias):
+    def forward(self, T):
+        return super().forward(T).mT
+
+
+class OfOneVector(RotaryBias):
+    def forward(self, T):
+        return rope(self.a.expand(T, -1)) @ rope(self.a.expand(T, -1)).mT
+
+
+class OnlyA(RotaryBias):
+    def forward(self, T):
+        return rope(self.a.expand(T, -1)) @ self.b.expand(T, -1).mT
+
+
+def rotary_case(label, T, a, b):
+    """The bias among T tokens of these two vectors."""
+
+    def run(answer):
+        module = answer(len(a)).double()
+        module.load_state_dict({"a": torch.tensor(a), "b": torch.tensor(b)})
+        return module(T)
+
+    return Case(label, run, f"a = {a}, b = {b}, T = {T}")
+
+
+ROTARY = Build(
+    RotaryBias,
+    cases=(
+        rotary_case("three tokens, two channels", 3, [1.0, 2], [3.0, 1]),
+        rotary_case("four channels", 3, [1.0, 0, 2, 1], [2.0, 1, 0, 3]),
+        rotary_case("one token", 1, [1.0, 2], [3.0, 1]),
+    ),
+    likely=(
+        ("Nothing is rotated: all pairs of tokens have the same bias.", NotRotated),
+        ("Rows are for queries, and theirs is a: here b is rotated along the rows.", RowsFromB),
+        ("Both sides are a. The columns are b.", OfOneVector),
+        ("b is rotated as well, to position j.", OnlyA),
+    ),
+    why="256 weights for any length, where a table for a million tokens has two million.",
 )
 
 
@@ -287,6 +223,177 @@ BACKWARD = Build(
 )
 
 
+def of_one_sequence(backward):
+    """A backward pass of a batch, for one sequence."""
+
+    def of_one(q, k, v, r, d_o, n):
+        d_q, d_k, d_v, d_b = backward(*(x[None] for x in (q, k, v, r, d_o)), n)
+        return d_q[0], d_k[0], d_v[0], d_b
+
+    return of_one
+
+
+def overwritten(q, k, v, r, d_o, n):
+    """The last pair alone counts, of each row and of each column."""
+    d_s = 2 * r * (d_o @ v.mT)
+    d_q = d_s[:, -1:] @ k[-1:] / n
+    d_k = d_s[-1:].mT @ q[-1:] / n
+    return d_q, d_k, r[-1:].square().mT @ d_o[-1:], d_s
+
+
+def pairs_case(label, T, S, E, n, causal=False):
+    q, k = integers(T, S, seed=1), integers(T, S, seed=2)
+    v, d_o = integers(T, E, seed=3), integers(T, E, seed=4)
+    r = F.relu(q @ k.mT / n + 1)
+    return call(label, q, k, v, r.tril() if causal else r, d_o, n)
+
+
+LOOPS = Build(
+    of_one_sequence(relu2_backward),
+    name="relu2_backward_loops",
+    cases=(
+        call(
+            "one token of one channel", *(torch.tensor([[x]]) for x in (2.0, 3.0, 5.0, 4.0, 1.0)), 2
+        ),
+        pairs_case("three tokens", 3, 2, 2, 2),
+        pairs_case("four causal tokens, n = 3", 4, 2, 3, 3, causal=True),
+    ),
+    likely=(
+        ("The slope of r² is 2 r: the 2 is missing.", of_one_sequence(without_2)),
+        ("A is r², so d_s is d_A times the slope 2 r.", of_one_sequence(without_slope)),
+        (
+            "The slope of the square is 2 r, not 2 where r is positive.",
+            of_one_sequence(slope_of_a_step),
+        ),
+        (
+            "q and k met as q kᵀ / n, so their gradients are divided by n as well.",
+            of_one_sequence(without_n),
+        ),
+        ("v was weighted by A = r², not by r.", of_one_sequence(r_not_squared)),
+        ("Each pair adds its share: `+=`, not `=`.", overwritten),
+    ),
+    why="Six lines of calculus, one pair at a time: the fast form must give the same to the last digit.",
+)
+
+
+# ---------------------------------------------------------------- both passes, with what is kept between them
+class Relu2Attention(torch.autograd.Function):
+    """relu²(q kᵀ / n + b) v without the future, with the backward pass above."""
+
+    @staticmethod
+    def forward(ctx, q, k, v, b, n):
+        ctx.n = n
+        r = F.relu(q @ k.mT / n + b).tril()
+        ctx.save_for_backward(q, k, v, r)
+        return r.square() @ v
+
+    @staticmethod
+    def backward(ctx, d_o):
+        return *relu2_backward(*ctx.saved_tensors, d_o, ctx.n), None
+
+
+class Unmasked(Relu2Attention):
+    @staticmethod
+    def forward(ctx, q, k, v, b, n):
+        ctx.n = n
+        r = F.relu(q @ k.mT / n + b)
+        ctx.save_for_backward(q, k, v, r)
+        return r.square() @ v
+
+
+class MaskedFirst(Relu2Attention):
+    @staticmethod
+    def forward(ctx, q, k, v, b, n):
+        ctx.n = n
+        r = F.relu((q @ k.mT / n).tril() + b)
+        ctx.save_for_backward(q, k, v, r)
+        return r.square() @ v
+
+
+class NotSquared(Relu2Attention):
+    @staticmethod
+    def forward(ctx, q, k, v, b, n):
+        ctx.n = n
+        r = F.relu(q @ k.mT / n + b).tril()
+        ctx.save_for_backward(q, k, v, r)
+        return r @ v
+
+
+class KeepsA(Relu2Attention):
+    @staticmethod
+    def forward(ctx, q, k, v, b, n):
+        ctx.n = n
+        r = F.relu(q @ k.mT / n + b).tril()
+        A = r.square()
+        ctx.save_for_backward(q, k, v, r, A)
+        return A @ v
+
+    @staticmethod
+    def backward(ctx, d_o):
+        return *relu2_backward(*ctx.saved_tensors[:4], d_o, ctx.n), None
+
+
+class MaskForgottenOnTheWayBack(Relu2Attention):
+    @staticmethod
+    def forward(ctx, q, k, v, b, n):
+        ctx.n = n
+        r = F.relu(q @ k.mT / n + b)
+        ctx.save_for_backward(q, k, v, r)
+        return r.square().tril() @ v
+
+
+def function_inputs(B, T, S, E):
+    shapes = (B, T, S), (B, T, S), (B, T, E), (T, T)
+    drawn = [integers(*shape, seed=seed) for seed, shape in enumerate(shapes, 1)]
+    return [x.requires_grad_() for x in drawn]
+
+
+def forward_of(*sizes, n):
+    return lambda answer: answer.apply(*function_inputs(*sizes), n).detach()
+
+
+def gradients_of(*sizes, n):
+    def run(answer):
+        inputs = function_inputs(*sizes)
+        read = answer.apply(*inputs, n)
+        return torch.autograd.grad(read, inputs, integers(*read.shape, seed=5))
+
+    return run
+
+
+def entries_kept(answer):
+    """Entries between the passes, beside those of q, k and v."""
+    return kept_bytes(answer.apply, *function_inputs(1, 6, 2, 3), 2) // 8
+
+
+FUNCTION = Build(
+    Relu2Attention,
+    cases=(
+        Case(
+            "forward: three tokens, n = 2",
+            forward_of(1, 3, 2, 2, n=2),
+            "q, k, v (1, 3, 2), b (3, 3)",
+        ),
+        Case("forward: one token", forward_of(1, 1, 2, 3, n=2), "q, k (1, 1, 2), v (1, 1, 3)"),
+        Case(
+            "backward: two sequences", gradients_of(2, 4, 2, 3, n=3), "q, k (2, 4, 2), v (2, 4, 3)"
+        ),
+        Case("what is kept beside q, k and v", entries_kept, "six tokens: r has 36 entries"),
+    ),
+    likely=(
+        ("A mask before the bias hides nothing: the bias fills the future again.", MaskedFirst),
+        ("The square is missing.", NotSquared),
+        (
+            "r is kept without its mask, so gradients flow to later tokens.",
+            MaskForgottenOnTheWayBack,
+        ),
+        ("The future is read: r lacks its mask.", Unmasked),
+        ("Two matrices are kept. One will do: A is r × r.", KeepsA),
+    ),
+    why="Half the memory of plain torch between the passes, so twice the batch on the same card.",
+)
+
+
 # ---------------------------------------------------------------- the unit
 class GAU(nn.Module):
     """A gated attention unit, its norm and residual included: (B, T, D) -> (B, T, D)."""
@@ -320,7 +427,7 @@ class GAU(nn.Module):
         """Queries and keys (B, T, S): z times gamma plus beta, then RoPE."""
         q = z * self.gamma[0] + self.beta[0]
         k = z * self.gamma[1] + self.beta[1]
-        return rope_torch(q), rope_torch(k)
+        return rope(q), rope(k)
 
     def attention_matrix(self, q, k):
         """relu²(q kᵀ / n + bias), (B, T, T); n = None stands for T. A causal unit has zeros above the diagonal."""
@@ -459,11 +566,11 @@ def swapped(unit, z):
 
 
 def without_beta(unit, z):
-    return tuple(rope_torch(z * gamma) for gamma in unit.gamma)
+    return tuple(rope(z * gamma) for gamma in unit.gamma)
 
 
 def beta_after_rope(unit, z):
-    return tuple(rope_torch(z * gamma) + beta for gamma, beta in zip(unit.gamma, unit.beta))
+    return tuple(rope(z * gamma) + beta for gamma, beta in zip(unit.gamma, unit.beta))
 
 
 def without_rope(unit, z):
@@ -568,4 +675,4 @@ UNIT = Build(
     why="This module, four times over, is a language model: section 8 trains it.",
 )
 
-BUILDS = (ROPE, TOEPLITZ, BACKWARD, UNIT)
+BUILDS = (TOEPLITZ, ROTARY, LOOPS, BACKWARD, FUNCTION, UNIT)
