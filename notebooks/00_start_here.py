@@ -166,7 +166,8 @@ for name, card in shipped_cards().items():
 # feed-forward layers multiply one half of their activations by the other (a *gated linear unit*, lecture 02).
 #
 # How much do these two changes bring? Train a small one of each side by side, 300 updates, and score both on the opening of *Persuasion*.
-# (`train` is a loop of twenty lines, which you will see in lecture 01.)
+# (`train` is a loop of twenty lines, which you will see in lecture 01. `start="paper"` says how large the first random weights are; lecture 03
+# compares two such starts.)
 
 # %%
 from flash_tutorial.training import TrainConfig, train

@@ -531,31 +531,31 @@ from flash_tutorial.layers import cos_sin
 
 
 @torch.no_grad()
-def matrices_of(model, text, content=1.0):
-    """The attention matrix of each unit, (T, T); content=0 leaves the scores out, so that the bias alone is left."""
+def matrices_of(model, text, with_scores=True):
+    """The attention matrix of each unit, (T, T), or what the bias alone would make of it, with all scores 0."""
     x, found = model.embedding(torch.tensor([list(text.encode())])), []
     x = x + model.stack.positions(x)
     for unit in model.stack.units:
         q, k = unit.read_heads(unit.project(x)[2], *cos_sin(len(text), unit.qk_dim, x)).double().numpy()[:, 0]
         bias_TT = unit.bias(len(text)).double().numpy()
-        found.append(relu2_matrix(content * q, k, bias_TT, unit.length_scale))
+        found.append(relu2_matrix(with_scores * q, k, bias_TT, unit.length_scale))
         x = unit(x)
     return found
 
 
 # %%
 letters = corpus.validation.tokens[1000:1026].tobytes().decode()
-full, bias_alone = matrices_of(model, letters), matrices_of(model, letters, content=0)
-panels = {"scores and bias": full[0], "bias alone": bias_alone[0]}
+as_trained, bias_alone = matrices_of(model, letters), matrices_of(model, letters, with_scores=False)
+panels = {"scores and bias": as_trained[0], "bias alone": bias_alone[0]}
 drawing.show(*drawing.weights_of_letters(panels, letters, title="Most of the attention matrix is position bias"))
-moved = [np.linalg.norm(A - B) / np.linalg.norm(A) for A, B in zip(full, bias_alone)]
-reveal("02.c", round(100 * moved[0], 1), "percent")
+change = [np.linalg.norm(A - B) / np.linalg.norm(A) for A, B in zip(as_trained, bias_alone)]
+reveal("02.c", round(100 * change[0], 1), "percent")
 
 # %% tags=["nbval-check-output"]
 allowed = np.tri(len(letters), dtype=bool)
 print("unit   weights that are 0   change without scores")
-for n, A in enumerate(full):
-    print(f"{n + 1:4} {(A[allowed] == 0).mean():20.1f} {moved[n]:23.1f}")
+for number, A in enumerate(as_trained, 1):
+    print(f"{number:4} {(A[allowed] == 0).mean():20.1f} {change[number - 1]:23.1f}")
 
 # %% [markdown]
 # Each row looks like the one above it, moved by one place. **This model reads by distance far more than by content.** Where the bias is

@@ -82,8 +82,6 @@ print(f"standard deviation of outputs {good(x).std():.2f}, largest difference {(
 # </details>
 
 # %%
-from dataclasses import replace
-
 import numpy as np
 import torch.nn.functional as F
 from torch import nn
@@ -629,7 +627,7 @@ print(f"in bfloat16 the branch is off by {branch_error(rounded, exact, x):.1%}")
 #
 # `ModelConfig(MyUnit)` puts a class of yours into the tiny model of lecture 02. Ours is your GAU with your gradient: the attention of section 4
 # in place of the plain one, with a fixed n = 64. It begins with the package's parameters, so that its losses can be compared with a stored run,
-# which had PyTorch's own gradient. A second model has the rotary bias instead.
+# which had PyTorch's own gradient.
 
 
 # %%
@@ -659,13 +657,9 @@ of_mine = ModelConfig(MyUnit, unit_options=dict(length=64, n=64), **shared)
 torch.manual_seed(settings.seed)
 begins_as, my_model = LanguageModel(flash_quad), LanguageModel(of_mine)
 take_over(my_model, begins_as)
-of_rotary = replace(flash_quad, bias="rotary")
-runs = {
-    "my GAU, Toeplitz bias": train(my_model, settings, corpus=corpus, progress=False),
-    "GAU, rotary bias": train(of_rotary, settings, corpus=corpus, progress=False),
-}
-for name, run in runs.items():
-    score_run("03", name, run, count_state_numbers(run.model, settings.length))
+runs = {"my GAU, Toeplitz bias": train(my_model, settings, corpus=corpus, progress=False)}
+run = runs["my GAU, Toeplitz bias"]
+score_run("03", "my GAU, Toeplitz bias", run, count_state_numbers(run.model, settings.length))
 
 beginning = torch.tensor([list(b"She was ")])
 letters = my_model.generate(beginning, 56, temperature=0.8, generator=torch.Generator().manual_seed(0))
@@ -674,8 +668,7 @@ print("She was", bytes(letters[0].tolist()).decode(errors="replace"))
 # %% tags=["nbval-check-output"]
 compare_with_stored("03", runs)  # made once by experiments/scoreboard.py, with the same seed and settings
 seeds = load_stored("scoreboard")["seeds"]
-for name, run in runs.items():
-    print(f"{name}: {run.evaluation.bits_per_byte:.1f} bits per byte here")
+print(f"your GAU: {run.evaluation.bits_per_byte:.1f} bits per byte here")
 print("stored, three seeds")
 for name in ("03 my GAU, Toeplitz bias", "03 GAU, rotary bias", "00 transformer++"):
     print(f"  {name[3:]:22}", ", ".join(f"{bits:.2f}" for bits in seeds[name]))
@@ -684,8 +677,8 @@ for name in ("03 my GAU, Toeplitz bias", "03 GAU, rotary bias", "00 transformer+
 # Your unit writes, trained with your gradient, like somebody who has heard English through a wall. Its losses are those of the stored run, and in
 # this small race it is as good as Transformer++.
 #
-# Now look along the line of the rotary bias. In the run that you trained, which is the first, it is as good as the table; in the other two it is
-# a third of a bit worse. One run would have told you that the choice does not matter.
+# Now look along the line of the rotary bias. In the first run it is as good as the table; in the other two it is a third of a bit worse. One run
+# would have told you that the choice does not matter.
 #
 # ## 9. The trap: dividing by the current length
 #
