@@ -21,7 +21,7 @@ from flash_tutorial.layers import ToeplitzBias
 
 ROOT = Path(__file__).resolve().parent.parent
 LECTURES = {
-    "00": ("transformer", "transformer++"),
+    "00": ("transformer++",),
     "02": ("GAU, relu^2",),
     "03": ("my GAU, Toeplitz bias",),
     "04": ("linear attention",),
@@ -49,6 +49,7 @@ class LinearWithBias(GatedUnit):
 
 
 CONFIGS = {  # no lecture's `runs` have these
+    "00 transformer": blocks("transformer", max_length=64),
     "01 learned positions": blocks("transformer", max_length=64),
     "01 ScaledSin": blocks("transformer", positions="scaled_sin", max_length=64),
     "01 ScaledSin + RoPE": blocks(max_length=64),

@@ -264,15 +264,31 @@ toeplitz_bias = mine.check(toeplitz_bias)
 # %%
 predict("02.a", None)  # your number in place of None
 
+# %% [markdown]
+# **Build `relu2_loops`**, pair by pair, for the numbers that you can check with a pencil.
+
+
+# %%
+def relu2_loops(q_TS, k_TS, bias_TT, n):
+    """The attention matrix (T, T), causal, pair by pair: relu² of q_i · k_j / n plus the bias of the pair."""
+    # BUILD
+    T = len(q_TS)
+    A_TT = np.zeros((T, T))
+    for i in range(T):
+        for j in range(i + 1):  # causal: no later token
+            score = q_TS[i] @ k_TS[j] / n + bias_TT[i, j]
+            A_TT[i, j] = max(score, 0) ** 2
+    return A_TT
+    # END
+
+
+relu2_loops = mine.check(relu2_loops)
+
 # %%
 behind, at, ahead = [-4, -4, -1, -1, -1], [0], [2, 1, 0, -1, -1]
 bias_TT = toeplitz_bias(np.array(behind + at + ahead), 6)
-n, A_TT = 6, np.zeros((6, 6))
-for i in range(6):
-    for j in range(i + 1):  # causal: no later token
-        score = q_TS[i] @ k_TS[j] / n + bias_TT[i, j]
-        A_TT[i, j] = score**2 if score > 0 else 0
-
+n = 6
+A_TT = relu2_loops(q_TS, k_TS, bias_TT, n)
 later = np.where(np.tri(6), 0, np.nan)
 panels = {"score q kᵀ / n": q_TS @ k_TS.T / n, "bias b": bias_TT}
 panels |= {"score + bias, masked": q_TS @ k_TS.T / n + bias_TT + later, "A = relu²": A_TT + later}
@@ -284,7 +300,7 @@ reveal("02.a", (A_TT[np.tri(6, dtype=bool)] == 0).sum(), "of 21")
 # More than half, and in row 5 all of them: token 5 reads nothing at all, which a softmax cannot do. Check one number with a pencil: when
 # token 6 reads token 3, the score is 24 / 6 = 4 and the bias of distance -3 is -1, so the weight is 3² = 9.
 #
-# **Build `relu2_matrix`** without loops. `np.tril` puts zeros above the diagonal.
+# **Build `relu2_matrix`**, the same without loops. `np.tril` puts zeros above the diagonal.
 
 
 # %%

@@ -13,8 +13,7 @@
 # [With results](04_linear_attention.ipynb) · [without, to work in](work/04_work_linear_attention.ipynb) · [problem set 04](../exercises/04_set_linear_attention.ipynb) · [glossary](../docs/glossary.md)
 #
 # Attention compares all pairs of tokens. Leave out the softmax, and a small matrix, the *state*, can stand in for the attention
-# matrix. Generation then becomes cheap, but training becomes slow, which is the paper's third complaint: training token by token is sequential. This lecture measures why,
-# and you repair it.
+# matrix. Generation then becomes cheap, but training becomes slow, the paper's third complaint. This lecture measures why, and you repair it.
 #
 # **After this lecture you can**
 # - write causal linear attention token by token and chunk by chunk, forward and backward, and show that all forms agree;
@@ -225,9 +224,6 @@ def token_form(q, k, v):
 
 token_form = mine.check(token_form)
 
-# %% [markdown]
-# The picture shows the six states that our six tokens pass through.
-
 # %%
 six = [torch.tensor(array, dtype=torch.float64)[None] for array in (q_TS, k_TS, v_TE)]
 states = np.cumsum(k_TS[:, :, None] * v_TE[:, None, :], axis=0)
@@ -239,7 +235,7 @@ drawing.show(*drawing.state_by_token(q_TS, k_TS, v_TE, states, outputs))
 # first row, so it does not see what it has just written. The matrix gives the same outputs: row 6 of `q kᵀ`, (1, 2, 3, 4, 1, -1),
 # weights the six values, and the sum is (14, 11, 8). A weight of -1 is legal, because nothing is normalised here.
 #
-# **Build** this form as well, the one of lecture 01 without its softmax: three lines, and no token waits for another.
+# **Build** this form as well, the one of lecture 01 without its softmax.
 
 
 # %%
@@ -331,8 +327,7 @@ reveal("04.b", sequential_steps(1024), "sequential steps")
 print(f"with one update for 64 tokens: {sequential_steps(1024, C=64)}")
 
 # %% [markdown]
-# The backward pass is a chain too, while the matrix has no chain at all. How long does a training step take with each of these forms, and
-# with the chunks of the first cell?
+# The backward pass is a chain too, while the matrix has none. How long does a training step take with each form?
 
 
 # %% tags=["timing"]
@@ -509,8 +504,7 @@ print("autograd, token 5: d_k =", d_k[0, 4].int().numpy(), "d_v =", d_v[0, 4].in
 # Check token 5. Its readers are tokens 5 and 6, so R = (0, 1) (0, 1, 0)ᵀ + (1, 2) (1, 0, 0)ᵀ, and with its value (3, 0, 1) d_k is (3, 6).
 #
 # And `d_k_j = sum over i ≥ j of (v_j · d_out_i) q_i` is linear attention again: v asks, d_out is the key, q is the value, and the sequence
-# runs backwards. So *every* form of this lecture can also compute the backward pass. It makes its states anew, so the forward pass need not
-# keep any.
+# runs backwards. So *every* form of this lecture can also compute the backward pass.
 #
 # | gradient | query | key | value | sequence runs |
 # | --- | --- | --- | --- | --- |
@@ -552,8 +546,7 @@ for C in (1, 5, 23):
 # ## 8. Where the time goes: operations, bytes, steps
 #
 # Back to the first cell. You have met three costs: operations, memory traffic, and sequential steps. As a rule of thumb, the
-# total time is that of the one which by itself would take longest. Here they are for the forward pass, with all T² pairs of the matrix, the large arrays
-# that are read and written, and the calls that wait for one another.
+# total time is that of the one which by itself would take longest. Here they are for the forward pass.
 
 # %% tags=["nbval-check-output"]
 T, S, E, C = 1024, 64, 128, 64
@@ -586,7 +579,7 @@ for name, ms_of_way in milliseconds(ways, device, rounds=3).items():
 
 # %% [markdown]
 # The same additions, and on a CPU several times slower. A slow implementation does not prove that an idea is slow, so this lecture raced
-# the better one from its first cell on. What was left belongs to the idea: T states and, without a scan, T steps.
+# the better one from its first cell on.
 #
 # ## 9. Then why FLASH?
 #
@@ -703,8 +696,7 @@ for name, mean in means.items():
 # Linear attention is behind the GAU and Transformer++ by 0.15 bits. What it lacks here is the position bias: with one it is as good as
 # the GAU, while the GAU without one barely trains. Within 64 letters, *how far back* a letter stands counts most.
 #
-# So a state alone lacks two things, room and positions, and both need pairs. FLASH has the pairs of a chunk, and beside them a state, which for
-# four units as here takes 16,384 entries after 64 tokens or a million.
+# So a state alone lacks two things, room and positions, and both need pairs. FLASH has the pairs of a chunk, and beside them a state.
 #
 # ## How we know
 #

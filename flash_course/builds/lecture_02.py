@@ -209,9 +209,42 @@ def always_masked(q_TS, k_TS, bias_TT, n, causal=True):
     return relu2_matrix(q_TS, k_TS, bias_TT, n)
 
 
+def relu2_loops(q_TS, k_TS, bias_TT, n):
+    return relu2_matrix(q_TS, k_TS, bias_TT, n)
+
+
+def without_the_diagonal(q_TS, k_TS, bias_TT, n):
+    return np.tril(relu2_matrix(q_TS, k_TS, bias_TT, n), -1)
+
+
+def of_earlier_rows(q_TS, k_TS, bias_TT, n):
+    return np.triu(never_masked(q_TS, k_TS, bias_TT, n))
+
+
 Q_32 = np.array([[2.0, 0], [0, 4], [-2, 2]])
 K_32 = np.array([[2.0, 4], [4, 0], [2, 2]])
 BIAS_33 = np.array([[1.0, 3, 2], [-2, 1, 3], [2, -1, 1]])
+
+RELU2_LOOPS = Build(
+    relu2_loops,
+    cases=(
+        call("three tokens, n = 2", Q_32, K_32, BIAS_33, 2),
+        call("n is given: not the number of tokens", Q_32, K_32, BIAS_33, 4),
+        call("one token", Q_32[:1], K_32[:1], BIAS_33[:1, :1], 2),
+    ),
+    likely=(
+        ("A later token has the weight 0: j runs up to i.", never_masked),
+        ("A token reads itself too: j runs up to i + 1.", without_the_diagonal),
+        ("Row i reads: j is the earlier token, not the later one.", of_earlier_rows),
+        ("The product is not divided by n.", undivided),
+        ("Only the product is divided by n, not the bias.", bias_divided),
+        ("n divides the product, inside the square. You divide the weight.", divided_after),
+        ("A negative score has the weight 0: relu first, then the square.", square_alone),
+        ("The square is missing.", relu_alone),
+        ("The bias belongs to the score: it is added before relu².", bias_after),
+    ),
+    why="Whatever is written without loops later on is right if it gives what these two loops give.",
+)
 
 RELU2_MATRIX = Build(
     relu2_matrix,
@@ -364,4 +397,4 @@ GAU = Build(
     why="That is FLASH-Quad's only layer. FLASH changes one line of it: how A is made and read.",
 )
 
-BUILDS = (GLU, QUERIES_AND_KEYS, TOEPLITZ, RELU2_MATRIX, GAU)
+BUILDS = (GLU, QUERIES_AND_KEYS, TOEPLITZ, RELU2_LOOPS, RELU2_MATRIX, GAU)
