@@ -5,12 +5,7 @@ import torch
 from flash_tutorial.mixing import linear_attention_step as linear_step
 
 from . import Build, Case, call
-
-
-def integers(*shape, low=-2, high=3, seed=0):
-    """Small whole numbers, the same each time, as float64."""
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randint(low, high, shape, generator=generator).double()
+from .drawn import integers
 
 
 def three(B, T, S, E):
