@@ -27,7 +27,7 @@
 # you whether you are ready, and the same lecture refreshes einsum, broadcasting, floats and nats. [Ten questions](../docs/questions.md),
 # answered now and again at the end, show you what you have learned.
 #
-# **Time** 24 minutes to read. Running the code takes about 20 seconds on two CPU cores.
+# **Time** 24 minutes to read. Running the code takes about 15 seconds on two CPU cores.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 
