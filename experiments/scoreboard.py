@@ -1,8 +1,8 @@
 """The runs of the scoreboard, stored: the same tiny model with another mixer in each lecture.
 
-A run is made by the lecture's own cells: they are executed up to the one that trains. Of the first
-seed, which is the lectures', every loss is stored, and the lectures compare their first losses with
-these.
+Where a lecture trains its mixer, the run is made by its own cells: they are executed up to the one
+that trains. Of the first seed, which is the lectures', every loss is stored, and the lectures
+compare their first losses with these.
 """
 
 import os
@@ -12,7 +12,7 @@ from pathlib import Path
 from unittest import mock
 
 from flash_course.bench.stored import RESULTS
-from flash_course.variants import flash, gau
+from flash_course.variants import blocks, flash, gau
 from flash_tutorial import training
 from flash_tutorial.config import ModelConfig
 from flash_tutorial.experiments import Arm, Experiment, command
@@ -21,13 +21,10 @@ from flash_tutorial.layers import ToeplitzBias
 
 ROOT = Path(__file__).resolve().parent.parent
 LECTURES = {
-    "00": ("transformer", "transformer++"),
-    "01": ("learned positions", "ScaledSin", "ScaledSin + RoPE"),
+    "00": ("transformer++",),
     "02": ("GAU, relu^2",),
-    "03": ("my GAU, Toeplitz bias", "GAU, rotary bias"),
+    "03": ("my GAU, Toeplitz bias",),
     "04": ("linear attention",),
-    "05": ("FLASH, C = 16", "FLASH, local only"),
-    "06": ("FLASH, mean", "FLASH, bare sum"),
     "12": ("FLASH", "mean so far"),
 }
 # the lectures'
@@ -51,7 +48,16 @@ class LinearWithBias(GatedUnit):
         return (q @ k.mT + self.bias(v.shape[1])).tril() @ v
 
 
-BIAS = {  # no lecture trains these: linear attention has no position bias, and what 04 and 05 compare it with has one
+CONFIGS = {  # no lecture's `runs` have these
+    "00 transformer": blocks("transformer", max_length=64),
+    "01 learned positions": blocks("transformer", max_length=64),
+    "01 ScaledSin": blocks("transformer", positions="scaled_sin", max_length=64),
+    "01 ScaledSin + RoPE": blocks(max_length=64),
+    "03 GAU, rotary bias": gau(bias="rotary", max_length=64),
+    "05 FLASH, C = 16": flash(max_length=64, chunk_size=16),
+    "05 FLASH, local only": flash(max_length=64, chunk_size=16, global_=False),
+    "06 FLASH, mean": flash(max_length=64, chunk_size=16),
+    "06 FLASH, bare sum": flash(max_length=64, chunk_size=16, combine="sum"),
     "04 GAU, no bias": gau(bias=None, max_length=64),
     "04 linear attention, bias": ModelConfig(
         LinearWithBias,
@@ -97,9 +103,9 @@ def runs_of(lecture, seed):
 
 def make(arm, rate, seed, steps):
     """Bits per byte, and of the first seed every loss."""
-    if arm.name in BIAS:
+    if arm.name in CONFIGS:
         run = training.train(
-            BIAS[arm.name], training.TrainConfig(**SETTINGS, seed=seed), progress=False
+            CONFIGS[arm.name], training.TrainConfig(**SETTINGS, seed=seed), progress=False
         )
     else:
         run = runs_of(arm.name[:2], seed)[arm.name[3:]]
@@ -110,10 +116,10 @@ def make(arm, rate, seed, steps):
 
 
 def names():
-    """The lectures' runs, "04 linear attention" and so on, and the biases."""
+    """The lectures' runs, "04 linear attention" and so on, and the others."""
     for lecture, runs in LECTURES.items():
         yield from (f"{lecture} {run}" for run in runs)
-    yield from BIAS
+    yield from CONFIGS
 
 
 EXPERIMENT = Experiment(

@@ -13,11 +13,12 @@ import types
 
 from flash_tutorial.files import advising, make_folder, write_text
 
-from .builds import all_builds, find, small
+from .builds import all_builds, find
 from .cards import Card, show
 from .checks.compare import difference
-from .checks.outcome import in_words, outcome_of
-from .learner import ANOTHER, my_flash_path
+from .checks.in_rows import numbers_of, rows_beside
+from .checks.outcome import in_words, outcome_of, same_outcome
+from .learner import ANOTHER, my_flash_path, named
 
 TODO = "...  # your code"  # the work copies have it in place of each answer
 MARKS = ("# BUILD", "# END")
@@ -98,7 +99,7 @@ def judge(build, answer):
         return Card(title, "right", criteria=criteria, why=build.why)
     if blanks and not any(passed for _, passed in criteria):
         return Card(title, "not attempted", said=["Write your lines in place of the dots."])
-    card = wrong_card(title, build, criteria, *failed)
+    card = wrong_card(title, build, answer, criteria, *failed)
     if blanks:  # of a class, method by method
         card.said.append(f"Places with dots, still to be written: {blanks}.")
     return card
@@ -111,23 +112,24 @@ def problem(expected, got, tolerance):
     return got.said or difference(expected.value, got.value, tolerance)
 
 
-def wrong_card(title, build, criteria, case, expected, got, said):
+def wrong_card(title, build, answer, criteria, case, expected, got, said):
     """What an answer gave in the first case that it fails, and which mistake gives the same."""
-    rows = [("input", case.shown)] if case.shown else []
-    rows.append(("expected", small(expected.value)))
-    if got.is_value:
-        rows.append(("yours", small(got.value)))
-        likely = [text for text, wrong in build.likely if gives_the_same(build, case, wrong, got)]
-    else:
-        likely = []
+    yours = numbers_of(got.value) if got.is_value else ""
+    rows = rows_beside(named(answer, case.given) | case.how, numbers_of(expected.value), yours)
+    if case.shown:
+        rows[0] = (rows[0][0], case.shown)
+    rows = [(label, text) for label, text in rows if text]
+    likely = [text for text, wrong in build.likely if gives_the_same(build, case, wrong, got)]
     status = "wrong" if got.error is None else "raises"
     said = [f"in the case {case.label!r}: {said}"]
     return Card(title, status, criteria=criteria, rows=rows, said=said, likely=likely[:1])
 
 
 def gives_the_same(build, case, wrong, got):
-    outcome = outcome_of(case, wrong)
-    return outcome.is_value and difference(outcome.value, got.value, build.tolerance) is None
+    def same(a, b):
+        return difference(a, b, build.tolerance) is None
+
+    return same_outcome(outcome_of(case, wrong), got, same)
 
 
 # ---------------------------------------------------------------- my_flash.py
@@ -260,6 +262,7 @@ def text_of(answer):
 def code_of(answer):
     """The code of a function, or of a class's first method."""
     if isinstance(answer, type):
-        methods = [value for value in vars(answer).values() if inspect.isfunction(value)]
+        members = [getattr(value, "__func__", value) for value in vars(answer).values()]
+        methods = [value for value in members if inspect.isfunction(value)]
         answer = methods[0] if methods else None
     return getattr(inspect.unwrap(answer), "__code__", None) if answer is not None else None

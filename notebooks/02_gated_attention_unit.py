@@ -23,7 +23,7 @@
 #
 # **You need** lecture 01: softmax attention in NumPy, the causal mask, heads, rotary positions (RoPE).
 #
-# **Time** 27 minutes to read, about 40 more to build. Running the code takes about 20 seconds on two CPU cores.
+# **Time** 28 minutes to read. Running the code takes about 20 seconds on two CPU cores.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 
@@ -264,15 +264,31 @@ toeplitz_bias = mine.check(toeplitz_bias)
 # %%
 predict("02.a", None)  # your number in place of None
 
+# %% [markdown]
+# **Build `relu2_loops`**, pair by pair, for the numbers that you can check with a pencil.
+
+
+# %%
+def relu2_loops(q_TS, k_TS, bias_TT, n):
+    """The attention matrix (T, T), causal, pair by pair: relu² of q_i · k_j / n plus the bias of the pair."""
+    # BUILD
+    T = len(q_TS)
+    A_TT = np.zeros((T, T))
+    for i in range(T):
+        for j in range(i + 1):  # causal: no later token
+            score = q_TS[i] @ k_TS[j] / n + bias_TT[i, j]
+            A_TT[i, j] = max(score, 0) ** 2
+    return A_TT
+    # END
+
+
+relu2_loops = mine.check(relu2_loops)
+
 # %%
 behind, at, ahead = [-4, -4, -1, -1, -1], [0], [2, 1, 0, -1, -1]
 bias_TT = toeplitz_bias(np.array(behind + at + ahead), 6)
-n, A_TT = 6, np.zeros((6, 6))
-for i in range(6):
-    for j in range(i + 1):  # causal: no later token
-        score = q_TS[i] @ k_TS[j] / n + bias_TT[i, j]
-        A_TT[i, j] = score**2 if score > 0 else 0
-
+n = 6
+A_TT = relu2_loops(q_TS, k_TS, bias_TT, n)
 later = np.where(np.tri(6), 0, np.nan)
 panels = {"score q kᵀ / n": q_TS @ k_TS.T / n, "bias b": bias_TT}
 panels |= {"score + bias, masked": q_TS @ k_TS.T / n + bias_TT + later, "A = relu²": A_TT + later}
@@ -284,7 +300,7 @@ reveal("02.a", (A_TT[np.tri(6, dtype=bool)] == 0).sum(), "of 21")
 # More than half, and in row 5 all of them: token 5 reads nothing at all, which a softmax cannot do. Check one number with a pencil: when
 # token 6 reads token 3, the score is 24 / 6 = 4 and the bias of distance -3 is -1, so the weight is 3² = 9.
 #
-# **Build `relu2_matrix`** without loops. `np.tril` puts zeros above the diagonal.
+# **Build `relu2_matrix`**, the same without loops. `np.tril` puts zeros above the diagonal.
 
 
 # %%
@@ -531,31 +547,31 @@ from flash_tutorial.layers import cos_sin
 
 
 @torch.no_grad()
-def matrices_of(model, text, content=1.0):
-    """The attention matrix of each unit, (T, T); content=0 leaves the scores out, so that the bias alone is left."""
+def matrices_of(model, text, with_scores=True):
+    """The attention matrix of each unit, (T, T), or what the bias alone would make of it, with all scores 0."""
     x, found = model.embedding(torch.tensor([list(text.encode())])), []
     x = x + model.stack.positions(x)
     for unit in model.stack.units:
         q, k = unit.read_heads(unit.project(x)[2], *cos_sin(len(text), unit.qk_dim, x)).double().numpy()[:, 0]
         bias_TT = unit.bias(len(text)).double().numpy()
-        found.append(relu2_matrix(content * q, k, bias_TT, unit.length_scale))
+        found.append(relu2_matrix(with_scores * q, k, bias_TT, unit.length_scale))
         x = unit(x)
     return found
 
 
 # %%
 letters = corpus.validation.tokens[1000:1026].tobytes().decode()
-full, bias_alone = matrices_of(model, letters), matrices_of(model, letters, content=0)
-panels = {"scores and bias": full[0], "bias alone": bias_alone[0]}
+as_trained, bias_alone = matrices_of(model, letters), matrices_of(model, letters, with_scores=False)
+panels = {"scores and bias": as_trained[0], "bias alone": bias_alone[0]}
 drawing.show(*drawing.weights_of_letters(panels, letters, title="Most of the attention matrix is position bias"))
-moved = [np.linalg.norm(A - B) / np.linalg.norm(A) for A, B in zip(full, bias_alone)]
-reveal("02.c", round(100 * moved[0], 1), "percent")
+change = [np.linalg.norm(A - B) / np.linalg.norm(A) for A, B in zip(as_trained, bias_alone)]
+reveal("02.c", round(100 * change[0], 1), "percent")
 
 # %% tags=["nbval-check-output"]
 allowed = np.tri(len(letters), dtype=bool)
 print("unit   weights that are 0   change without scores")
-for n, A in enumerate(full):
-    print(f"{n + 1:4} {(A[allowed] == 0).mean():20.1f} {moved[n]:23.1f}")
+for number, A in enumerate(as_trained, 1):
+    print(f"{number:4} {(A[allowed] == 0).mean():20.1f} {change[number - 1]:23.1f}")
 
 # %% [markdown]
 # Each row looks like the one above it, moved by one place. **This model reads by distance far more than by content.** Where the bias is

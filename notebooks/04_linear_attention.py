@@ -13,8 +13,7 @@
 # [With results](04_linear_attention.ipynb) · [without, to work in](work/04_work_linear_attention.ipynb) · [problem set 04](../exercises/04_set_linear_attention.ipynb) · [glossary](../docs/glossary.md)
 #
 # Attention compares all pairs of tokens. Leave out the softmax, and a small matrix, the *state*, can stand in for the attention
-# matrix. Generation then becomes cheap, but training becomes slow, which is the paper's third complaint: training token by token is sequential. This lecture measures why,
-# and you repair it.
+# matrix. Generation then becomes cheap, but training becomes slow, the paper's third complaint. This lecture measures why, and you repair it.
 #
 # **After this lecture you can**
 # - write causal linear attention token by token and chunk by chunk, forward and backward, and show that all forms agree;
@@ -24,7 +23,7 @@
 #
 # **You need** lecture 01 (the causal mask), lecture 02 (the unit), and from lecture 03 why tests use inputs of order one.
 #
-# **Time** 32 minutes to read, about 25 more to build. Running the code takes about 25 seconds on two CPU cores.
+# **Time** 33 minutes to read. Running the code takes about 20 seconds on two CPU cores.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 
@@ -41,8 +40,8 @@ if "google.colab" in sys.modules and not any(glob.glob(f"{p}/flash_tutorial-{VER
 
 # %% [markdown]
 # Here are three implementations of the same function, causal linear attention. The first builds an attention matrix. The second makes all T
-# states and never compares two tokens, as in lecture 00; it needs a twelfth of the multiply-adds. The third you will write yourself in
-# section 6. Which is the fastest?
+# states and never compares two tokens, as in lecture 00; it needs a twelfth of the multiply-adds. The third goes by chunks. You will write
+# the first and the third yourself. Which is the fastest?
 
 # %% tags=["timing"]
 from functools import partial
@@ -51,14 +50,10 @@ from itertools import accumulate
 import torch
 
 from flash_course.bench.clock import milliseconds
-from flash_course.builds.lecture_04 import chunk_form as built_later
+from flash_course.builds import lecture_04 as built_later
 
 torch.set_num_threads(1)
 device = "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def matrix_form(q, k, v):
-    return (q @ k.mT).tril() @ v
 
 
 def all_states_form(q, k, v):
@@ -70,7 +65,11 @@ def all_states_form(q, k, v):
 # %% tags=["timing"]
 T, S, E = 1024, 64, 128
 q, k, v = (torch.randn(1, T, width, device=device) for width in (S, S, E))
-forms = {"attention matrix": matrix_form, "all states": all_states_form, "chunks of 64": partial(built_later, C=64)}
+forms = {
+    "attention matrix": built_later.matrix_form,
+    "all states": all_states_form,
+    "chunks of 64": partial(built_later.chunk_form, C=64),
+}
 multiply_adds = {
     "attention matrix": T * T * (S + E),
     "all states": 2 * T * S * E,
@@ -145,15 +144,15 @@ print("token 6, matrix first:", (q_TS @ k_TS.T @ v_TE)[5], " state first:", (q_T
 predict("04.a", None)  # your number in place of None
 
 # %% tags=["nbval-check-output"]
-S, E = 128, 1536
+S_paper, E_paper = 128, 1536
 
 
 def matrix_first(T):  # each of T × T entries: S multiply-adds when it is made, E when it weights a value
-    return T * T * (S + E)
+    return T * T * (S_paper + E_paper)
 
 
 def state_first(T):  # each token: one multiply-add with every entry when it writes, one when it reads
-    return 2 * T * S * E
+    return 2 * T * S_paper * E_paper
 
 
 reveal("04.a", next(T for T in range(1, 10_000) if state_first(T) < matrix_first(T)), "tokens")
@@ -168,7 +167,7 @@ reveal("04.a", next(T for T in range(1, 10_000) if state_first(T) < matrix_first
 orders = {"matrix": lambda q, k, v: (q @ k.mT) @ v, "state": lambda q, k, v: q @ (k.mT @ v)}
 table = [("matrix first over state first: T", "multiply-adds", "time")]
 for T in (64, 256, 1024):
-    inputs = [torch.randn(T, width, device=device) for width in (S, S, E)]
+    inputs = [torch.randn(T, width, device=device) for width in (S_paper, S_paper, E_paper)]
     taken = milliseconds({name: partial(order, *inputs) for name, order in orders.items()}, device, rounds=25)
     table.append((T, f"{matrix_first(T) / state_first(T):.2f}", f"{taken['matrix'] / taken['state']:.2f}"))
 print(drawing.text_table(table))
@@ -206,20 +205,26 @@ def linear_step(state, q, k, v):
 linear_step = mine.check(linear_step)
 
 # %% [markdown]
-# In a loop it is a whole layer. The picture shows the six states that our six tokens pass through.
+# In a loop it is a whole layer. **Build** it: `q[:, t]` is the query of token t in all sequences, `q.new_zeros(B, S, E)` a state that holds
+# nothing yet, and `torch.stack(outputs, 1)` puts the outputs side by side.
 
 
 # %%
 def token_form(q, k, v):
-    """Token by token: outputs (B, T, E)."""
+    """Causal linear attention, token by token: q, k (B, T, S); v (B, T, E). Gives (B, T, E)."""
+    # BUILD
     state = q.new_zeros(len(q), q.shape[2], v.shape[2])
     outputs = []
     for t in range(q.shape[1]):
         output, state = linear_step(state, q[:, t], k[:, t], v[:, t])
         outputs.append(output)
     return torch.stack(outputs, 1)
+    # END
 
 
+token_form = mine.check(token_form)
+
+# %%
 six = [torch.tensor(array, dtype=torch.float64)[None] for array in (q_TS, k_TS, v_TE)]
 states = np.cumsum(k_TS[:, :, None] * v_TE[:, None, :], axis=0)
 outputs = token_form(*six)[0].int().numpy()
@@ -230,6 +235,22 @@ drawing.show(*drawing.state_by_token(q_TS, k_TS, v_TE, states, outputs))
 # first row, so it does not see what it has just written. The matrix gives the same outputs: row 6 of `q kᵀ`, (1, 2, 3, 4, 1, -1),
 # weights the six values, and the sum is (14, 11, 8). A weight of -1 is legal, because nothing is normalised here.
 #
+# **Build** this form as well, the one of lecture 01 without its softmax.
+
+
+# %%
+def matrix_form(q, k, v):
+    """Causal linear attention by one masked matrix: q, k (B, T, S); v (B, T, E). Gives (B, T, E)."""
+    # BUILD
+    scores = q @ k.mT
+    weights = scores.tril()
+    return weights @ v
+    # END
+
+
+matrix_form = mine.check(matrix_form)
+
+# %% [markdown]
 # The package has three more forms. On random inputs of order one all must agree with yours, and no token may read a later one.
 
 
@@ -269,9 +290,10 @@ state = np.zeros((4, 7))
 for q_S, k_S, v_E in zip(*in_numpy):
     output, state = reference.linear_attention_step(state, q_S, k_S, v_E)
 print(f"after 23 steps of the package the output is off by {np.abs(output - expected[0, -1].numpy()).max():.9f}")
+of_a_token, of_the_state = S_paper + E_paper, S_paper * E_paper
 for i in (100, 1000, 10_000):
-    print(f"paper's size, token {i:6}: cache {i * (S + E):11,} entries, state {S * E:,}")
-print("the cache is larger from token", next(i for i in range(1, 10_000) if i * (S + E) > S * E))
+    print(f"paper's size, token {i:6}: cache {i * of_a_token:11,} entries, state {of_the_state:,}")
+print("the cache is larger from token", of_the_state // of_a_token + 1)
 
 # %% [markdown]
 # ## 5. Why training is slow
@@ -305,8 +327,7 @@ reveal("04.b", sequential_steps(1024), "sequential steps")
 print(f"with one update for 64 tokens: {sequential_steps(1024, C=64)}")
 
 # %% [markdown]
-# The backward pass is a chain too, while the matrix has no chain at all. How long does a training step take with each of these forms, and
-# with the chunks of the first cell?
+# The backward pass is a chain too, while the matrix has none. How long does a training step take with each form?
 
 
 # %% tags=["timing"]
@@ -347,7 +368,8 @@ for name, form in forms.items():
     print(f"T = 128, {name:17} keeps as much as {kept_bytes(form, *inputs) / one_state:5.1f} states")
 
 for T in (512, 8192):
-    kept = {"all T states": T * S * E, "attention matrix": T * T, "chunks of 64": T * 64 + T // 64 * S * E}
+    kept = {"all T states": T * of_the_state, "attention matrix": T * T}
+    kept["chunks of 64"] = T * 64 + T // 64 * of_the_state
     megabytes = {name: 4 * entries / 1e6 for name, entries in kept.items()}
     print(f"paper's size, T = {T:4}:", drawing.listed(megabytes, "{:,.0f} MB"))
 
@@ -482,8 +504,7 @@ print("autograd, token 5: d_k =", d_k[0, 4].int().numpy(), "d_v =", d_v[0, 4].in
 # Check token 5. Its readers are tokens 5 and 6, so R = (0, 1) (0, 1, 0)ᵀ + (1, 2) (1, 0, 0)ᵀ, and with its value (3, 0, 1) d_k is (3, 6).
 #
 # And `d_k_j = sum over i ≥ j of (v_j · d_out_i) q_i` is linear attention again: v asks, d_out is the key, q is the value, and the sequence
-# runs backwards. So *every* form of this lecture can also compute the backward pass. It makes its states anew, so the forward pass need not
-# keep any.
+# runs backwards. So *every* form of this lecture can also compute the backward pass.
 #
 # | gradient | query | key | value | sequence runs |
 # | --- | --- | --- | --- | --- |
@@ -525,8 +546,7 @@ for C in (1, 5, 23):
 # ## 8. Where the time goes: operations, bytes, steps
 #
 # Back to the first cell. You have met three costs: operations, memory traffic, and sequential steps. As a rule of thumb, the
-# total time is that of the one which by itself would take longest. Here they are for the forward pass, with all T² pairs of the matrix, the large arrays
-# that are read and written, and the calls that wait for one another.
+# total time is that of the one which by itself would take longest. Here they are for the forward pass.
 
 # %% tags=["nbval-check-output"]
 T, S, E, C = 1024, 64, 128, 64
@@ -559,7 +579,7 @@ for name, ms_of_way in milliseconds(ways, device, rounds=3).items():
 
 # %% [markdown]
 # The same additions, and on a CPU several times slower. A slow implementation does not prove that an idea is slow, so this lecture raced
-# the better one from its first cell on. What was left belongs to the idea: T states and, without a scan, T steps.
+# the better one from its first cell on.
 #
 # ## 9. Then why FLASH?
 #
@@ -620,7 +640,8 @@ for rows, shares in recall.items():
 #
 # ## 10. Train it: a line for your scoreboard
 #
-# And on text? We take the unit of lecture 02 with your chunk form inside. It lacks two things that the GAU has, relu² and the
+# And on text? We take the unit of lecture 02 with linear attention inside. All your forms make the same model, and at 64 tokens the matrix
+# is the quickest, so it runs here. The unit lacks two things that the GAU has, relu² and the
 # position bias, so two more models were trained beforehand: the GAU without its bias, and linear attention with it, `tril(q kᵀ + b) v`, which
 # needs the matrix.
 #
@@ -646,7 +667,7 @@ class LinearUnit(GatedUnit):
         self.reset_parameters()
 
     def mix(self, heads, v, mask, segment_ids):
-        return chunk_form(*heads, v, C=16)
+        return matrix_form(*heads, v)
 
     def state_numbers(self, T):  # for the scoreboard: what decoding keeps after T tokens
         return self.qk_dim * self.expanded
@@ -675,8 +696,7 @@ for name, mean in means.items():
 # Linear attention is behind the GAU and Transformer++ by 0.15 bits. What it lacks here is the position bias: with one it is as good as
 # the GAU, while the GAU without one barely trains. Within 64 letters, *how far back* a letter stands counts most.
 #
-# So a state alone lacks two things, room and positions, and both need pairs. FLASH has the pairs of a chunk, and beside them a state, which for
-# four units as here takes 16,384 entries after 64 tokens or a million.
+# So a state alone lacks two things, room and positions, and both need pairs. FLASH has the pairs of a chunk, and beside them a state.
 #
 # ## How we know
 #

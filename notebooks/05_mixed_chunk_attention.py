@@ -22,7 +22,7 @@
 # - test that a causal layer reads nothing later;
 # - read the weights of a trained FLASH, and explain how it recalls a fact from an earlier chunk.
 #
-# **You need** lecture 02 (the gated attention unit) and lecture 04 (linear attention and its exact chunk form).
+# **You need** lecture 02 (the unit) and lecture 04 (the chunk form).
 #
 # **Time** 37 minutes to read, about 45 more to build. Running the code takes about 30 seconds on two CPU cores.
 #
@@ -62,7 +62,7 @@ print("answers:", *(f"{signs[n]:>2}" for n in targets[0, 8:24]), "...")
 
 # %% [markdown]
 # Three small models were trained on it. In one a token reads its own chunk of eight, token by token. In one it reads all
-# earlier chunks, but only as a single sum. The third does both, and is the subject of this lecture.
+# earlier chunks, but only as a single sum. The third does both.
 
 # %% tags=["nbval-check-output"]
 names = {"local only": "recall-local", "global only": "recall-global", "FLASH, both": "recall-flash"}
@@ -115,7 +115,7 @@ drawing.show(*drawing.flash_unit())
 #
 # <details><summary>Answer</summary>
 #
-# It takes T sequential steps, each of which moves a whole state. The chunk form passes a state once a chunk, and C changes nothing but speed.
+# It takes T sequential steps. The chunk form passes a state once a chunk, and C changes nothing but speed.
 #
 # </details>
 #
@@ -162,12 +162,19 @@ for i in range(6):
 # %% [markdown]
 # ## 3. The local part
 #
-# Token i attends to the tokens of its own chunk, up to itself. The score is divided by C, a bias is added, and relu² is taken. The bias is one
-# table of C × C entries that all chunks share.
+# Token i attends to the tokens of its own chunk, up to itself. The score is divided by C, a bias is added, and relu² is taken. All chunks
+# share one bias, a table of C × C entries.
+#
+# **Build** it as two loops, over the token i that reads and over the tokens j that it reads: slow, and what the fast form of section 5 is
+# tested against. (`i // C * C` is the first token of i's chunk.)
+
+# %%
+from flash_course import mine
 
 
-# %% tags=["nbval-check-output"]
 def local_loops(q_TS, k_TS, v_TE, bias_CC, C):
+    """What each token reads of its own chunk, (T, E), token by token."""
+    # BUILD
     out_TE = np.zeros(v_TE.shape)
     for i in range(len(q_TS)):
         first = i // C * C  # of its chunk
@@ -175,8 +182,12 @@ def local_loops(q_TS, k_TS, v_TE, bias_CC, C):
             s = q_TS[i] @ k_TS[j] / C + bias_CC[i - first, j - first]
             out_TE[i] += max(s, 0) ** 2 * v_TE[j]
     return out_TE
+    # END
 
 
+local_loops = mine.check(local_loops)
+
+# %% tags=["nbval-check-output"]
 C, bias_CC = 2, np.array([(0, 1), (-1, 0)])
 for i, j in ((4, 4), (5, 4), (5, 5)):
     product, b = quad_q[i] @ quad_k[j], bias_CC[i - 4, j - 4]
@@ -196,9 +207,28 @@ print("near:", local_loops(quad_q, quad_k, v_TE, bias_CC, C).astype(int).tolist(
 #
 # $$\text{far}_g = Q^{\text{lin}}_g \; \frac{1}{(g-1)\,C} \sum_{c=1}^{g-1} {K^{\text{lin}}_c}^{\top} V_c$$
 #
-# In words: add the summaries of the chunks before yours and divide by the number of tokens in them. A *mean* is read, and without a relu², so a
+# In words: add kᵀ v of all tokens in the chunks before yours and divide by the number of these tokens. A *mean* is read, and without a relu², so a
 # weight may be negative.
+#
+# **Build** it, in loops again. A token of chunk 1 reads nothing; `np.outer(k_TS[j], v_TE[j])` is what token j adds to a sum.
 
+
+# %%
+def global_loops(q_TS, k_TS, v_TE, C):
+    """What each token reads of the chunks before its own, (T, E), token by token."""
+    # BUILD
+    out_TE = np.zeros(v_TE.shape)
+    for i in range(C, len(q_TS)):  # chunk 1 reads nothing
+        tokens = i // C * C  # in the chunks before its own
+        kv_SE = 0
+        for j in range(tokens):
+            kv_SE = kv_SE + np.outer(k_TS[j], v_TE[j])
+        out_TE[i] = q_TS[i] @ kv_SE / tokens
+    return out_TE
+    # END
+
+
+global_loops = mine.check(global_loops)
 
 # %% tags=["nbval-check-output"]
 from flash_course import lab
@@ -207,14 +237,6 @@ from flash_course import lab
 def summaries(k_TS, v_TE, C):
     """K^T V of each chunk."""
     return np.array([k_TS[g : g + C].T @ v_TE[g : g + C] for g in range(0, len(k_TS), C)])
-
-
-def global_loops(q_TS, k_TS, v_TE, C):
-    kv_GSE, out_TE = summaries(k_TS, v_TE, C), np.zeros(v_TE.shape)
-    for i in range(C, len(q_TS)):  # chunk 1 reads nothing
-        earlier = i // C
-        out_TE[i] = q_TS[i] @ sum(kv_GSE[:earlier]) / (earlier * C)
-    return out_TE
 
 
 print("far:", global_loops(lin_q, lin_k, v_TE, C).astype(int).tolist())
@@ -226,21 +248,17 @@ lab.show(lab.six_tokens())
 # The prefix sum of chunk 2 holds chunks 1 and 2, and it is handed to chunk 3: an *exclusive prefix sum*. Token 6 multiplies its lin_q (3, 0)
 # with the last array: 3 × (-1, 2) + 0 × (4, 4) = (-3, 6).
 #
-# Both parts are sums of weights times values, so each is also an attention matrix. On a live page, point at one of its numbers to see what it is
-# made of.
+# Both parts are sums of weights times values, so each is also an attention matrix. On a live page, point at a number to see what it is made of.
 #
 # ## 5. Without loops
 #
-# Now in PyTorch, with a batch axis B in front and no loop over tokens: four pieces, each small enough for an index card. What you
-# get right in the work copy goes into your own file, `my_flash.py`, and later lectures run it.
+# Now in PyTorch, with a batch axis B in front and no loop over tokens: four pieces.
 #
 # **First piece.** Cut (B, T, S) into chunks, (B, G, C, S), with zeros behind the last token. They do no harm: a padded key comes with a
 # value of zero, and what a padded query reads is cut off in the end.
 
 # %%
 import torch.nn.functional as F
-
-from flash_course import mine
 
 
 def to_chunks(x, C):
@@ -311,7 +329,7 @@ def global_part(q, k, v):
 global_part = mine.check(global_part)
 
 # %% [markdown]
-# Do they give what the loops gave, on the six tokens, and on 14 tokens with C = 4, three full chunks and a tail of two? In the second case
+# Do they give what the loops gave, on the six tokens, and on 14 tokens with C = 4? In the second case
 # RoPE rotates all four heads beforehand, by the position in the whole *sequence* and not in the chunk.
 
 
@@ -448,11 +466,10 @@ for own in (300, 302):
     print(f"its own summary {own}: shifted {float(first):.0f}, subtracted {float(first + second - second):.0f}")
 
 # %% [markdown]
-# The shift hands over the 1. The subtraction hands over 0 or 2, *depending on the reading token's own future*, because 1 + 300 is rounded to 300
-# and 1 + 302 to 304. Every format rounds somewhere, so a leak test asks for **exactly zero**. A gradient is blind to this leak, because
+# The shift hands over the 1. The subtraction hands over 0 or 2, *depending on the reading token's own future*. Every format rounds somewhere, so a leak test asks for **exactly zero**. A gradient is blind to this leak, because
 # (sum + own) - own has the derivative 1 - 1 = 0.
 #
-# Now break it yourself, on a live page: choose how the sum is made, where the mask is applied and what the divisor is.
+# Now break it yourself: choose how the sum is made, where the mask is applied and what the divisor is.
 
 # %%
 lab.show(lab.leaks())
@@ -485,7 +502,7 @@ for name, far_part in readings.items():
 # ## 9. Four tests of a causal layer
 #
 # 1. *No value leak.* A later token changes no earlier output, not even by one bit.
-# 2. *Nothing is missing.* Every earlier token is read. A layer that reads nobody would pass test 1.
+# 2. *Nothing is missing.* Every earlier token is read.
 # 3. *No gradient leak.* No earlier output has a gradient with respect to a later input.
 # 4. *Prefix.* The first n tokens alone give the outputs that they have in the longer sequence.
 #
@@ -520,7 +537,7 @@ off = max((unit(x[:, :n]) - y[:, :n]).abs().max().item() for n in range(1, T))
 print(f"4. largest difference between a prefix and the whole: {off:.10f}")
 
 # %% [markdown]
-# The fourth holds because scores are divided by C and not by T, and the sum by the tokens before the chunk and not by all of them.
+# The fourth holds because no divisor counts later tokens: scores are divided by C, the sum by the tokens before the chunk.
 #
 # ## 10. What a trained FLASH reads
 #
@@ -566,7 +583,7 @@ drawing.show(*drawing.near_and_far(shown, 256, title=title, first=border.start))
 # %% [markdown]
 # Unit 3 hands each letter the one two places before it: a shift. Unit 8 looks over its whole chunk, and the stripes are content: columns that
 # many read, rows that read much. At letter 513 you see section 6 in a real model: the blue part starts anew, and all to the left is
-# orange. Each colour has a scale of its own.
+# orange.
 #
 # **How much of the near part is content?** The bias is the same for every text; only the score looks at letters. Take the score away, and see
 # how much of the near matrix changes.
@@ -583,7 +600,7 @@ print(", ".join(f"{name}: {s:.0f}%" for name, s in share.items()))
 
 # %% [markdown]
 # A quarter in the first three units, three quarters in the last. So the first units are close to *convolutions*, the same sum by distance
-# whatever the letters are, and content has its say later, most of all in the last.
+# whatever the letters are, and content has its say later.
 #
 # What is each ingredient worth? Take one out of all eight units, without training again, and score the test novel.
 
@@ -660,13 +677,13 @@ for size, bits in by_size.items():
 # Most of the damage is the scale. What is left is the architecture: the same parameters now read fewer tokens one by one and more through a mean. Of the models
 # that were trained for their C, none is clearly better or worse, so the bill of section 1 may choose.
 #
-# **What came after.** RetNet, GLA, Mamba-2 and DeltaNet compute inside a chunk the recurrence that runs between chunks, so there C is a speed
+# **What came after.** RetNet, GLA, Mamba-2 and DeltaNet compute inside a chunk what runs between chunks, so there C is a speed
 # setting again (lecture 13).
 #
 # ## 12. A blank page
 #
 # Scroll until nothing above is in view, and write mixed chunk attention from memory, with your pieces (some five lines) or without
-# them (14; try this). If you are stuck, look back for a minute, return, and go on.
+# them (14; try this). If you are stuck, look back for a minute.
 
 
 # %%
@@ -753,7 +770,7 @@ print(f"largest far weight of unit 2 on the number asked for: {np.mean(hits):.0%
 # - **Sections 10 and 11**: one model of one seed, on one window or on eight. Trained without the far part, on novels or program text, three seeds
 #   show no difference: [parts](../docs/results.md#parts). Longer windows: [longer](../docs/results.md#longer).
 # - **Trained for its C**: three seeds; C = 32 minus 128 is +0.063 ± 0.056 bits: [chunk_length](../docs/results.md#chunk_length).
-# - **C = 236** counts whole C × C squares. The paper gives no reason for 256.
+# - **C = 236** counts whole C × C squares.
 #
 # ## What to remember
 #
@@ -771,6 +788,6 @@ print(f"largest far weight of unit 2 on the number asked for: {np.mean(hits):.0%
 # 2. The sum is exclusive, by a shift. Test for exact zeros, and that nothing is missing.
 # 3. C is part of the model: at 2SE / (S + E) both parts cost the same, and it sets the scale of the scores.
 #
-# **Exercises** [Problem set 05](../exercises/05_set_mixed_chunk_attention.ipynb), seven tasks: chunks, sums, the mixed form, a test for leaks, and three faulty suspects.
+# **Exercises** [Problem set 05](../exercises/05_set_mixed_chunk_attention.ipynb), seven tasks, from chunks to three faulty suspects.
 #
 # **Next** [Lecture 06](06_flash_model.ipynb) puts your function between two projections, and the units into a whole model.

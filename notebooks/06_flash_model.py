@@ -147,12 +147,12 @@ print(drawing.text_table(rows))
 #
 # ## 3. The unit
 #
-# You have `mixed_chunk` from lecture 05, and RoPE and the position bias from lecture 03. What is left is the frame around them.
+# You have `mixed_chunk` from lecture 05, RoPE from lecture 01 and the position bias from lecture 03. What is left is the frame around them.
 
 # %%
 from flash_course import mine
 
-mixed_chunk, rope_torch, ToeplitzBias = mine.use("mixed_chunk", "rope_torch", "ToeplitzBias")
+mixed_chunk, rope, ToeplitzBias = mine.use("mixed_chunk", "rope", "ToeplitzBias")
 
 # %% [markdown]
 # **Build it.** `project` makes the gate, the value and the base, `heads` the four copies of the base, and `forward` puts them together.
@@ -187,7 +187,7 @@ class FLASH(nn.Module):
         """quad_q, quad_k, lin_q and lin_k, (4, B, T, S): z times gamma plus beta, then RoPE."""
         # BUILD
         copies = z * self.gamma[:, None, None] + self.beta[:, None, None]
-        return rope_torch(copies)
+        return rope(copies)
         # END
 
     def forward(self, x):

@@ -8,9 +8,7 @@ import copy
 import functools
 import importlib
 from collections.abc import Callable
-from dataclasses import dataclass
-
-import numpy as np
+from dataclasses import dataclass, field
 
 LECTURES = ("01", "02", "03", "04", "05", "06", "07", "09", "11")
 
@@ -21,7 +19,9 @@ class Case:
 
     label: str  # what is special about it: "a tail", "one chunk"
     run: Callable
-    shown: str = ""  # what goes in, for the reader
+    shown: str = ""  # what goes in, for the reader, where it is no call
+    given: tuple = ()  # what it is called with, by place and by name
+    how: dict = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -47,32 +47,7 @@ def call(label, *given, **how):
     def run(answer):
         return answer(*copy.deepcopy(given), **copy.deepcopy(how))
 
-    shown = [small(value) for value in given]
-    shown += [f"{name} = {small(value)}" for name, value in how.items()]
-    return Case(label, run, ", ".join(shown))
-
-
-def small(value):
-    """An argument or a result as one line: its numbers where they are few, else its shape."""
-    value = value.detach().numpy() if hasattr(value, "detach") else value
-    value = value.item() if isinstance(value, np.ndarray) and value.ndim == 0 else value
-    if not isinstance(value, np.ndarray | list | tuple) or (not len(value)):
-        return f"{value:.4g}" if isinstance(value, float) else str(value)[:80]
-    if isinstance(value, tuple):
-        return "(" + ", ".join(small(each) for each in value) + ")"
-    try:
-        array = np.asarray(value)
-    except (
-        RuntimeError,
-        TypeError,
-        ValueError,
-    ):  # lists of unequal lengths, of tensors with gradients
-        return str(value)[:80]
-    if array.size > 12 or array.dtype.kind not in "biuf":
-        return f"an array {array.shape}"
-    if array.dtype.kind == "b":
-        return str(array.tolist())
-    return str(np.round(array, 3).tolist()).replace(".0,", ",").replace(".0]", "]")
+    return Case(label, run, given=given, how=how)
 
 
 @functools.cache

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import torch
 
-from flash_tutorial import reference
+from flash_tutorial import layers, reference
 
 from . import Build, Case, call
 
@@ -21,6 +21,7 @@ def exps_alone(score):
     return np.exp(score - score.max(axis=-1, keepdims=True))
 
 
+@np.errstate(invalid="ignore")
 def of_columns(score):
     exp = np.exp(score - score.max(axis=0, keepdims=True))
     return exp / exp.sum(axis=0, keepdims=True)
@@ -191,6 +192,13 @@ def reads_ahead(q_TS, k_TS, v_TE, causal=True):
     return reference.softmax_attention(q_TS, k_TS, v_TE, sees_TT)
 
 
+@np.errstate(invalid="ignore")
+def mask_inverted(q_TS, k_TS, v_TE, causal=True):
+    score_TT = scores(q_TS, k_TS)
+    sees_TT = np.tri(len(q_TS), dtype=bool)
+    return softmax(np.where(sees_TT, -np.inf, score_TT) if causal else score_TT) @ v_TE
+
+
 def keys_ask(q_TS, k_TS, v_TE, causal=True):
     return attention(k_TS, q_TS, v_TE, causal)
 
@@ -220,6 +228,10 @@ ATTENTION = Build(
         ("The scores are not divided by √S.", undivided),
         ("Nothing is hidden: token 1 reads token 3.", never_masked),
         ("The mask is upside down: each token reads itself and the later ones.", reads_ahead),
+        (
+            "The mask is inverted: where `np.tri` is True a token may be read, and keeps its score.",
+            mask_inverted,
+        ),
         ("Rows are for queries: q kᵀ, not k qᵀ.", keys_ask),
         ("With causal=False all tokens may be read.", always_masked),
     ),
@@ -326,6 +338,17 @@ def over_the_whole_width(T, D):
     return np.concatenate([np.sin(angle), np.cos(angle)], axis=1)
 
 
+def counted_from_one(T, D):
+    half = D // 2
+    angle = np.arange(T)[:, None] * 10000.0 ** (-np.arange(1, half + 1) / half)
+    return np.concatenate([np.sin(angle), np.cos(angle)], axis=1)
+
+
+def down_to_the_end(T, D):
+    angle = np.arange(T)[:, None] * 10000.0 ** -np.linspace(0, 1, D // 2)
+    return np.concatenate([np.sin(angle), np.cos(angle)], axis=1)
+
+
 def rising(T, D):
     half = D // 2
     angle = np.arange(T)[:, None] * 10000.0 ** (np.arange(half) / half)
@@ -348,6 +371,11 @@ SCALED_SIN = Build(
             "The exponent is -m / (D/2), not -m / D: the frequencies fall too slowly.",
             over_the_whole_width,
         ),
+        ("m counts from 0, so the first frequency is 1.", counted_from_one),
+        (
+            "The exponent is -m / (D/2), not -m / (D/2 - 1): 1/10,000 is never reached.",
+            down_to_the_end,
+        ),
         ("The exponent is negative: the frequencies fall from 1 towards 1/10,000.", rising),
     ),
     why="A position that a formula gives has no end, while a learned table ends at its last row.",
@@ -355,15 +383,10 @@ SCALED_SIN = Build(
 
 
 def rope(x, first=0):
-    like, join = np.asarray, np.concatenate
-    if torch.is_tensor(x):
-        like, join = x.new_tensor, torch.cat
-    T, S = x.shape[-2:]
-    half = S // 2
-    angle = (first + np.arange(T))[:, None] * reference.frequencies(S)
-    cos, sin = like(np.cos(angle)), like(np.sin(angle))
-    x1, x2 = x[..., :half], x[..., half:]
-    return join([x1 * cos - x2 * sin, x2 * cos + x1 * sin], -1)
+    if not torch.is_tensor(x):
+        return reference.rope(x, first)
+    position = first + torch.arange(x.shape[-2], device=x.device)
+    return layers.rope(x, *layers.cos_sin_at(position, x.shape[-1], x)).to(x.dtype)
 
 
 def rotated(x, first=0, sign=1, exponent=2, start=0):
@@ -398,12 +421,21 @@ def of_neighbours(x, first=0):
     return np.stack([y1, y2], axis=-1).reshape(x.shape)
 
 
+def neighbours_in_halves(x, first=0):
+    return rotated(np.concatenate([x[..., 0::2], x[..., 1::2]], axis=-1), first)
+
+
 def mirrored(x, first=0):
     T, S = x.shape[-2:]
     angle = (first + np.arange(T))[:, None] * reference.frequencies(S)
     x1, x2 = np.split(x, 2, axis=-1)
     y = [x1 * np.cos(angle) - x2 * np.sin(angle), x2 * np.cos(angle) - x1 * np.sin(angle)]
     return np.concatenate(y, axis=-1)
+
+
+def of_two_axes(x, first=0):
+    _T, _S = x.shape
+    return rotated(x, first)
 
 
 def of_a_tensor(rope):
@@ -430,6 +462,14 @@ ROPE = Build(
         ("Rows are counted from 0: the first one is not rotated at all.", from_one),
         ("The exponent is -c / (S/2), not -c / S: the frequencies fall too slowly.", slow),
         ("Channel c is paired with channel c + S/2, not with its neighbour.", of_neighbours),
+        (
+            "x1 is the first half of the channels and x2 the second, not every other one.",
+            neighbours_in_halves,
+        ),
+        (
+            "x may have axes in front, of a batch or of heads: T and S are the last two of its shape.",
+            of_two_axes,
+        ),
         ("`first` is the position of row 0, and your rows always begin at 0.", always_from_zero),
     ),
     why="Every unit of your FLASH will call it, and a score then knows how far apart two tokens are.",

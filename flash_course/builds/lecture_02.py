@@ -2,21 +2,16 @@
 
 import numpy as np
 
+from flash_tutorial import reference
+from flash_tutorial.reference import silu, toeplitz_bias
+
 from . import Build, Case, call
 from .lecture_01 import rope
 
 
-def silu(x):
-    return x / (1 + np.exp(-x))
-
-
 # ---------------------------------------------------------------- GLU
 def glu(x_TD, W_gate, W_value, W_out):
-    gate = x_TD @ W_gate
-    value = x_TD @ W_value
-    gate = gate / (1 + np.exp(-gate))
-    value = value / (1 + np.exp(-value))
-    return (gate * value) @ W_out
+    return (silu(x_TD @ W_gate) * silu(x_TD @ W_value)) @ W_out
 
 
 def value_as_it_is(x_TD, W_gate, W_value, W_out):
@@ -31,6 +26,7 @@ def added(x_TD, W_gate, W_value, W_out):
     return (silu(x_TD @ W_gate) + silu(x_TD @ W_value)) @ W_out
 
 
+@np.errstate(over="ignore")
 def activated_after(x_TD, W_gate, W_value, W_out):
     return silu((x_TD @ W_gate) * (x_TD @ W_value)) @ W_out
 
@@ -119,13 +115,6 @@ QUERIES_AND_KEYS = Build(
 
 
 # ---------------------------------------------------------------- the bias
-def toeplitz_bias(weights, T):
-    position = np.arange(T)
-    distance = position[None, :] - position[:, None]
-    middle = len(weights) // 2
-    return weights[middle + distance]
-
-
 def transposed(weights, T):
     return toeplitz_bias(weights, T).T
 
@@ -169,11 +158,9 @@ TOEPLITZ = Build(
 
 # ---------------------------------------------------------------- the attention matrix
 def relu2_matrix(q_TS, k_TS, bias_TT, n, causal=True):
-    score_TT = q_TS @ k_TS.T / n + bias_TT
-    A_TT = np.maximum(score_TT, 0) ** 2
-    if causal:
-        A_TT = np.tril(A_TT)
-    return A_TT
+    """What each token reads where the value of token j is the unit vector j."""
+    sees_TT = masked(np.ones_like(bias_TT), causal)
+    return reference.relu2_attention(q_TS, k_TS, np.eye(len(k_TS)), n, sees_TT, bias_TT)
 
 
 def masked(A_TT, causal):
@@ -222,9 +209,42 @@ def always_masked(q_TS, k_TS, bias_TT, n, causal=True):
     return relu2_matrix(q_TS, k_TS, bias_TT, n)
 
 
+def relu2_loops(q_TS, k_TS, bias_TT, n):
+    return relu2_matrix(q_TS, k_TS, bias_TT, n)
+
+
+def without_the_diagonal(q_TS, k_TS, bias_TT, n):
+    return np.tril(relu2_matrix(q_TS, k_TS, bias_TT, n), -1)
+
+
+def of_earlier_rows(q_TS, k_TS, bias_TT, n):
+    return np.triu(never_masked(q_TS, k_TS, bias_TT, n))
+
+
 Q_32 = np.array([[2.0, 0], [0, 4], [-2, 2]])
 K_32 = np.array([[2.0, 4], [4, 0], [2, 2]])
 BIAS_33 = np.array([[1.0, 3, 2], [-2, 1, 3], [2, -1, 1]])
+
+RELU2_LOOPS = Build(
+    relu2_loops,
+    cases=(
+        call("three tokens, n = 2", Q_32, K_32, BIAS_33, 2),
+        call("n is given: not the number of tokens", Q_32, K_32, BIAS_33, 4),
+        call("one token", Q_32[:1], K_32[:1], BIAS_33[:1, :1], 2),
+    ),
+    likely=(
+        ("A later token has the weight 0: j runs up to i.", never_masked),
+        ("A token reads itself too: j runs up to i + 1.", without_the_diagonal),
+        ("Row i reads: j is the earlier token, not the later one.", of_earlier_rows),
+        ("The product is not divided by n.", undivided),
+        ("Only the product is divided by n, not the bias.", bias_divided),
+        ("n divides the product, inside the square. You divide the weight.", divided_after),
+        ("A negative score has the weight 0: relu first, then the square.", square_alone),
+        ("The square is missing.", relu_alone),
+        ("The bias belongs to the score: it is added before relu².", bias_after),
+    ),
+    why="Whatever is written without loops later on is right if it gives what these two loops give.",
+)
 
 RELU2_MATRIX = Build(
     relu2_matrix,
@@ -254,14 +274,22 @@ RELU2_MATRIX = Build(
 
 
 # ---------------------------------------------------------------- the unit
-def normed(x_TD, p):
-    return x_TD / np.sqrt((x_TD**2).mean(-1, keepdims=True) + 1e-5) * p["norm_gain"]
+def gau(x_TD, p, n, causal=True):
+    return reference.gau(x_TD, p, causal=causal, length_scale=n)
 
 
-def gau(
-    x_TD, p, n, causal=True, *, norm=normed, wide=silu, narrow=silu, out=lambda u, v, A: u * (A @ v)
+def gau_with(
+    x_TD,
+    p,
+    n,
+    causal=True,
+    *,
+    norm=reference.norm,
+    wide=silu,
+    narrow=silu,
+    out=lambda u, v, A: u * (A @ v),
 ):
-    """The unit; the keywords are where a version may differ."""
+    """The unit once more; the keywords are where a version may differ."""
     E = len(p["out_weight"])
     uvz = norm(x_TD, p) @ p["in_weight"] + p["in_bias"]
     u_TE, v_TE, z_TS = np.split(uvz, [E, 2 * E], axis=1)
@@ -276,11 +304,11 @@ def no_residual(x_TD, p, n, causal=True):
 
 
 def normed_residual(x_TD, p, n, causal=True):
-    return gau(x_TD, p, n, causal) - x_TD + normed(x_TD, p)
+    return gau(x_TD, p, n, causal) - x_TD + reference.norm(x_TD, p)
 
 
 def not_normed(x_TD, p, n, causal=True):
-    return gau(x_TD, p, n, causal, norm=lambda x_TD, p: x_TD)
+    return gau_with(x_TD, p, n, causal, norm=lambda x_TD, p: x_TD)
 
 
 def gain_forgotten(x_TD, p, n, causal=True):
@@ -288,23 +316,23 @@ def gain_forgotten(x_TD, p, n, causal=True):
 
 
 def base_not_activated(x_TD, p, n, causal=True):
-    return gau(x_TD, p, n, causal, narrow=lambda z_TS: z_TS)
+    return gau_with(x_TD, p, n, causal, narrow=lambda z_TS: z_TS)
 
 
 def nothing_activated(x_TD, p, n, causal=True):
-    return gau(x_TD, p, n, causal, wide=lambda x: x, narrow=lambda z_TS: z_TS)
+    return gau_with(x_TD, p, n, causal, wide=lambda x: x, narrow=lambda z_TS: z_TS)
 
 
 def gate_of_the_read(x_TD, p, n, causal=True):
-    return gau(x_TD, p, n, causal, out=lambda u, v, A: A @ (u * v))
+    return gau_with(x_TD, p, n, causal, out=lambda u, v, A: A @ (u * v))
 
 
 def no_gate(x_TD, p, n, causal=True):
-    return gau(x_TD, p, n, causal, out=lambda u, v, A: A @ v)
+    return gau_with(x_TD, p, n, causal, out=lambda u, v, A: A @ v)
 
 
 def nothing_mixed(x_TD, p, n, causal=True):
-    return gau(x_TD, p, n, causal, out=lambda u, v, A: u * v)
+    return gau_with(x_TD, p, n, causal, out=lambda u, v, A: u * v)
 
 
 def no_out_bias(x_TD, p, n, causal=True):
@@ -316,7 +344,7 @@ def causal_not_handed_on(x_TD, p, n, causal=True):
 
 
 def u_and_v_exchanged(x_TD, p, n, causal=True):
-    return gau(x_TD, p, n, causal, out=lambda u, v, A: v * (A @ u))
+    return gau_with(x_TD, p, n, causal, out=lambda u, v, A: v * (A @ u))
 
 
 def parameters(D, E, S, longest, seed=7):
@@ -341,13 +369,8 @@ def unit_case(label, T, D, E, S, n, causal=True):
     return Case(label, lambda gau: gau(x_TD.copy(), dict(p), n, causal), shown)
 
 
-def whole_gau(x_TD, p, n, causal=True):
-    return gau(x_TD, p, n, causal)
-
-
 GAU = Build(
-    whole_gau,
-    name="gau",
+    gau,
     cases=(
         unit_case("five tokens", T=5, D=2, E=3, S=2, n=5),
         unit_case("not causal", T=5, D=2, E=3, S=2, n=5, causal=False),
@@ -374,4 +397,4 @@ GAU = Build(
     why="That is FLASH-Quad's only layer. FLASH changes one line of it: how A is made and read.",
 )
 
-BUILDS = (GLU, QUERIES_AND_KEYS, TOEPLITZ, RELU2_MATRIX, GAU)
+BUILDS = (GLU, QUERIES_AND_KEYS, TOEPLITZ, RELU2_LOOPS, RELU2_MATRIX, GAU)

@@ -2,13 +2,10 @@
 
 import torch
 
+from flash_tutorial.mixing import linear_attention_step as linear_step
+
 from . import Build, Case, call
-
-
-def integers(*shape, low=-2, high=3, seed=0):
-    """Small whole numbers, the same each time, as float64."""
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randint(low, high, shape, generator=generator).double()
+from .drawn import integers
 
 
 def three(B, T, S, E):
@@ -16,16 +13,6 @@ def three(B, T, S, E):
 
 
 # ---------------------------------------------------------------- one token
-def linear_step(state, q, k, v):
-    """One token of linear attention: write k vᵀ into the state, then read it with q.
-
-    state (B, S, E); q, k (B, S); v (B, E). Gives the output (B, E) and the new state, and leaves the old one as it was.
-    """
-    state = state + k[:, :, None] * v[:, None, :]
-    output = (q[:, None, :] @ state)[:, 0]
-    return output, state
-
-
 def read_first(state, q, k, v):
     output = (q[:, None, :] @ state)[:, 0]
     return output, linear_step(state, q, k, v)[1]
@@ -67,6 +54,7 @@ def state_as_it_was(answer):
 
 STEP = Build(
     linear_step,
+    name="linear_step",
     cases=(
         call(
             "the first token",
@@ -88,6 +76,120 @@ STEP = Build(
         ("q needs an axis for the product with a batch of states: `q[:, None] @ state`.", no_axis),
     ),
     why="This is all that a model with a state does for a letter, be it the tenth or the millionth.",
+)
+
+
+# ---------------------------------------------------------------- the layer, token by token
+def token_form(q, k, v, *, step=linear_step, tokens=lambda T: range(T)):
+    """Causal linear attention, token by token; the keywords are where a version may differ."""
+    state = q.new_zeros(len(q), q.shape[2], v.shape[2])
+    outputs = {}
+    for t in tokens(q.shape[1]):
+        outputs[t], state = step(state, q[:, t], k[:, t], v[:, t])
+    return torch.stack([outputs[t] for t in range(q.shape[1])], 1)
+
+
+def state_dropped(q, k, v):
+    return token_form(q, k, v, step=lambda state, *qkv: (linear_step(state, *qkv)[0], state))
+
+
+def step_reads_first(q, k, v):
+    return token_form(q, k, v, step=read_first)
+
+
+def from_the_last(q, k, v):
+    return token_form(q, k, v, tokens=lambda T: reversed(range(T)))
+
+
+def stacked_in_front(q, k, v):
+    return token_form(q, k, v).transpose(0, 1)
+
+
+def last_output(q, k, v):
+    return token_form(q, k, v)[:, -1]
+
+
+def with_a_softmax(q, k, v):
+    hidden = torch.ones(q.shape[1], q.shape[1], dtype=torch.bool).triu(1)
+    return (q @ k.mT).masked_fill(hidden, float("-inf")).softmax(-1) @ v
+
+
+LAYER_CASES = (
+    call("three tokens", *three(1, 3, 2, 2)),
+    call("two sequences", *three(2, 4, 2, 3)),
+    call("one token", *three(1, 1, 2, 2)),
+)
+
+TOKENS = Build(
+    token_form,
+    cases=LAYER_CASES,
+    likely=(
+        (
+            "The new state goes into the next step: here each token begins from nothing.",
+            state_dropped,
+        ),
+        ("It reads before it writes: a token attends to itself as well.", step_reads_first),
+        ("Tokens are read from the first to the last: here they come from the end.", from_the_last),
+        ("The tokens' axis is the second: stack along 1.", stacked_in_front),
+        ("Every token has an output, not the last alone.", last_output),
+    ),
+    why="This is a recurrent network: nothing of the past but one state, and T steps that wait for each other.",
+)
+
+
+# ---------------------------------------------------------------- the layer, by one matrix
+def matrix_form(q, k, v):
+    """Causal linear attention by one masked matrix."""
+    return (q @ k.mT).tril() @ v
+
+
+def matrix_unmasked(q, k, v):
+    return q @ k.mT @ v
+
+
+def matrix_of_the_later(q, k, v):
+    return (q @ k.mT).triu() @ v
+
+
+def matrix_without_diagonal(q, k, v):
+    return (q @ k.mT).tril(-1) @ v
+
+
+def matrix_of_keys_first(q, k, v):
+    return (k @ q.mT).tril() @ v
+
+
+def matrix_divided(q, k, v):
+    return matrix_form(q, k, v) / q.shape[2] ** 0.5
+
+
+def masked_by_infinity(q, k, v):
+    hidden = torch.ones(q.shape[1], q.shape[1], dtype=torch.bool).triu(1)
+    return (q @ k.mT).masked_fill(hidden, float("-inf")) @ v
+
+
+MATRIX = Build(
+    matrix_form,
+    cases=LAYER_CASES,
+    likely=(
+        ("Tokens read later ones: the matrix lacks its mask.", matrix_unmasked),
+        (
+            "The mask is upside down: each token reads itself and the later ones.",
+            matrix_of_the_later,
+        ),
+        ("A token reads itself too: the diagonal stays.", matrix_without_diagonal),
+        ("Rows are for queries: q kᵀ, not k qᵀ.", matrix_of_keys_first),
+        (
+            "There is no softmax here: a hidden weight is 0, and the others stay as they are.",
+            with_a_softmax,
+        ),
+        (
+            "Without a softmax no exp makes 0 of -∞: hide what is later by a weight of 0.",
+            masked_by_infinity,
+        ),
+        ("Linear attention divides by nothing.", matrix_divided),
+    ),
+    why="T × T numbers, and not one step that waits: what a short sequence likes best.",
 )
 
 
@@ -277,4 +379,4 @@ BACKWARD = Build(
     why="The backward pass makes its states anew, so the forward pass need not keep a single one.",
 )
 
-BUILDS = (STEP, READ, CHUNKS, BACKWARD)
+BUILDS = (STEP, TOKENS, MATRIX, READ, CHUNKS, BACKWARD)

@@ -1,13 +1,31 @@
-"""What lecture 05 lets its reader build: mixed chunk attention, in four pieces and then whole."""
+"""What lecture 05 lets its reader build: mixed chunk attention, as loops, in four pieces and then whole."""
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
-from flash_tutorial import mixing
+from flash_tutorial import mixing, reference
 from flash_tutorial.chunks import to_chunks
 from flash_tutorial.mixing import earlier_chunks
 
 from . import Build, Case, call
+
+
+def everybody(T):
+    """No padding and one document, as the package's loops are told."""
+    return np.ones(T, bool), np.zeros(T, int)
+
+
+def local_loops(q_TS, k_TS, v_TE, bias_CC, C):
+    """What each token reads of its own chunk, causal: ``(T, S)``, ``(T, E) -> (T, E)``."""
+    where = everybody(len(q_TS))
+    return reference.local_part_loops(q_TS, k_TS, v_TE, *where, True, C, bias_CC)
+
+
+def global_loops(q_TS, k_TS, v_TE, C):
+    """What each token reads of the chunks before its own: the mean."""
+    where = everybody(len(q_TS))
+    return reference.global_part_loops(q_TS, k_TS, v_TE, *where, True, C, "mean")
 
 
 def local_part(q, k, v, bias_CC):
@@ -35,6 +53,102 @@ def mixed_chunk(quad_q, quad_k, lin_q, lin_k, v, bias_CC, C):
 
 
 # ---------------------------------------------------------------- what readers write instead
+
+
+def near_with(
+    q_TS, k_TS, v_TE, bias_CC, C, *, over=None, power=2, last=lambda i, first: i + 1, turned=False
+):
+    """The loops of the local part with another divisor, power, last token read, or bias."""
+    bias_CC = bias_CC.T if turned else bias_CC
+    out_TE = np.zeros(v_TE.shape)
+    for i in range(len(q_TS)):
+        first = i // C * C
+        for j in range(first, min(last(i, first), len(q_TS))):
+            s = q_TS[i] @ k_TS[j] / (over or C) + bias_CC[i - first, j - first]
+            out_TE[i] += max(s, 0) ** power * v_TE[j]
+    return out_TE
+
+
+def loops_of_the_whole_chunk(q_TS, k_TS, v_TE, bias_CC, C):
+    return near_with(q_TS, k_TS, v_TE, bias_CC, C, last=lambda i, first: first + C)
+
+
+def loops_without_itself(q_TS, k_TS, v_TE, bias_CC, C):
+    return near_with(q_TS, k_TS, v_TE, bias_CC, C, last=lambda i, first: i)
+
+
+def loops_undivided(q_TS, k_TS, v_TE, bias_CC, C):
+    return near_with(q_TS, k_TS, v_TE, bias_CC, C, over=1)
+
+
+def loops_by_the_width(q_TS, k_TS, v_TE, bias_CC, C):
+    return near_with(q_TS, k_TS, v_TE, bias_CC, C, over=q_TS.shape[1] ** 0.5)
+
+
+def loops_not_squared(q_TS, k_TS, v_TE, bias_CC, C):
+    return near_with(q_TS, k_TS, v_TE, bias_CC, C, power=1)
+
+
+def loops_without_bias(q_TS, k_TS, v_TE, bias_CC, C):
+    return near_with(q_TS, k_TS, v_TE, 0 * bias_CC, C)
+
+
+def loops_of_keys_first(q_TS, k_TS, v_TE, bias_CC, C):
+    return near_with(q_TS, k_TS, v_TE, bias_CC, C, turned=True)
+
+
+def square_alone(q_TS, k_TS, v_TE, bias_CC, C):
+    out_TE = np.zeros(v_TE.shape)
+    for i in range(len(q_TS)):
+        first = i // C * C
+        for j in range(first, i + 1):
+            out_TE[i] += (q_TS[i] @ k_TS[j] / C + bias_CC[i - first, j - first]) ** 2 * v_TE[j]
+    return out_TE
+
+
+def far_with(q_TS, k_TS, v_TE, C, *, read=lambda i, first: range(first), over=None):
+    """The loops of the global part over other tokens, or with another divisor."""
+    T = len(q_TS)
+    out_TE = np.zeros(v_TE.shape)
+    for i in range(T):
+        first = i // C * C
+        tokens = [j for j in read(i, first) if 0 <= j < T]
+        for j in tokens:
+            weight = q_TS[i] @ k_TS[j] / (over(first, T) if over else len(tokens))
+            out_TE[i] += weight * v_TE[j]
+    return out_TE
+
+
+def far_of_its_own_chunk(q_TS, k_TS, v_TE, C):
+    return far_with(q_TS, k_TS, v_TE, C, read=lambda i, first: range(first + C))
+
+
+def far_up_to_itself(q_TS, k_TS, v_TE, C):
+    return far_with(q_TS, k_TS, v_TE, C, read=lambda i, first: range(i + 1))
+
+
+def far_before_itself(q_TS, k_TS, v_TE, C):
+    return far_with(q_TS, k_TS, v_TE, C, read=lambda i, first: range(i))
+
+
+def far_of_one_chunk(q_TS, k_TS, v_TE, C):
+    return far_with(q_TS, k_TS, v_TE, C, read=lambda i, first: range(first - C, first))
+
+
+def far_undivided(q_TS, k_TS, v_TE, C):
+    return far_with(q_TS, k_TS, v_TE, C, over=lambda first, T: 1)
+
+
+def far_over_the_chunks(q_TS, k_TS, v_TE, C):
+    return far_with(q_TS, k_TS, v_TE, C, over=lambda first, T: first // C)
+
+
+def far_over_C(q_TS, k_TS, v_TE, C):
+    return far_with(q_TS, k_TS, v_TE, C, over=lambda first, T: C)
+
+
+def far_over_all(q_TS, k_TS, v_TE, C):
+    return far_with(q_TS, k_TS, v_TE, C, over=lambda first, T: T)
 
 
 def pad_in_front(x, C):
@@ -215,7 +329,76 @@ def mixed_case(label, T, C, B=1):
     return call(label, *all_heads(B, T, 2, 3), bias_of(C), C=C)
 
 
+def in_numpy(T, E, firsts=(0, 3, 1)):
+    """Query, key and value of T tokens for the loops, S = 2."""
+    q, k, v = (numbers(T, width, first=first) for width, first in zip((2, 2, E), firsts))
+    return q.numpy(), k.numpy(), v.numpy()
+
+
+def near_case(label, T, C, E=2):
+    return call(label, *in_numpy(T, E), bias_of(C).numpy() + 2, C=C)
+
+
+def far_case(label, T, C, E=2):
+    return call(label, *in_numpy(T, E), C=C)
+
+
 BUILDS = (
+    Build(
+        local_loops,
+        cases=(
+            near_case("two chunks of two", 4, 2),
+            near_case("chunks of three and a tail", 8, 3, E=1),
+            near_case("one token", 1, 2),
+            near_case("shorter than a chunk", 2, 4),
+        ),
+        likely=(
+            (
+                "A token reads itself and what came before, not its whole chunk.",
+                loops_of_the_whole_chunk,
+            ),
+            ("A token reads itself too: j runs up to i + 1.", loops_without_itself),
+            ("The score is not divided by C.", loops_undivided),
+            (
+                "The score is divided by √S, as in softmax attention; here it is C.",
+                loops_by_the_width,
+            ),
+            ("The weight is relu and not relu².", loops_not_squared),
+            ("A negative score has the weight 0: relu first, then the square.", square_alone),
+            ("The bias is missing.", loops_without_bias),
+            ("The row of the bias is for the token that reads.", loops_of_keys_first),
+        ),
+        why="When the fast form goes wrong, these loops say so: they have nothing but the formula in them.",
+    ),
+    Build(
+        global_loops,
+        cases=(
+            far_case("three chunks of two", 6, 2),
+            far_case("chunks of three and a tail", 8, 3, E=1),
+            far_case("one chunk", 3, 4),
+            far_case("chunks of one token", 4, 1),
+        ),
+        likely=(
+            ("A token reads its own chunk as well, and with it the future.", far_of_its_own_chunk),
+            (
+                "Only chunks before its own are read: of its own the local part takes care.",
+                far_up_to_itself,
+            ),
+            (
+                "The loop runs to the first token of i's chunk, not to token i.",
+                far_before_itself,
+            ),
+            ("Only the chunk before is read; add up all earlier ones.", far_of_one_chunk),
+            ("This is the bare sum; divide by the tokens that are read.", far_undivided),
+            (
+                "This divides by the number of chunks; divide by the tokens in them.",
+                far_over_the_chunks,
+            ),
+            ("This is a sum of means. Divide by all tokens that are read.", far_over_C),
+            ("The divisor counts all tokens, later ones too.", far_over_all),
+        ),
+        why="One sum over everything before the chunk: that it can be kept as a state is why FLASH is linear.",
+    ),
     Build(
         to_chunks,
         cases=(
