@@ -539,7 +539,7 @@ drawing.show(figure, f"Bars of the probabilities of the bytes {', '.join(letters
 
 # %%
 def unit_step(unit, x, state, t):
-    """Token t, counted from 0, through a FLASH unit: x (D,) and what the unit keeps -> its output (D,), the new state."""
+    """Token t, from 0, through a FLASH unit: x (D,) and what the unit keeps -> its output (D,), the new state."""
     # BUILD
     u, v, z = unit.project(x)
     copies = z * unit.gamma + unit.beta  # (4, S)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-LECTURES = ("01", "02", "03", "04", "05", "06", "07", "09", "11")
+LECTURES = ("01", "02", "03", "04", "05", "06", "07", "08", "09", "10", "11")
 
 
 @dataclass(frozen=True)

@@ -74,7 +74,7 @@ def write(model, ids, n, temperature=1.0, top_k=None, generator=None):
 
 
 def unit_step(unit, x, state, t):
-    """Token t, counted from 0, through a FLASH unit: x (D,) and what the unit keeps -> its output (D,), the new state."""
+    """Token t, from 0, through a FLASH unit: x (D,) and what the unit keeps -> its output (D,), the new state."""
     u, v, z = unit.project(x)
     heads = rope(z * unit.gamma + unit.beta, *cos_sin_at(t, unit.S, x, t + 1))
     near, far, state = decode_step(state, *heads, v, unit.bias(unit.C), unit.C)
