@@ -23,7 +23,7 @@
 #
 # **You need** lecture 05 (mixed chunk attention) and section 5 of lecture 01 (what attention costs).
 #
-# **Time** 28 minutes to read. Running the code takes about 40 seconds on two CPU cores.
+# **Time** 30 minutes to read. Running the code takes about 25 seconds on two CPU cores.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 
@@ -561,7 +561,8 @@ learner.your_line("08.e", balanced_chunk, ((128, 1536), 236.307692), ((64, 256),
 from dataclasses import replace
 
 chunks = [2**n for n in range(3, 11)]  # 8 to 1024
-one_length = replace(sizes, lengths=(2048,), tokens=sizes.tokens // 2, dim=LIVE["D"], qk_dim=LIVE["S"])
+shorter = dict(lengths=(2048,), unit_length=2048, tokens=sizes.tokens // 2)
+one_length = replace(sizes, dim=LIVE["D"], qk_dim=LIVE["S"], **shorter)
 by_C = {C: make_units("flash", replace(one_length, chunk_size=C)) for C in chunks}
 of_chunks = time_steps(by_C, one_length, limit)
 ms = [of_chunks.milliseconds(C)[0][1] for C in chunks]

@@ -23,7 +23,7 @@
 #
 # **You need** lecture 04 (the state) and lecture 05 (mixed chunk attention).
 #
-# **Time** 35 minutes to read. Running the code takes about 40 seconds on two CPU cores.
+# **Time** 35 minutes to read. Running the code takes about 25 seconds on two CPU cores.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 
@@ -458,8 +458,7 @@ drawing.show(figure, f"Two line plots on logarithmic axes against the position o
 
 # %% [markdown]
 # FLASH takes the same time at *every* position, but for the last token of a chunk, which does the fold, C S E multiply-adds. Early on Transformer++ is
-# **faster**. At 2048 the two are level, although FLASH needs a third fewer multiply-adds there: many small operations, and the calls to them, eat
-# what it saves.
+# **faster**. At 2048 the two are level, although FLASH needs a third fewer multiply-adds there: calls to many small operations eat what it saves.
 #
 # ## 9. From logits to a token: temperature
 #
@@ -601,8 +600,8 @@ for temperature, top_k in ((0, None), (1.6, None), (1.6, 4)):
     print(f"{prompt}{tokenizer.decode(new)}\n")
 
 # %% [markdown]
-# Greedy, it goes round in circles, and at 1.6 many of its words do not exist, unless top-k cuts off what is unlikely. A few of those stand in cooler texts
-# as well, and they have a place of their own. Let FLASH, whose chunks have 256 bytes, go on with 32 pages of *Persuasion*, each cut off eight bytes before
+# Greedy, it goes round in circles, and at 1.6 many of its words do not exist, unless top-k cuts off what is unlikely. A few stand in cooler texts
+# too, and have a place of their own. Let FLASH, whose chunks have 256 bytes, go on with 32 pages of *Persuasion*, each cut off eight bytes before
 # byte 256, and take the words that it writes *across* that border.
 #
 # **Your third guess.** How many of a hundred such words are invented, that is, in none of the training novels?

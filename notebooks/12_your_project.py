@@ -24,7 +24,7 @@
 #
 # **You need** lecture 06 (the model), lecture 07 (training and seeds), and lecture 10 for how a comparison becomes fair.
 #
-# **Time** 19 minutes to read. Running the code takes about 50 seconds on two CPU cores.
+# **Time** 20 minutes to read. Running the code takes about 30 seconds on two CPU cores.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 
