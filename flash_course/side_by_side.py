@@ -1,8 +1,10 @@
-"""What the reader built beside the package's own code, at the end of the course."""
+"""What the reader built beside the package's own: its code, and the trained parameters that it takes over."""
 
 import inspect
 import re
 from html import escape
+
+import torch
 
 from . import mine
 from .builds import find
@@ -10,6 +12,16 @@ from .builds import find
 CELL = "vertical-align:top; text-align:left; padding:0 1em 0 0; border:0"
 EXAMPLES = re.compile(r"\n\s*\n\s*>>>.*?(?=\n\s*\"\"\")", flags=re.S)  # to the end of a docstring
 TEXT = "font-size:85%; white-space:pre; margin:0"
+
+
+@torch.no_grad()
+def take_over(module, package):
+    """Give the reader's FLASH or Model the package's parameters, which have longer names."""
+    own = dict(module.named_parameters())
+    for name, parameter in package.named_parameters():
+        short = name.replace("stack.", "").replace("scale_offset.", "").replace("positions.", "")
+        own[short.replace("norm.gain", "gain")].copy_(parameter)
+    return module
 
 
 def own_text(name):

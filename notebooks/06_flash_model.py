@@ -207,24 +207,12 @@ FLASH = mine.check(FLASH)
 # The package computes the same unit in its own way, and `reference.flash_loops` computes the paper's equations token by token. All three get the
 # same parameters, of order one, because at its start a unit is close to the identity and hides its faults (lecture 03). Only names differ.
 
-
-# %%
+# %% tags=["nbval-check-output"]
 import flash_tutorial
+from flash_course.side_by_side import take_over
 from flash_tutorial import reference
 from flash_tutorial.check import draw_order_one
 
-
-@torch.no_grad()
-def take_over(module, package):
-    """Give my module the package's parameters, which have longer names."""
-    own = dict(module.named_parameters())
-    for name, parameter in package.named_parameters():
-        short = name.replace("stack.", "").replace("scale_offset.", "").replace("positions.", "")
-        own[short.replace("norm.gain", "gain")].copy_(parameter)
-    return module
-
-
-# %% tags=["nbval-check-output"]
 D, S, C = 8, 4, 4
 package = flash_tutorial.FLASH(D, qk_dim=S, chunk_size=C, causal=True).double()
 draw_order_one(package, torch.Generator().manual_seed(7))

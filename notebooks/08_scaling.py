@@ -18,12 +18,12 @@
 # **After this lecture you can**
 # - count the multiply-adds of a Transformer++ block, of two GAUs and of two FLASH units, for every T;
 # - solve for the length where two of them are equal, and say which letters move it;
-# - time a training step so that the ratio can be believed;
+# - time a training step so that the ratio can be believed, fit how it grows, and find where two models meet;
 # - find the choices in a benchmark that flatter one side.
 #
 # **You need** lecture 05 (mixed chunk attention) and section 5 of lecture 01 (what attention costs).
 #
-# **Time** 28 minutes to read. Running the code takes about 40 seconds on two CPU cores.
+# **Time** 30 minutes to read. Running the code takes about 25 seconds on two CPU cores.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 
@@ -74,10 +74,12 @@ for name in ("flash_quad", "flash"):
 # FLASH.)
 
 # %%
+import math
+
 import numpy as np
 import torch
 
-from flash_course import drawing, learner
+from flash_course import drawing, learner, mine
 from flash_course.bench.against_length import Settings, make_units, measured_crossover
 from flash_course.bench.steps import time_steps
 from flash_course.bench.stored import load_stored, timed_runs, times_sooner, update_ratios
@@ -87,9 +89,9 @@ from flash_tutorial.training.devices import pick_device, pick_dtype
 
 on_gpu = pick_device().type == "cuda"
 dtype_name = str(pick_dtype(pick_device())[0]).removeprefix("torch.")
-CPU = Settings(dim=128, qk_dim=64, chunk_size=64, tokens=4096, lengths=(256, 512, 1024, 2048, 4096), rounds=3)
+CPU = Settings(dim=128, qk_dim=64, chunk_size=64, tokens=4096, lengths=(256, 512, 1024, 2048, 4096), rounds=2)
 GPU = Settings(device="cuda" if on_gpu else "cpu", dtype=dtype_name)  # D = 256, T = 512 to 32,768
-sizes, limit = (GPU, 10e9) if on_gpu else (CPU, 2e9)  # bytes that a step may hold at most
+sizes, limit = (GPU, 10e9) if on_gpu else (CPU, 0.31e9)  # bytes that a step may hold at most
 torch.set_num_threads(1)
 print(f"{sizes.device}, {sizes.dtype}: {sizes.tokens:,} tokens a step, T = {', '.join(map(str, sizes.lengths))}")
 
@@ -391,10 +393,34 @@ for model in ("flash", "transformer++"):
 #
 # ## 8. Misconception 2: linear means faster at my length
 #
-# "Linear" says how a cost *grows*, and nothing of how large it is.
+# "Linear" says how a cost *grows*, and nothing of how large it is. A cost that grows as a Tᵇ is a line in logarithms: log cost = log a + b log T, and
+# b is its slope. *Least squares* gives that line. With x = log T and y = log cost, both taken less their means, the slope is the sum of x y over
+# the sum of x², and the line goes through the means.
+#
+# **Build the fit.**
+
+
+# %%
+def power_law(lengths, costs):
+    """(a, b) so that a T^b is nearest to the costs, by least squares between the logs."""
+    # BUILD
+    x, y = np.log(lengths), np.log(costs)
+    dx, dy = x - x.mean(), y - y.mean()
+    b = (dx * dy).sum() / (dx**2).sum()
+    a = np.exp(y.mean() - b * x.mean())
+    return a, b
+    # END
+
+
+power_law = mine.check(power_law)
 
 # %% tags=["nbval-check-output"]
 end = benchmark["conclusions"]
+for model in ("flash", "flash_quad", "transformer++"):
+    steps = [row for row in benchmark["training"] if row["model"] == model and row["seconds"]]
+    a_sequence = [row["seconds"]["median"] / row["batch"] for row in steps]
+    b = power_law([row["T"] for row in steps], a_sequence)[1]
+    print(f"{model:13} the time of a sequence grows like T to the power of {b:.2f}")
 rows = [("T", "block / FLASH, counted", "measured, fused")]
 rows += [(f"{s['T']:,}", f"{s['counted']:.2f}", f"{s['measured']:.2f}") for s in end["speedups"]]
 print(drawing.text_table(rows))
@@ -413,6 +439,25 @@ print(f"{end['constant_tokens']['ratio']:.2f} times the time a token")
 # The paper times training steps in four tables: Table 11 (C4, masked) and Table 12 (Wiki-40B, causal) with 110 million parameters and Table
 # 3 (PG-19, causal) with 500 million, all on 64 TPU-v4 cores, and Table 10 on a single V100. Figure 5 and Figure 6 draw the first two. Where
 # does each of them cross 1?
+#
+# **Build the answer.** Between two lengths take a straight line in log T and log ratio. If the ratio is r < 1 at the one and r' ≥ 1 at the other, the line
+# has covered the share log r / (log r - log r') of the way when it meets 1.
+
+
+# %%
+def crossing(lengths, ratios):
+    """The T at which a ratio first rises through 1, on straight lines in log T and log ratio; None if it never does."""
+    # BUILD
+    for i in range(len(lengths) - 1):
+        low, high = ratios[i], ratios[i + 1]
+        if low < 1 <= high:
+            share = math.log(low) / (math.log(low) - math.log(high))
+            return round(lengths[i] * (lengths[i + 1] / lengths[i]) ** share)
+    return None
+    # END
+
+
+crossing = mine.check(crossing)
 
 # %% tags=["nbval-check-output"]
 PAPER = {
@@ -423,8 +468,13 @@ PAPER = {
 }
 curves = {name: [(T, a / b) for T, a, b in zip(*table)] for name, table in PAPER.items()}
 for name, points in curves.items():
-    meet = measured_crossover([dict(T=T, measured=ratio) for T, ratio in points])
-    print(f"{name:15} from {points[0][1]:.2f} to {points[-1][1]:.2f} | crossover", meet or "below the first length")
+    yours, theirs = crossing(*zip(*points)), measured_crossover([dict(T=T, measured=r) for T, r in points])
+    print(
+        f"{name:15} from {points[0][1]:.2f} to {points[-1][1]:.2f} | crossover",
+        yours or "below the first length",
+        end="",
+    )
+    print(f", the package's {theirs}" if theirs else "")
 
 # %% tags=["timing"]
 curves["stored, fused"] = [(s["T"], s["measured"]) for s in end["speedups"]]
@@ -511,7 +561,8 @@ learner.your_line("08.e", balanced_chunk, ((128, 1536), 236.307692), ((64, 256),
 from dataclasses import replace
 
 chunks = [2**n for n in range(3, 11)]  # 8 to 1024
-one_length = replace(sizes, lengths=(2048,), dim=LIVE["D"], qk_dim=LIVE["S"])
+shorter = dict(lengths=(2048,), unit_length=2048, tokens=sizes.tokens // 2)
+one_length = replace(sizes, dim=LIVE["D"], qk_dim=LIVE["S"], **shorter)
 by_C = {C: make_units("flash", replace(one_length, chunk_size=C)) for C in chunks}
 of_chunks = time_steps(by_C, one_length, limit)
 ms = [of_chunks.milliseconds(C)[0][1] for C in chunks]
@@ -561,7 +612,7 @@ flash = sum(at_4096["two FLASH"])
 by_count, by_T = sum(at_4096["block"]) / flash, {s["T"]: s["measured"] for s in end["speedups"]}
 longest, plain_there = curves["yours, plain"][-1]  # the longest T that fits with a plain baseline
 choices = {
-    "1 the baseline is plain\n(measured here)": (dict(curves["yours, fused"])[longest], plain_there),
+    f"1 the baseline is plain\n(measured here, T = {longest:,})": (dict(curves["yours, fused"])[longest], plain_there),
     "2 only the attention\n(counted)": (by_count, at_4096["block"][1] / at_4096["two FLASH"][1]),
     "3 one unit against one block\n(counted)": (by_count, 2 * by_count),
     "4 hidden pairs for the baseline\n(counted)": (by_count, sum(hidden_too["block"]) / flash),
@@ -595,7 +646,7 @@ print(drawing.text_table(rows))
 #
 # ## How we know
 #
-# - *Your measurements*: one pair of layers, three rounds; a crossover is worth no more than the spread of the rounds below the table.
+# - *Your measurements*: one pair of layers, two rounds; a crossover is worth no more than the spread of the rounds below the table.
 # - *The stored benchmark*: one CPU (AMD EPYC, two threads, float32, D = 256), medians of seven rounds ([speed](../docs/results.md#speed)). FLASH was
 #   the slower one at 1,024 in every round, and the faster one at 2,048. No GPU was measured for this course.
 # - *The race of ten minutes*: three seeds, of which the first also chose the rate; 0.46 million parameters. FLASH leads by 0.026 ± 0.022 bits at

@@ -17,14 +17,14 @@
 # that went wrong four times out of four.
 #
 # **After this lecture you can**
-# - say what an interval promises, and what it does not;
+# - write the interval of a difference, and say what it promises and what it does not;
 # - plan a fair ablation: parameters matched, each rate tuned, runs long enough for the question;
 # - tell a part that cannot from a part that did not learn to;
 # - follow by hand how a sum over chunks remembers pairs.
 #
 # **You need** lecture 05 (mixed chunk attention), and lecture 02 (the gated attention unit, relu²).
 #
-# **Time** 24 minutes to read. Running the code takes about 15 seconds on two CPU cores.
+# **Time** 26 minutes to read. Running the code takes about 15 seconds on two CPU cores.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 
@@ -105,19 +105,46 @@ for name, (other, _) in VARIANTS.items():
 # root: the standard deviation is 1, and the mean's standard error is 1 / √3 = 0.58. With many runs two standard errors to each side hold
 # the truth in 95% of the cases. Three runs know their own spread so badly that Student's t asks for 4.3 of them.
 #
-# For the *difference* of two models the squared errors of both add up, and a formula of Welch's finds the factor. That is the interval of
-# our page of results.
+# For the *difference* of two models the squared errors e² of both means add up. How many standard errors to each side? *Student's t* says so for a number of
+# *degrees of freedom*, and for two means Welch found it: (e_a² + e_b²)² / (e_a⁴ / (n - 1) + e_b⁴ / (m - 1)), with n and m runs.
+#
+# **Build the interval** of our page of results.
 
-# %% tags=["nbval-check-output"]
+
+# %%
+import math
+
 import numpy as np
 
-from flash_tutorial.experiments import welch
+from flash_course import mine
 
-print("by hand:", 5, "±", round(4.303 * np.std([4, 6, 5], ddof=1) / 3**0.5, 1))
+
+def difference_of_means(a, b, student_t):
+    """Mean of the scores a minus that of b, and half of its 95% interval; student_t gives the factor of a freedom."""
+    # BUILD
+    n, m = len(a), len(b)
+    error_a = np.var(a, ddof=1) / n  # the squared standard error of a mean
+    error_b = np.var(b, ddof=1) / m
+    both = error_a + error_b
+    freedom = both**2 / (error_a**2 / (n - 1) + error_b**2 / (m - 1))
+    half = student_t(freedom) * math.sqrt(both)
+    return np.mean(a) - np.mean(b), half
+    # END
+
+
+difference_of_means = mine.check(difference_of_means)
+
+# %% tags=["nbval-check-output"]
+from flash_tutorial.experiments.intervals import student_t, welch
+
+print(f"by hand: 5 ± {student_t(2) * np.std([4, 6, 5], ddof=1) / 3**0.5:.1f}")
 for change in LONG:
     ours, other = both(change, "short")
     runs = ["  ".join(f"{bits:.2f}" for bits in three) for three in (ours, other)]
-    print(f"{change:18} {runs[0]} against {runs[1]}, difference {welch(ours, other)}")
+    mean, half = difference_of_means(ours, other, student_t)
+    print(
+        f"{change:18} {runs[0]} against {runs[1]}, difference {mean:+.3f} ± {half:.3f}, the package's {welch(ours, other)}"
+    )
 
 # %% [markdown]
 # **Misconception: the smaller mean is better.** The symptom is that the order changes with the next three runs. An interval tells you two
@@ -130,16 +157,30 @@ for change in LONG:
 #
 # The ten long runs can answer this. Pick three of the ten for each model, as if you had made only those, and see whether the sign comes out
 # as it does with all ten. Then do it for every choice of three.
+#
+# **Build it.** `itertools.combinations(scores, 3)` has them all: every three of ours is held against every three of the other's.
+
+
+# %%
+def wrong_signs(a, b, n):
+    """Of all choices of n scores of a and n of b, the share whose difference of means has not the sign of all scores."""
+    import itertools
+
+    # BUILD
+    of_a = np.array([np.mean(some) for some in itertools.combinations(a, n)])
+    of_b = np.array([np.mean(some) for some in itertools.combinations(b, n)])
+    differences = of_a[:, None] - of_b
+    whole = np.mean(a) - np.mean(b)
+    return (differences * whole < 0).mean()
+    # END
+
+
+wrong_signs = mine.check(wrong_signs)
 
 # %% tags=["nbval-check-output"]
-from itertools import combinations
-
-threes = [list(chosen) for chosen in combinations(range(10), 3)]
-print(f"{len(threes)} ways to choose three runs of ten")
+print(f"{math.comb(10, 3)} ways to choose three runs of ten")
 for change in LONG:
-    ours, other = (np.array(ten)[threes].mean(1) for ten in both(change, "long"))
-    differences = ours[:, None] - other  # every three of ours against every three of the other's
-    wrong = (differences * found(change, "long").mean < 0).mean()
+    wrong = wrong_signs(*both(change, "long"), 3)
     print(f"{change:18} {found(change, 'long')}; wrong sign in {wrong:4.0%} of all choices of three")
 
 # %% [markdown]
@@ -180,7 +221,7 @@ for rate in (0.004, 0.01):
 #
 # ## 6. Where the runs began
 #
-# Now the third suspect. All models so far began from the paper's start, in which every matrix is drawn with the standard deviation 0.02.
+# Now the third suspect. All models so far began from the paper's start (lecture 03), in which every matrix is drawn with the standard deviation 0.02.
 # That suits a width of 768. What does it do to our narrow ones? Before training, compare what a unit adds with what it is added to.
 
 # %% tags=["nbval-check-output"]

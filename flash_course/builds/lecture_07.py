@@ -1,4 +1,4 @@
-"""What lecture 07 lets its reader build: windows, the score, the schedule, AdamW and the training loop."""
+"""What lecture 07 lets its reader build: two scores, the schedule, AdamW, the training loop, the cost of a boundary."""
 
 import math
 from functools import partial
@@ -8,27 +8,37 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from flash_tutorial.training import TrainConfig, learning_rate_at
+
+from ..bench import boundaries
 from . import Build, Case, call
 
 # ---------------------------------------------------------------- the course's own
 
 
-def bits_per_byte(model, tokens, T):
-    """The score of a text, an array of bytes read in windows of T: all bits over all bytes predicted."""
-    nats = 0.0
-    for first in range(0, len(tokens) - 1, T):
-        ids = torch.from_numpy(tokens[first : first + T + 1].astype(np.int64))[None]
+def bits_with_memory(model, tokens, T, stride):
+    """The score of a text in windows of T that overlap: of each but the first only the last ``stride`` bytes count."""
+    nats, done = 0.0, 0
+    while done < len(tokens) - 1:
+        end = done + (stride if done else T)
+        first = end - T
+        ids = torch.from_numpy(tokens[first : end + 1].astype(np.int64))[None]
         with torch.no_grad():
             logits = model(ids[:, :-1])
-        nats += float(F.cross_entropy(logits[0], ids[0, 1:], reduction="sum"))
+        new = slice(done - first, None)
+        nats += float(F.cross_entropy(logits[0, new], ids[0, 1:][new], reduction="sum"))
+        done = end
     return nats / math.log(2) / (len(tokens) - 1)
+
+
+def bits_per_byte(model, tokens, T):
+    """The score of a text, an array of bytes read in windows of T: all bits over all bytes predicted."""
+    return bits_with_memory(model, tokens, T, T)
 
 
 def rate_at(step, steps, warmup, peak):
     """The learning rate of update ``step``, counted from 0: up in a line, then down in a line."""
-    if step < warmup:
-        return peak * (step + 1) / warmup
-    return peak * (steps - step) / (steps - warmup)
+    return learning_rate_at(step, TrainConfig(steps=steps, warmup=warmup, learning_rate=peak))
 
 
 def adamw_step(p, g, m, v, t, rate):
@@ -50,24 +60,12 @@ def draw_windows(tokens, B, T, rng):
 
 def fit(model, draw, steps, peak, warmup=20, clip=1.0):
     """Train a model on the windows ``draw(step)``, ids (B, T + 1). Gives the loss of each update."""
-    averages = {p: (torch.zeros_like(p), torch.zeros_like(p)) for p in model.parameters()}
-    losses = []
-    for step in range(steps):
-        ids = draw(step)
-        logits = model(ids[:, :-1])
-        loss = F.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten())
-        loss.backward()
-        norm = math.sqrt(sum(float(p.grad.square().sum()) for p in averages))
-        shrink = min(1, clip / norm)
-        rate = rate_at(step, steps, warmup, peak)
-        with torch.no_grad():
-            for p, (m, v) in averages.items():
-                new, m, v = adamw_step(p, shrink * p.grad, m, v, step + 1, rate)
-                p.copy_(new)
-                averages[p] = m, v
-                p.grad = None
-        losses.append(loss.item())
-    return losses
+    return fit_with(model, draw, steps, peak, warmup, clip, mistake=None)
+
+
+def boundary_cost(bits, sizes):
+    """What a boundary costs each byte of a chunk, by mean bits (G,) of groups of so many places each, sizes (G,)."""
+    return float(boundaries.cost_of_boundary(bits))
 
 
 # ---------------------------------------------------------------- likely mistakes
@@ -88,6 +86,48 @@ def without_the_tail(model, tokens, T):
 
 def in_nats(model, tokens, T):
     return math.log(2) * bits_per_byte(model, tokens, T)
+
+
+def without_overlap(model, tokens, T, stride):
+    """The first window is whole, the others hold ``stride`` bytes alone."""
+    first = bits_per_byte(model, tokens[: T + 1], T) * T
+    rest = tokens[T:]
+    if len(rest) > 1:
+        first += bits_per_byte(model, rest, stride) * (len(rest) - 1)
+    return first / (len(tokens) - 1)
+
+
+def all_of_each_window(model, tokens, T, stride):
+    """Bytes of the overlap count each time."""
+    bits = n = 0
+    for end in range(T, len(tokens) - 1 + stride, stride):
+        window = tokens[end - T : end + 1]
+        bits += bits_per_byte(model, window, T) * (len(window) - 1)
+        n += len(window) - 1
+    return bits / n
+
+
+def first_window_forgotten(model, tokens, T, stride):
+    """Of the first window, too, only the last ``stride`` bytes count."""
+    lost = bits_per_byte(model, tokens[: T - stride + 1], T) * (T - stride)
+    return bits_with_memory(model, tokens, T, stride) - lost / (len(tokens) - 1)
+
+
+def over_the_early_places(bits, sizes):
+    return boundary_cost(bits, sizes) * sizes.sum() / 8
+
+
+def groups_count_the_same(bits, sizes):
+    """A mean over groups, in place of one over places."""
+    ends = np.cumsum(sizes)
+    return (bits[ends <= 8].mean() - bits[ends > 16].mean()) * 8 / sizes.sum()
+
+
+def all_places_behind(bits, sizes):
+    """The late ones begin at the ninth place."""
+    late = np.cumsum(sizes) > 8
+    level = np.average(bits[late], weights=sizes[late])
+    return ((bits - level) * sizes)[~late].sum() / sizes.sum()
 
 
 def rate_counted_from_one(step, steps, warmup, peak):
@@ -171,6 +211,21 @@ def score_case(label, tokens, T):
     return Case(label, lambda answer: answer(by_table, tokens, T), shown)
 
 
+def sharper(ids):
+    """A model that is surer the more it has read: the table's logits, times the place in the window."""
+    place = torch.arange(1, ids.shape[1] + 1)[:, None]
+    return by_table(ids) * place / 2
+
+
+def memory_case(label, tokens, T, stride):
+    shown = f"bytes {tokens.tolist()}, T = {T}, stride = {stride}, a model that is surer the more it has read"
+    return Case(label, lambda answer: answer(sharper, tokens, T, stride), shown)
+
+
+def cost_case(label, *bits):
+    return call(label, np.array(bits), np.array(boundaries.GROUPS[: len(bits)]))
+
+
 def after_two_updates(answer):
     """p, m and v after two updates, the second one with what the first one gave."""
     p, g = torch.tensor([1.0, 100.0, -2.0]), torch.tensor([100.0, 0.001, 0.5])
@@ -192,7 +247,7 @@ def trained(answer, **how):
         model[0].weight.copy_(torch.arange(12).reshape(4, 3) % 5 - 2)
         model[1].weight.copy_((torch.arange(12).reshape(4, 3) % 7 - 3) / 4)
     ids = torch.tensor([[0, 1, 2, 3, 3, 1], [2, 2, 0, 1, 3, 0]])
-    losses = answer(model, lambda step: (ids + step) % 4, 5, 0.5, **how)
+    losses = answer(model, lambda step: (ids + step) % 4, 5, 0.5, **{"warmup": 0} | how)
     return losses, model[0].weight, model[1].weight
 
 
@@ -308,5 +363,54 @@ BUILDS = (
         ),
         why="That is all of training. What larger models add is more machines around this loop.",
         tolerance=1e-4,
+    ),
+    Build(
+        bits_with_memory,
+        cases=(
+            memory_case("one window", SEVEN, 6, 2),
+            memory_case("windows that overlap by half", SEVEN, 4, 2),
+            memory_case("one byte at a time", SEVEN, 3, 1),
+            memory_case("a short end", SEVEN[:6], 3, 2),
+            memory_case("no overlap", SEVEN, 2, 2),
+        ),
+        likely=(
+            (
+                "A window holds T bytes: it begins T before its end, and not where the last one ended.",
+                without_overlap,
+            ),
+            (
+                "Each byte counts once: of a later window only the logits of its last `stride` bytes.",
+                all_of_each_window,
+            ),
+            (
+                "Of the first window all T bytes count, since no other one scores them.",
+                first_window_forgotten,
+            ),
+        ),
+        why="Ask of every published score how much of the text the model could see.",
+    ),
+    Build(
+        boundary_cost,
+        cases=(
+            cost_case("four bits at the first place", 4.0, 2, 2, 2, 2, 2, 2, 2),
+            cost_case("eight early places", 5.0, 4, 3, 2.5, 2, 2, 2, 2),
+            cost_case("a level of its own", 4.0, 3, 3, 2, 7, 1, 1.5, 2),
+            cost_case("chunks of 256", 4.0, 3, 3, 2, 2, 1, 1.5, 2, 1),
+        ),
+        likely=(
+            (
+                "Spread what is lost over the whole chunk: divide by all its places, and not by eight.",
+                over_the_early_places,
+            ),
+            (
+                "Groups have different sizes: a mean over places weighs each by its size.",
+                groups_count_the_same,
+            ),
+            (
+                "Late places are those from the seventeenth on; between them and the eighth nothing counts.",
+                all_places_behind,
+            ),
+        ),
+        why="A difference inside a run leaves out all that makes runs differ.",
     ),
 )

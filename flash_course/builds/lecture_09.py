@@ -1,10 +1,16 @@
-"""What lecture 09 lets its reader build: what FLASH keeps, one step of its attention, and a text."""
+"""What lecture 09 lets its reader build: what FLASH keeps, one step of its attention, a prompt read at once, a text."""
 
 import copy
+from functools import partial
 
 import torch
 
+from flash_tutorial import sampling
+from flash_tutorial.layers import cos_sin_at, rope
+
 from . import Build, Case, call
+from .lecture_05 import numbers
+from .lecture_06 import FLASH, set_numbers
 
 # ---------------------------------------------------------------- the course's own
 
@@ -41,18 +47,38 @@ def decode_step(state, quad_q, quad_k, lin_q, lin_k, v, bias_CC, C):
     return near, far, state
 
 
-def write(model, ids, n, temperature=1.0, generator=None):
-    """n tokens more behind ids (1, T), drawn one after the other; temperature 0 takes the likeliest."""
+def read_prompt(state, quad_q, quad_k, lin_q, lin_k, v, bias_CC, C):
+    """T tokens more, heads (T, S) and v (T, E): what each reads, near and far together (T, E), and the new state."""
+    read = [v[:0]]
+    for t in range(len(v)):
+        heads = quad_q[t], quad_k[t], lin_q[t], lin_k[t]
+        near, far, state = decode_step(state, *heads, v[t], bias_CC, C)
+        read.append((near + far)[None])
+    return torch.cat(read), state
+
+
+def draw_token(logits, temperature=1.0, top_k=None, generator=None):
+    """The id of the next token, drawn by logits (N,), a tensor (1,). Temperature 0 takes the likeliest."""
+    how = dict(temperature=temperature, top_k=top_k, generator=generator)
+    return sampling.draw(logits[None], **how)
+
+
+def write(model, ids, n, temperature=1.0, top_k=None, generator=None):
+    """n tokens more behind ids (1, T), drawn one after the other."""
     for _ in range(n):
         with torch.no_grad():
-            logits = model(ids)[:, -1]
-        if temperature == 0:
-            new = logits.argmax(-1, keepdim=True)
-        else:
-            p = torch.softmax(logits / temperature, -1)
-            new = torch.multinomial(p, 1, generator=generator)
-        ids = torch.cat([ids, new], 1)
+            logits = model(ids)[0, -1]
+        new = draw_token(logits, temperature, top_k, generator)
+        ids = torch.cat([ids, new[None]], 1)
     return ids
+
+
+def unit_step(unit, x, state, t):
+    """Token t, from 0, through a FLASH unit: x (D,) and what the unit keeps -> its output (D,), the new state."""
+    u, v, z = unit.project(x)
+    heads = rope(z * unit.gamma + unit.beta, *cos_sin_at(t, unit.S, x, t + 1))
+    near, far, state = decode_step(state, *heads, v, unit.bias(unit.C), unit.C)
+    return x + unit.out_proj(u * (near + far)), state
 
 
 # ---------------------------------------------------------------- likely mistakes
@@ -140,20 +166,72 @@ def without_itself(state, quad_q, quad_k, lin_q, lin_k, v, bias_CC, C):
     return torch.relu(scores) ** 2 @ state["v"], far, new
 
 
-def by_the_first_token(model, ids, n, temperature=1.0, generator=None):
-    return write(lambda ids: model(ids).flip(1), ids, n, temperature, generator)
+def read_with(state, quad_q, quad_k, lin_q, lin_k, v, bias_CC, C, *, mistake):
+    """``read_prompt`` round by round, with one mistake."""
+    waiting = 0 if mistake == "whole chunks" else len(state["v"])
+    read = [v[:0]]
+    for first in (0, *range(C - waiting, len(v), C)):
+        i = 0 if mistake == "whole chunks" else len(state["v"])
+        new = slice(first, first + C - i)
+        rows = {"quad_k": quad_k[new], "lin_k": lin_k[new], "v": v[new]}
+        state = state | {name: torch.cat([state[name], row]) for name, row in rows.items()}
+        m, n = len(state["v"]), len(v[new])
+        place = 0 if mistake == "bias from its first row" else i
+        bias = bias_CC[place : place + n].repeat(1, 2)[:, :m]  # whole chunks may be too wide
+        weights = torch.relu(quad_q[new] @ state["quad_k"].T / C + bias) ** 2
+        weights = weights if mistake == "not masked" else weights.tril(m - n)
+        folded = fold(state) if mistake == "folds first" and m == C else state
+        far = lin_q[new] @ folded["kv"] / max(folded["chunks"] * C, 1)
+        read.append(weights @ state["v"] + far)
+        state = fold(state) if m >= C and mistake != "never folds" else state
+    return torch.cat(read), state
 
 
-def times_the_temperature(model, ids, n, temperature=1.0, generator=None):
-    return write(lambda ids: model(ids) * temperature**2, ids, n, temperature, generator)
+def coldest_ignored(logits, temperature=1.0, top_k=None, generator=None):
+    return draw_token(logits, temperature or 1.0, top_k, generator)
 
 
-def only_what_is_new(model, ids, n, temperature=1.0, generator=None):
-    return write(model, ids, n, temperature, generator)[:, ids.shape[1] :]
+def times_the_temperature(logits, temperature=1.0, top_k=None, generator=None):
+    if temperature == 0:
+        return draw_token(logits, 0)
+    return draw_token(logits * temperature**2, temperature, top_k, generator)
 
 
-def always_drawn(model, ids, n, temperature=1.0, generator=None):
-    return write(model, ids, n, temperature or 1.0, generator)
+def from_all(logits, temperature=1.0, top_k=None, generator=None):
+    return draw_token(logits, temperature, None, generator)
+
+
+def one_too_few(logits, temperature=1.0, top_k=None, generator=None):
+    return draw_token(logits, temperature, top_k and max(top_k - 1, 1), generator)
+
+
+def by_the_first_token(model, ids, n, *how):
+    return write(lambda ids: model(ids).flip(1), ids, n, *how)
+
+
+def only_what_is_new(model, ids, n, *how):
+    return write(model, ids, n, *how)[:, ids.shape[1] :]
+
+
+def always_drawn(model, ids, n, temperature=1.0, *how):
+    return write(model, ids, n, 1.0, *how)
+
+
+def top_k_forgotten(model, ids, n, temperature=1.0, top_k=None, generator=None):
+    return write(model, ids, n, temperature, None, generator)
+
+
+def unit_step_with(unit, x, state, t, *, mistake):
+    """``unit_step`` with one mistake."""
+    u, v, z = unit.project(x)
+    place = {"in the chunk": t % unit.C, "not rotated": 0}.get(mistake, t)
+    copies = z * unit.gamma + (0 if mistake == "beta afterwards" else unit.beta)
+    heads = rope(copies, *cos_sin_at(place, unit.S, x, place + 1))
+    heads = heads + (unit.beta if mistake == "beta afterwards" else 0)
+    near, far, new = decode_step(state, *heads, v, unit.bias(unit.C), unit.C)
+    read = near + far if mistake == "not gated" else u * (near + far)
+    out = unit.out_proj(read)
+    return (out if mistake == "no residual" else x + out), new
 
 
 # ---------------------------------------------------------------- what is asked
@@ -201,20 +279,71 @@ def step_case(label, T, bias_CC):
     return Case(label, lambda answer: steps(answer, T, bias_CC), shown)
 
 
+def prompt(T):
+    """Heads (4, T, 2) and values (T, 2) in small whole numbers."""
+    heads = torch.arange(4.0 * T * 2).reshape(4, T, 2) % 5 - 1.0
+    return *heads, torch.arange(T * 2.0).reshape(T, 2) % 7 - 2.0
+
+
+def prompt_case(label, T, bias_CC, waiting=0):
+    """A prompt of T tokens behind some that wait already."""
+    C = len(bias_CC)
+    shown = f"{T} tokens in chunks of {C}, {waiting} of a chunk wait already"
+
+    def run(answer):
+        state = empty_state(2, 2)
+        if waiting:
+            _, state = read_prompt(state, *prompt(C + waiting), bias_CC, C)
+        return answer(state, *prompt(T), bias_CC, C)
+
+    return Case(label, run, shown)
+
+
+def shares_drawn(answer, probabilities, **how):
+    """Which tokens come in 300 draws, and how often."""
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.tensor(probabilities).log()
+    drawn = torch.cat([answer(logits, generator=generator, **how) for _ in range(300)])
+    shares = torch.bincount(drawn, minlength=len(logits)) / 300
+    return [str(drawn.unique().tolist()), shares]
+
+
+def draw_case(label, probabilities, **how):
+    said = ", ".join(f"{name} = {value}" for name, value in how.items())
+    shown = f"the logs of {probabilities}, {said or 'as they are'}: ids drawn, and their shares"
+    return Case(label, lambda answer: shares_drawn(answer, probabilities, **how), shown)
+
+
 def next_letters(ids):
     """A model of four letters that reads two bytes back: most likely their sum."""
     before = torch.cat([ids[:, :1], ids[:, :-1]], 1)
-    return torch.nn.functional.one_hot((ids + before + 1) % 4, 4).float()
+    return torch.nn.functional.one_hot((ids + before + 1) % 4, 4) + torch.arange(4) / 8
 
 
-def written(answer, ids, n, temperature):
-    generator = torch.Generator().manual_seed(0)
-    return answer(next_letters, torch.tensor([ids]), n, temperature, generator)
+def write_case(label, ids, n, temperature, top_k=None):
+    how = f"temperature = {temperature}" + (f", top_k = {top_k}" if top_k else "")
+
+    def run(answer):
+        generator = torch.Generator().manual_seed(0)
+        return answer(next_letters, torch.tensor([ids]), n, temperature, top_k, generator)
+
+    return Case(label, run, f"ids {ids}, n = {n}, {how}")
 
 
-def write_case(label, ids, n, temperature):
-    shown = f"ids {ids}, n = {n}, temperature = {temperature}"
-    return Case(label, lambda answer: written(answer, ids, n, temperature), shown)
+def unit_case(label, T, C):
+    """T tokens through a unit, one after the other: what comes out of it."""
+    unit = set_numbers(FLASH(2, 4, C)).float()
+    x = numbers(T, 2).float() / 4
+
+    @torch.no_grad()
+    def run(answer):
+        state, outputs = empty_state(unit.S, unit.E), []
+        for t in range(T):
+            y, state = answer(unit, x[t], state, t)
+            outputs.append(y)
+        return torch.stack(outputs)
+
+    return Case(label, run, f"{T} tokens in chunks of {C}, D = 2, S = 4")
 
 
 BUILDS = (
@@ -269,21 +398,99 @@ BUILDS = (
         why="The same function as mixed_chunk, and it never looks back: that is what a state is for.",
     ),
     Build(
+        read_prompt,
+        cases=(
+            prompt_case("less than a chunk", 2, BIASES),
+            prompt_case("three chunks and a tail", 7, BIAS),
+            prompt_case("one row waits already", 6, BIASES, waiting=1),
+            prompt_case("the prompt ends inside the chunk that waits", 1, BIASES, waiting=1),
+            prompt_case("no token", 0, BIAS),
+        ),
+        likely=(
+            (
+                "A token reads no later one: `A.tril(i)`, where i rows waited already.",
+                partial(read_with, mistake="not masked"),
+            ),
+            (
+                "If i rows wait, C - i tokens complete the chunk, and not C.",
+                partial(read_with, mistake="whole chunks"),
+            ),
+            (
+                "The first new row stands at place i of the chunk: its row of the bias is bias_CC[i].",
+                partial(read_with, mistake="bias from its first row"),
+            ),
+            (
+                "A full chunk has to be folded, before the next round.",
+                partial(read_with, mistake="never folds"),
+            ),
+            (
+                "It folds before it reads, so a full chunk reads itself twice.",
+                partial(read_with, mistake="folds first"),
+            ),
+        ),
+        why="A prompt of T tokens takes T / C rounds in place of T steps: that is the prefill of every server.",
+        tolerance=1e-5,
+    ),
+    Build(
+        draw_token,
+        cases=(
+            draw_case("the likeliest", (0.2, 0.5, 0.3), temperature=0),
+            draw_case("drawn as they are", (0.1, 0.7, 0.2)),
+            draw_case("temperature 2", (0.49, 0.04, 0.01), temperature=2.0),
+            draw_case("top-k of 2", (0.4, 0.25, 0.35), top_k=2),
+            draw_case("both", (0.04, 0.49, 0.03, 0.02), temperature=2.0, top_k=2),
+        ),
+        likely=(
+            ("At temperature 0 nothing is drawn: take the likeliest.", coldest_ignored),
+            ("Logits are divided by the temperature.", times_the_temperature),
+            ("Top-k is missing: all but the k largest logits become -inf.", from_all),
+            ("Top-k keeps k tokens, the k-th as well.", one_too_few),
+        ),
+        why="A model gives probabilities. What is written is decided here.",
+        tolerance=0.1,
+    ),
+    Build(
         write,
         cases=(
             write_case("the likeliest", [0, 1], 5, 0),
             write_case("drawn", [3, 0, 2], 12, 1.0),
-            write_case("drawn at temperature 2", [1], 12, 2.0),
+            write_case("top-k of one", [1], 12, 2.0, 1),
         ),
         likely=(
             (
-                "The next token follows from the logits of the last one, [:, -1].",
+                "The next token follows from the logits of the last one, [0, -1].",
                 by_the_first_token,
             ),
-            ("Logits are divided by the temperature.", times_the_temperature),
             ("Give back the beginning too, with the new tokens behind it.", only_what_is_new),
-            ("At temperature 0 nothing is drawn: take the likeliest.", always_drawn),
+            ("Hand the temperature on to draw_token.", always_drawn),
+            ("Hand top_k on to draw_token.", top_k_forgotten),
         ),
         why="Every chatbot ends in this loop.",
+    ),
+    Build(
+        unit_step,
+        cases=(
+            unit_case("one token", 1, 2),
+            unit_case("three chunks and a tail", 7, 2),
+            unit_case("chunks of one token", 4, 1),
+        ),
+        likely=(
+            ("RoPE is missing.", partial(unit_step_with, mistake="not rotated")),
+            (
+                "RoPE counts through the sequence and not in the chunk: the angle is t times the frequency.",
+                partial(unit_step_with, mistake="in the chunk"),
+            ),
+            (
+                "beta comes before RoPE: it is rotated as well.",
+                partial(unit_step_with, mistake="beta afterwards"),
+            ),
+            (
+                "What was read is not gated: multiply it by u.",
+                partial(unit_step_with, mistake="not gated"),
+            ),
+            ("x itself is missing in the result.", partial(unit_step_with, mistake="no residual")),
+        ),
+        why="The unit that you trained, one token at a time, with a memory that never grows.",
+        tolerance=1e-4,
     ),
 )

@@ -33,7 +33,12 @@ FLOORS = (
 COURSE = {
     "addresses": set(),
     "asking": {"cards", "checks", "learner", "wrong_call"},
-    "builds": {"checks.edits", "checks.interpreter"},
+    "builds": {
+        "bench.against_length",
+        "bench.boundaries",
+        "checks.edits",
+        "checks.interpreter",
+    },
     "cards": {"checks.texts"},
     "learner": {"cards", "checks.compare", "checks.in_rows", "checks.texts", "wrong_call"},
     "mine": {"builds", "cards", "checks.compare", "checks.outcome", "learner"},
