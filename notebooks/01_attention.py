@@ -22,7 +22,7 @@
 #
 # **You need** the tour 00, some NumPy, and a rough idea of attention. Lecture 90 helps with einsum and shapes.
 #
-# **Time** 30 minutes to read. Running the code takes about 20 seconds on two CPU cores.
+# **Time** 30 minutes to read, about 50 more to build. Running the code takes about 20 seconds on two CPU cores.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 

@@ -23,7 +23,7 @@
 #
 # **You need** lecture 01: softmax attention in NumPy, the causal mask, heads, rotary positions (RoPE).
 #
-# **Time** 28 minutes to read. Running the code takes about 20 seconds on two CPU cores.
+# **Time** 28 minutes to read, about 50 more to build. Running the code takes about 20 seconds on two CPU cores.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 

@@ -24,7 +24,7 @@
 #
 # **You need** lecture 02 (the unit) and lecture 04 (the chunk form).
 #
-# **Time** 37 minutes to read, about 45 more to build. Running the code takes about 30 seconds on two CPU cores.
+# **Time** 37 minutes to read, about 70 more to build. Running the code takes about 30 seconds on two CPU cores.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 

@@ -23,7 +23,7 @@
 #
 # **You need** lecture 06: the whole FLASH model, its chunks and its sums. Of lecture 02, the two forms of the position bias.
 #
-# **Time** 31 minutes to read. Running the code takes about 25 seconds on two CPU cores.
+# **Time** 31 minutes to read, about 80 more to build. Running the code takes about 25 seconds on two CPU cores.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 

@@ -23,7 +23,7 @@
 #
 # **You need** lecture 04 (the state) and lecture 05 (mixed chunk attention).
 #
-# **Time** 35 minutes to read. Running the code takes about 25 seconds on two CPU cores.
+# **Time** 35 minutes to read, about 85 more to build. Running the code takes about 25 seconds on two CPU cores.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 

@@ -24,7 +24,7 @@
 #
 # **You need** lecture 05 (mixed chunk attention), and lecture 02 (the gated attention unit, relu²).
 #
-# **Time** 26 minutes to read. Running the code takes about 15 seconds on two CPU cores.
+# **Time** 26 minutes to read, about 20 more to build. Running the code takes about 15 seconds on two CPU cores.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 
