@@ -46,8 +46,9 @@ if "google.colab" in sys.modules and not any(glob.glob(f"{p}/flash_tutorial-{VER
 # %% tags=["nbval-check-output"]
 import numpy as np
 import torch
+import torch.nn.functional as F
 
-from flash_course import drawing
+from flash_course import drawing, mine
 from flash_course.bench.tasks import IGNORE, mqar
 from flash_tutorial import LanguageModel
 
@@ -168,10 +169,8 @@ for i in range(6):
 # **Build** it as two loops, over the token i that reads and over the tokens j that it reads: slow, and what the fast form of section 5 is
 # tested against. (`i // C * C` is the first token of i's chunk.)
 
+
 # %%
-from flash_course import mine
-
-
 def local_loops(q_TS, k_TS, v_TE, bias_CC, C):
     """What each token reads of its own chunk, (T, E), token by token."""
     # BUILD
@@ -257,10 +256,8 @@ lab.show(lab.six_tokens())
 # **First piece.** Cut (B, T, S) into chunks, (B, G, C, S), with zeros behind the last token. They do no harm: a padded key comes with a
 # value of zero, and what a padded query reads is cut off in the end.
 
+
 # %%
-import torch.nn.functional as F
-
-
 def to_chunks(x, C):
     """(B, T, S) -> (B, G, C, S), with zeros behind the last token where C does not divide T."""
     # BUILD
