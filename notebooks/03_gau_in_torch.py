@@ -23,7 +23,7 @@
 #
 # **You need** lecture 02, and a little PyTorch: tensors, `nn.Module`, `backward()`.
 #
-# **Time** 37 minutes to read, about 55 more to build. Running the code takes about 20 seconds on two CPU cores.
+# **Time** 37 minutes to read, about 65 more to build. Running the code takes about 20 seconds on two CPU cores.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 

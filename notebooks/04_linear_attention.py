@@ -23,7 +23,7 @@
 #
 # **You need** lecture 01 (the causal mask), lecture 02 (the unit), and from lecture 03 why tests use inputs of order one.
 #
-# **Time** 32 minutes to read, about 25 more to build. Running the code takes about 20 seconds on two CPU cores.
+# **Time** 33 minutes to read, about 40 more to build. Running the code takes about 20 seconds on two CPU cores.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 
