@@ -7,6 +7,7 @@ from .colours import BLACK, BLUE, ORANGE, VERMILION
 from .style import legend_below, new_panels
 
 UNREAD, DIRECT, SUMMED = 0, 1, 2  # what a map of ``who_reads_whom`` holds
+ENTRY = 2.0  # inches that a line of a legend takes
 
 SQUARE = {"marker": "s", "color": BLUE, "linestyle": "none"}
 DISC = {"marker": "o", "color": ORANGE, "linestyle": "none"}
@@ -108,7 +109,8 @@ def _maps(maps, marks, title, chunk_size, *, width, rows=1):
     }
     seen = [said for said in marks if any(said in of_map for of_map in counts.values())]
     handles = [tuple(Line2D([], [], **mark) for mark in marks[said]) for said in seen]
-    legend_below(figure, handles, seen, columns=min(3, len(seen)))
+    columns = min(3, len(seen), int(width / ENTRY))
+    legend_below(figure, handles, seen, columns=columns)
     words = [
         f"{name}: " + ", ".join(f"{count} {said}" for said, count in of_map.items())
         for name, of_map in counts.items()
