@@ -178,6 +178,14 @@ def test_the_library_is_built_from_the_ground_up():
             assert reached(module, LIBRARY) & above == set(), module
 
 
+def test_what_is_for_transformers_is_imported_by_nobody():
+    """It is an extra: what is not installed may not be asked for by the rest."""
+    inside = "flash_tutorial.hf"
+    for path in python_files("flash_tutorial", "flash_course"):
+        if not module_name(path).startswith(inside):
+            assert [name for name in imports(path) if name.startswith(inside)] == [], path
+
+
 @pytest.mark.parametrize("package", ["flash_tutorial", "flash_course"])
 def test_no_module_imports_itself_through_others(package):
     arrows = arrows_of(package)

@@ -144,7 +144,8 @@ def test_public_names_are_there_and_load_nothing_that_is_needed_later_only():
     before += "    if name.startswith('tqdm'): del sys.modules[name]"
     loaded = loaded_by(PUBLIC, before)
     assert "flash_tutorial.model" in loaded and "torch._dynamo" not in loaded
-    assert {*LATER, "transformers"} & {name.split(".")[0] for name in loaded} == set()
+    assert "flash_tutorial.hf" not in loaded
+    assert {*LATER, "transformers", "peft"} & {name.split(".")[0] for name in loaded} == set()
 
 
 @pytest.mark.parametrize("code", ["import flash_tutorial", "import flash_course.cli"])

@@ -1,0 +1,55 @@
+"""Small models as transformers has them, with weights of order one, for the tests of ``flash_tutorial.hf``."""
+
+import pytest
+
+MISSING = "the extra hf is not installed: pip install 'flash-tutorial[hf]'"
+transformers = pytest.importorskip("transformers", reason=MISSING)
+
+import torch  # noqa: E402
+from small_model import N, config, ids, model  # noqa: E402
+
+from flash_tutorial.config import ModelConfig, options_of  # noqa: E402
+from flash_tutorial.hf import FlashConfig, from_native  # noqa: E402
+
+transformers.utils.logging.set_verbosity_error()
+transformers.utils.logging.disable_progress_bar()
+
+LENGTHS = (14, 9, 5)  # three full chunks of 4 and a tail, and shorter ones
+
+
+def both(architecture="flash", **options):
+    """A LanguageModel, and the same one as transformers has it."""
+    native = model(architecture, **options)
+    return native, from_native(native)
+
+
+def hf_config(architecture="flash", **options):
+    """The small configuration, with what transformers has besides."""
+    ours = {k: v for k, v in options.items() if k in ModelConfig.__dataclass_fields__}
+    rest = {k: v for k, v in options.items() if k not in ours}
+    native = config(architecture, **ours)
+    names = [
+        "architecture",
+        "vocab_size",
+        "dim",
+        "depth",
+        "causal",
+        "max_length",
+        "dropout",
+        "tied",
+    ]
+    names += ["checkpoint", *options_of(architecture)]
+    return FlashConfig(**{name: getattr(native, name) for name in names}, **rest)
+
+
+def prompts(side, lengths=LENGTHS, seed=0):
+    """Rows of several lengths, padded on one side: ids, an attention mask of 0 and 1, and the rows alone."""
+    rows = [ids(1, n, seed + n)[0] for n in lengths]
+    longest = max(lengths)
+    padded = torch.full((len(rows), longest), N - 1)
+    mask = torch.zeros(len(rows), longest, dtype=torch.long)
+    for b, row in enumerate(rows):
+        places = slice(longest - len(row), None) if side == "left" else slice(len(row))
+        padded[b, places] = row
+        mask[b, places] = 1
+    return padded, mask, rows
