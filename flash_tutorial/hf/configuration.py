@@ -62,6 +62,10 @@ class FlashConfig(PreTrainedConfig):
         )
         super().__init__(**usual | options)
 
+    @classmethod
+    def register_for_auto_class(cls, auto_class: str = "AutoConfig") -> None:
+        """Nothing to do: a folder names the classes, whose code is this package's and not the folder's."""
+
     def native(self) -> ModelConfig:
         """The same model for ``LanguageModel`` and ``Stack``."""
         return ModelConfig(**{name: getattr(self, name) for name in OURS if hasattr(self, name)})

@@ -28,6 +28,7 @@ from .cache import FlashCache, valid_first
 from .configuration import FlashConfig
 from .folder import write_beside
 
+STARTED = "_is_hf_initialized"  # transformers' mark on what was loaded or drawn
 PASSED_ON = {"num_items_in_batch"}  # by Trainer, to the loss
 
 
@@ -53,8 +54,8 @@ class FlashPreTrainedModel(PreTrainedModel):
             init.normal_(module.weight, std=starts.embedding_std(config))
 
     @classmethod
-    def register_for_auto_class(cls, auto_class="AutoModel"):
-        """Nothing to do: ``save_pretrained`` names the classes, whose code is this package's and not the folder's."""
+    def register_for_auto_class(cls, auto_class: str = "AutoModel") -> None:
+        """Nothing to do: as of ``FlashConfig``."""
 
     def save_pretrained(self, save_directory: str | Path, **how: Any) -> None:
         """As transformers does; with a card, and the file by which ``trust_remote_code=True`` finds the classes."""
@@ -77,8 +78,9 @@ class FlashModel(FlashPreTrainedModel):
         super().__init__(config)
         self.embedding = nn.Embedding(config.vocab_size, config.dim)
         self.stack = Stack(config.native())
-        if not next(self.stack.parameters()).is_meta:
-            self.stack._is_hf_initialized = True  # it has started itself
+        if not next(self.stack.parameters()).is_meta:  # it has started itself
+            for part in self.stack.modules():
+                setattr(part, STARTED, True)
         self.post_init()
 
     @property
@@ -92,17 +94,15 @@ class FlashModel(FlashPreTrainedModel):
 
     @torch.no_grad()
     def _init_weights(self, module):
-        """The stack as a whole; of what was loaded nothing is drawn anew."""
+        """A part of the stack starts as it does in a new one; nothing that was loaded is drawn anew."""
         if isinstance(module, nn.Embedding):
             super()._init_weights(module)
-        elif isinstance(module, Stack):
-            parameters = dict(module.named_parameters())
-            if all(getattr(p, "_is_hf_initialized", False) for p in parameters.values()):
-                return
+        elif not all(hasattr(p, STARTED) for p in module.parameters(recurse=False)):
             with torch.device("cpu"):
-                new = Stack(module.config)
-            for name, drawn in new.named_parameters():
-                init.copy_(parameters[name], drawn)
+                new = dict(Stack(self.stack.config).named_parameters())
+            for name, parameter in self.stack.named_parameters():
+                init.copy_(parameter, new[name])  # not if it has started
+                setattr(parameter, STARTED, True)
 
     @can_return_tuple
     def forward(
