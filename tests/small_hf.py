@@ -4,6 +4,9 @@ import pytest
 
 MISSING = "the extra hf is not installed: pip install 'flash-tutorial[hf]'"
 transformers = pytest.importorskip("transformers", reason=MISSING)
+datasets = pytest.importorskip("datasets", reason=MISSING)
+peft = pytest.importorskip("peft", reason=MISSING)
+pytest.importorskip("accelerate", reason=MISSING)
 
 import torch  # noqa: E402
 from small_model import N, config, ids, model  # noqa: E402

@@ -40,7 +40,8 @@ class FlashConfig(PreTrainedConfig):
     }
     max_length: int = 512  # declared, for else it would be taken for a setting of generate
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, architecture: str = "flash", **options: Any) -> None:
+        options |= {"architecture": architecture}
         options = {self.attribute_map.get(name, name): value for name, value in options.items()}
         given = {name: options.pop(name) for name in OURS if name in options}
         written_by = options.pop("format", None)

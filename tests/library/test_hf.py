@@ -4,10 +4,9 @@ import copy
 import itertools
 
 import pytest
-from small_hf import LENGTHS, both, hf_config, prompts, transformers
-
-import torch  # isort: skip
+import torch
 from refusals import assert_one_line
+from small_hf import LENGTHS, both, hf_config, prompts, transformers
 from small_model import N, ids
 
 from flash_tutorial.config import ARCHITECTURES

@@ -6,10 +6,9 @@ import subprocess
 import sys
 
 import pytest
-from small_hf import both, hf_config, transformers
-
-import torch  # isort: skip
+import torch
 from refusals import assert_one_line
+from small_hf import both, hf_config, transformers
 from small_model import MyUnit, N, config, ids, model
 
 from flash_tutorial import LanguageModel, ModelConfig, starts

@@ -1,0 +1,223 @@
+"""``flash_tutorial.hf``: transformers' Trainer trains and resumes, peft adapts, and the example runs."""
+
+import runpy
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from small_hf import both, datasets, hf_config, peft, prompts, transformers
+from small_model import ids
+
+from flash_tutorial.config import ARCHITECTURES
+from flash_tutorial.hf import FlashForCausalLM, FlashForMaskedLM, FlashForSequenceClassification
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "hf_trainer.py"
+ROWS = 24
+# every projection of the gated units, and of the blocks
+PROJECTIONS = ["in_proj", "out_proj", "qkv_proj", "attn_out", "ff_in", "ff_out"]
+
+
+def rows_of(split):
+    """Rows of 14 bytes of the text: three chunks of 4 and a tail."""
+    text = split.tokens[: 14 * ROWS].reshape(ROWS, 14).tolist()
+    whole = {"input_ids": text, "labels": text, "attention_mask": [[1] * 14] * ROWS}
+    return datasets.Dataset.from_dict(whole)
+
+
+def trained(out, split, model=None, *, steps=8, resume=None, stop_at=None, **how):
+    """A small run of Trainer, with dropout, so that it needs its generators too."""
+    torch.manual_seed(0)
+    model = model or FlashForCausalLM(hf_config(vocab_size=256, dropout=0.3))
+    settings = dict(
+        max_steps=steps,
+        per_device_train_batch_size=4,
+        gradient_accumulation_steps=2,
+        learning_rate=1e-2,
+        save_steps=3,
+        logging_steps=1,
+        report_to="none",
+        disable_tqdm=True,
+        use_cpu=True,
+    )
+    arguments = transformers.TrainingArguments(str(out), **settings | how)
+    trainer = transformers.Trainer(
+        model,
+        arguments,
+        train_dataset=rows_of(split),
+        data_collator=transformers.default_data_collator,
+        callbacks=[Interruption(stop_at)] if stop_at else None,
+    )
+    trainer.train(resume_from_checkpoint=resume)
+    return trainer
+
+
+class Interruption(transformers.TrainerCallback):
+    """The process dies at an update."""
+
+    def __init__(self, step):
+        self.step = step
+
+    def on_step_end(self, args, state, control, **how):
+        if state.global_step == self.step:
+            raise KeyboardInterrupt
+
+
+def losses(trainer):
+    return [row["loss"] for row in trainer.state.log_history if "loss" in row]
+
+
+# ---------------------------------------------------------------- Trainer
+
+
+@pytest.mark.parametrize(
+    "architecture", ["flash", pytest.param("transformer++", marks=pytest.mark.nightly)]
+)
+def test_an_interrupted_run_ends_with_the_weights_of_the_whole(architecture, austen, tmp_path):
+    def new():
+        torch.manual_seed(0)
+        return FlashForCausalLM(hf_config(architecture, vocab_size=256, dropout=0.3))
+
+    whole = trained(tmp_path / "whole", austen.train, new())
+    with pytest.raises(KeyboardInterrupt):
+        trained(tmp_path / "parts", austen.train, new(), stop_at=5)
+    shutil.rmtree(tmp_path / "whole")
+    torch.manual_seed(99)
+    parts = trained(tmp_path / "parts", austen.train, new(), resume=True)
+    assert losses(parts)[-3:] == losses(whole)[-3:]
+    for (name, a), (_, b) in zip(
+        whole.model.state_dict().items(), parts.model.state_dict().items()
+    ):
+        assert torch.equal(a, b), name
+
+
+def test_trainer_learns_the_text(austen, tmp_path):
+    run = trained(tmp_path, austen.train, steps=25, learning_rate=3e-2, save_strategy="no")
+    assert losses(run)[-1] < losses(run)[0] - 1.5
+
+
+def test_accumulating_is_one_large_batch(austen, tmp_path):
+    """Also where the parts have different numbers of targets, which Trainer counts."""
+    how = dict(steps=2, save_strategy="no", seed=3)
+
+    def new():
+        torch.manual_seed(0)
+        return FlashForCausalLM(hf_config(vocab_size=256))
+
+    parts = trained(tmp_path, austen.train, new(), **how)
+    once = trained(
+        tmp_path,
+        austen.train,
+        new(),
+        per_device_train_batch_size=8,
+        gradient_accumulation_steps=1,
+        **how,
+    )
+    assert losses(parts) == pytest.approx(losses(once), abs=1e-4)
+
+
+def test_a_loss_over_given_targets_divides_by_their_number():
+    _, model = both()
+    padded, mask, _ = prompts("right")
+    labels = padded.masked_fill(mask == 0, -100)
+    n = int((labels[:, 1:] != -100).sum())
+    mean = model(padded, mask, labels=labels).loss
+    whole = model(padded, mask, labels=labels, num_items_in_batch=torch.tensor(2 * n)).loss
+    torch.testing.assert_close(whole, mean / 2)
+
+
+# ---------------------------------------------------------------- right padding, checkpointing
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("made", [FlashForCausalLM, FlashForMaskedLM])
+def test_checkpointing_changes_no_gradient(architecture, made):
+    model = both(architecture, causal=made is FlashForCausalLM)[1].train()
+    padded, mask, _ = prompts("right")
+
+    def gradients():
+        model.zero_grad()
+        model(padded, mask, labels=padded.masked_fill(mask == 0, -100)).loss.backward()
+        return [p.grad.clone() for p in model.parameters()]
+
+    plain = gradients()
+    model.activation_checkpointing_enable()
+    assert model.model.stack.config.checkpoint
+    for a, b in zip(plain, gradients()):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-9)
+    model.activation_checkpointing_disable()
+    assert not model.model.stack.config.checkpoint
+
+
+def test_padding_has_no_part_in_a_classifiers_gradient():
+    torch.manual_seed(0)
+    config = hf_config(causal=False, num_labels=3)
+    model = FlashForSequenceClassification(config).double()
+    model.model.load_state_dict(both(causal=False)[1].model.state_dict())
+    padded, mask, rows = prompts("right")
+    labels = torch.tensor([0, 2, 1])
+    together = model(padded, mask, labels=labels)
+    together.loss.backward()
+    gradients = [p.grad.clone() for p in model.parameters()]
+    model.zero_grad()
+    for row, label in zip(rows, labels):
+        (model(row[None], labels=label[None]).loss / 3).backward()
+    for a, p in zip(gradients, model.parameters()):
+        torch.testing.assert_close(a, p.grad, rtol=0, atol=1e-6)
+
+
+# ---------------------------------------------------------------- peft
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_lora_adapts_the_projections_and_nothing_else(architecture, tmp_path):
+    _, body = both(architecture, dtype=torch.float32)
+    before = body(ids()).logits.detach()
+    frozen = {name: value.clone() for name, value in body.state_dict().items()}
+    there = {name.rpartition(".")[2] for name, _ in body.named_modules()}
+    targets = [name for name in PROJECTIONS if name in there]
+    adapted = peft.get_peft_model(
+        body, peft.LoraConfig(r=2, target_modules=targets, task_type="CAUSAL_LM")
+    )
+    assert torch.equal(adapted(ids()).logits, before)
+    optimizer = torch.optim.Adam(adapted.parameters(), lr=0.05)
+    seen = []
+    for _ in range(10):
+        optimizer.zero_grad()
+        loss = adapted(ids(), labels=ids()).loss
+        loss.backward()
+        optimizer.step()
+        seen.append(float(loss))
+    trained = [n for n, p in adapted.named_parameters() if p.requires_grad]
+    assert len(trained) == 2 * 2 * len(targets) and all("lora_" in name for name in trained)
+    assert seen[-1] < seen[0] - 0.3
+    adapted.eval()
+    after = adapted(ids()).logits.detach()
+    written = adapted.generate(input_ids=ids(), max_new_tokens=5)
+    adapted.save_pretrained(tmp_path)
+    _, fresh = both(architecture, dtype=torch.float32)
+    again = peft.PeftModel.from_pretrained(fresh, tmp_path)
+    torch.testing.assert_close(again(ids()).logits, after)
+    merged = adapted.merge_and_unload()
+    torch.testing.assert_close(merged(ids()).logits, after, rtol=0, atol=1e-4)
+    assert torch.equal(merged.generate(ids(), max_new_tokens=5), written)
+    assert torch.equal(merged.state_dict()["lm_head.weight"], frozen["lm_head.weight"])
+
+
+# ---------------------------------------------------------------- the example
+
+
+def test_the_example_is_short_and_runs_twice(tmp_path, monkeypatch, capsys):
+    assert len(EXAMPLE.read_text(encoding="utf-8").splitlines()) <= 60
+    out = tmp_path / "run"
+    for steps in ("4", "6"):
+        words = ["--out", str(out), "--length", "64", "--steps", steps, "--save-every", "2"]
+        monkeypatch.setattr(sys, "argv", [str(EXAMPLE), *words])
+        names = runpy.run_path(str(EXAMPLE), run_name="__main__")
+        assert names["trainer"].state.global_step == int(steps)
+    assert "bits per byte" in capsys.readouterr().out
+    loaded = transformers.AutoModelForCausalLM.from_pretrained(out)
+    assert loaded.config.max_length == 64
