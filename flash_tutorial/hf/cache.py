@@ -6,11 +6,15 @@ Letters: B batch, T length, D model width.
 import torch
 from torch import Tensor
 from transformers import Cache
+from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from ..formats import is_followed
 from ..layers import as_mask, reordered, restored
 from ..model_state import State
 from ..stack import Stack
+
+# what transformers calls it: past_key_values, and cache from 5.24 or a little before, where both are taken
+NAME = "cache" if "cache" in CausalLMOutputWithPast.__dataclass_fields__ else "past_key_values"
 
 
 class FlashCache(Cache):
@@ -20,9 +24,9 @@ class FlashCache(Cache):
     >>> from flash_tutorial.hf import FlashConfig, FlashForCausalLM
     >>> model = FlashForCausalLM(FlashConfig(dim=32, depth=2, qk_dim=16, chunk_size=16)).eval()
     >>> first = model(torch.randint(256, (1, 40)), use_cache=True)
-    >>> before = first.cache.numel()
-    >>> more = model(torch.randint(256, (1, 400)), cache=first.cache)
-    >>> more.cache.get_seq_length(), more.cache.numel() == before
+    >>> before = first.past_key_values.numel()
+    >>> more = model(torch.randint(256, (1, 400)), past_key_values=first.past_key_values)
+    >>> more.past_key_values.get_seq_length(), more.past_key_values.numel() == before
     (440, True)
 
     As every cache of transformers it is changed by what reads on: ``copy.deepcopy`` keeps one to come back to.

@@ -38,7 +38,6 @@ class FlashConfig(PreTrainedConfig):
         "initializer_range": "init_std",
         "tie_word_embeddings": "tied",
     }
-    max_length: int = 512  # declared, for else it would be taken for a setting of generate
 
     def __init__(self, architecture: str = "flash", **options: Any) -> None:
         options |= {"architecture": architecture}
@@ -70,6 +69,12 @@ class FlashConfig(PreTrainedConfig):
     def native(self) -> ModelConfig:
         """The same model for ``LanguageModel`` and ``Stack``."""
         return ModelConfig(**{name: getattr(self, name) for name in OURS if hasattr(self, name)})
+
+    def _get_generation_parameters(self):
+        """Those of ``generate`` among the attributes, which transformers refuses: our ``max_length`` is none."""
+        found = super()._get_generation_parameters()
+        found.pop(LENGTH, None)
+        return found
 
     def to_dict(self) -> dict[str, Any]:
         """All attributes, as plain values."""

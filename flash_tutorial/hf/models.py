@@ -24,7 +24,7 @@ from ..errors import described, short
 from ..formats import is_integers
 from ..layers import as_mask, reordered, restored
 from ..stack import Stack, pool
-from .cache import FlashCache, valid_first
+from .cache import NAME, FlashCache, valid_first
 from .configuration import FlashConfig
 from .folder import write_beside
 
@@ -112,13 +112,14 @@ class FlashModel(FlashPreTrainedModel):
         position_ids: Tensor | None = None,
         segment_ids: Tensor | None = None,
         inputs_embeds: Tensor | None = None,
+        past_key_values: FlashCache | None = None,
         cache: FlashCache | None = None,
         use_cache: bool | None = None,
         **others: Any,
     ) -> BaseModelOutputWithPast:
         """``attention_mask (B, T)`` of zeros and ones, padding on either side. ``segment_ids`` and ``position_ids`` are
         those of ``pack``. A cache is made where ``use_cache=True``, and goes on where one is handed in."""
-        cache = others.pop("past_key_values", None) if cache is None else cache
+        cache = past_key_values if cache is None else cache
         _refuse(others)
         x = self._embedded(input_ids, inputs_embeds)
         if cache is None and not use_cache:
@@ -134,7 +135,7 @@ class FlashModel(FlashPreTrainedModel):
                 f"cache is a {type(cache).__name__}: expected the FlashCache that this model gave, or none"
             )
         features = cache.read(self.stack, x, attention_mask)
-        return BaseModelOutputWithPast(last_hidden_state=features, cache=cache)
+        return BaseModelOutputWithPast(last_hidden_state=features, **{NAME: cache})
 
     def _read(self, x, mask, segment_ids, position_ids):
         order, mask = valid_first(None if mask is None else as_mask(mask, x.shape[:2]))
@@ -166,7 +167,7 @@ def _refuse(others):
         if name not in PASSED_ON and value is not None and value is not False:
             raise ValueError(
                 f"{name}={short(value)}: this model has no such input; it takes input_ids or inputs_embeds, "
-                f"attention_mask, position_ids, segment_ids, cache, use_cache, and labels where there is a head"
+                f"attention_mask, position_ids, segment_ids, past_key_values, use_cache; and labels for a head"
             )
 
 
@@ -213,6 +214,7 @@ class FlashForCausalLM(_LanguageHead, GenerationMixin):
         position_ids: Tensor | None = None,
         segment_ids: Tensor | None = None,
         inputs_embeds: Tensor | None = None,
+        past_key_values: FlashCache | None = None,
         cache: FlashCache | None = None,
         use_cache: bool | None = None,
         logits_to_keep: int | Tensor = 0,
@@ -225,6 +227,7 @@ class FlashForCausalLM(_LanguageHead, GenerationMixin):
             position_ids=position_ids,
             segment_ids=segment_ids,
             inputs_embeds=inputs_embeds,
+            past_key_values=past_key_values,
             cache=cache,
             use_cache=use_cache,
             **others,
@@ -236,7 +239,7 @@ class FlashForCausalLM(_LanguageHead, GenerationMixin):
         if labels is not None:
             labels = _behind_a_token(labels, attention_mask)
             loss = self.loss_function(logits, labels, logits.shape[-1], **_for_loss(others))
-        return CausalLMOutputWithPast(loss=loss, logits=logits, cache=read.cache)
+        return CausalLMOutputWithPast(loss=loss, logits=logits, **{NAME: read.get(NAME)})
 
     def prepare_inputs_for_generation(
         self, input_ids: Tensor, attention_mask: Tensor | None = None, **kwargs: Any
@@ -254,8 +257,8 @@ class FlashForCausalLM(_LanguageHead, GenerationMixin):
 
     def _prepare_cache_for_generation(self, generation_config, model_kwargs, *how):
         """The state in place of transformers' keys and values, whose size grows."""
-        if model_kwargs.get("cache") is None and generation_config.use_cache is not False:
-            model_kwargs["cache"] = FlashCache()
+        if model_kwargs.get(NAME) is None and generation_config.use_cache is not False:
+            model_kwargs[NAME] = FlashCache()
 
 
 class FlashForMaskedLM(_LanguageHead):

@@ -86,7 +86,7 @@ def test_reading_on_from_a_cache_is_reading_the_whole(architecture, cut):
         second = model(padded[:, cut:], mask, past_key_values=first.past_key_values)
     read = torch.cat([first.logits, second.logits], 1)
     close(read[mask.bool()], whole[mask.bool()])
-    assert second.cache.get_seq_length() == 14
+    assert second.past_key_values.get_seq_length() == 14
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -204,9 +204,9 @@ def test_a_second_turn_is_the_whole_text_at_once(architecture):
     mask = torch.cat([mask, mask.new_ones(3, text.shape[1] - mask.shape[1])], 1)
     how = dict(attention_mask=mask, max_new_tokens=5)
     kept = copy.deepcopy(first.past_key_values)
-    on = model.generate(text, cache=first.cache, **how)
+    on = model.generate(text, past_key_values=first.past_key_values, **how)
     assert torch.equal(on, model.generate(text, **how))
-    assert torch.equal(on, model.generate(text, cache=kept, **how))
+    assert torch.equal(on, model.generate(text, past_key_values=kept, **how))
 
 
 def test_a_turn_whose_rows_differ_in_length():
@@ -214,8 +214,8 @@ def test_a_turn_whose_rows_differ_in_length():
     padded, mask, rows = prompts("left", (8, 5, 3))
     more, more_mask, more_rows = prompts("right", (7, 2, 4), seed=20)
     with torch.no_grad():
-        cache = model(padded, mask, use_cache=True).cache
-        logits = model(more, more_mask, cache=cache).logits
+        cache = model(padded, mask, use_cache=True).past_key_values
+        logits = model(more, more_mask, past_key_values=cache).logits
         for b, (row, behind) in enumerate(zip(rows, more_rows)):
             alone = model(torch.cat([row, behind])[None]).logits[0, len(row) :]
             close(logits[b, : len(behind)], alone)
@@ -227,9 +227,11 @@ def test_a_mask_that_hides_what_was_read_is_refused():
     mask = torch.ones(2, 20, dtype=torch.long)
     mask[1, 12:14] = 0
     said = ["12 valid tokens of row 1", "read 14", "cannot forget", "without the cache"]
-    assert_one_line(lambda: model(ids(2, 6), mask, cache=first.cache), *said)
+    assert_one_line(lambda: model(ids(2, 6), mask, past_key_values=first.past_key_values), *said)
     said = ["(2, 9)", "(2, 20)", "(2, 6)"]
-    assert_one_line(lambda: model(ids(2, 6), mask[:, :9], cache=first.cache), *said)
+    assert_one_line(
+        lambda: model(ids(2, 6), mask[:, :9], past_key_values=first.past_key_values), *said
+    )
 
 
 # ---------------------------------------------------------------- what is refused
@@ -245,8 +247,10 @@ def test_what_cannot_be_is_said():
     assert_one_line(lambda: model(ids(), atention_mask=mask), "atention_mask", "attention_mask")
     assert_one_line(lambda: model(ids(), output_attentions=True), "output_attentions", "no such")
     cache = transformers.DynamicCache()
-    assert_one_line(lambda: model(ids(), cache=cache), "DynamicCache", "FlashCache")
-    assert_one_line(lambda: model(ids(), use_cache=True).cache.crop(3), "crop(3)", "deepcopy")
+    assert_one_line(lambda: model(ids(), past_key_values=cache), "DynamicCache", "FlashCache")
+    assert_one_line(
+        lambda: model(ids(), use_cache=True).past_key_values.crop(3), "crop(3)", "deepcopy"
+    )
     reading = FlashModel(hf_config(causal=False))
     assert_one_line(lambda: reading(ids(), use_cache=True), "not causal")
     said = ["causal=False", "FlashConfig(causal=True)", "FlashForMaskedLM"]

@@ -144,11 +144,11 @@ def test_checkpointing_changes_no_gradient(architecture, made):
         return [p.grad.clone() for p in model.parameters()]
 
     plain = gradients()
-    model.activation_checkpointing_enable()
+    model.gradient_checkpointing_enable()
     assert model.model.stack.config.checkpoint
     for a, b in zip(plain, gradients()):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-9)
-    model.activation_checkpointing_disable()
+    model.gradient_checkpointing_disable()
     assert not model.model.stack.config.checkpoint
 
 
