@@ -21,7 +21,6 @@ from .models import FlashForMaskedLM as FlashForMaskedLM
 from .models import FlashForSequenceClassification as FlashForSequenceClassification
 from .models import FlashForTokenClassification as FlashForTokenClassification
 from .models import FlashModel as FlashModel
-from .models import FlashPreTrainedModel as FlashPreTrainedModel
 
 __all__ = [
     "FlashCache",
@@ -31,7 +30,6 @@ __all__ = [
     "FlashForSequenceClassification",
     "FlashForTokenClassification",
     "FlashModel",
-    "FlashPreTrainedModel",
     "from_native",
     "to_native",
 ]

@@ -2,6 +2,7 @@
 
 import re
 import runpy
+from importlib.util import find_spec
 from pathlib import Path
 
 import jupytext
@@ -88,6 +89,8 @@ def test_the_page_for_projects_runs_from_top_to_bottom(tmp_path, monkeypatch, ca
     names = {}
     text = (DOCS / "projects.md").read_text(encoding="utf-8")
     for block in re.findall(r"^```python\n(.*?)^```", text, re.M | re.S):
+        if "flash_tutorial.hf" in block and not find_spec("transformers"):
+            continue  # an extra, which its own tests say they miss
         exec(compile(block, "projects.md", "exec"), names)
     printed = capsys.readouterr().out
     assert "bits per token are" in printed

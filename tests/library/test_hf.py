@@ -1,6 +1,8 @@
 """``flash_tutorial.hf``: the numbers are the library's, and ``generate`` uses its state."""
 
 import copy
+import doctest
+import inspect
 import itertools
 
 import pytest
@@ -9,6 +11,7 @@ from refusals import assert_one_line
 from small_hf import LENGTHS, both, hf_config, prompts, transformers
 from small_model import N, ids
 
+from flash_tutorial import hf
 from flash_tutorial.config import ARCHITECTURES
 from flash_tutorial.hf import FlashCache, FlashForCausalLM, FlashModel
 
@@ -27,6 +30,19 @@ def without_cache(model, text, n, **how):
     for _ in range(n):
         text = torch.cat([text, model(text, **how).logits[:, -1:].argmax(-1)], 1)
     return text
+
+
+@pytest.mark.parametrize("name", hf.__all__)
+def test_a_public_name_has_types_and_an_example_that_runs(name, capsys):
+    value = getattr(hf, name)
+    (example,) = doctest.DocTestFinder(recurse=False).find(value, name, globs={})
+    assert example.examples
+    runner = doctest.DocTestRunner(verbose=False)
+    runner.run(example)
+    assert runner.failures == 0, capsys.readouterr().out
+    signature = inspect.signature(value)
+    assert all(of.annotation is not of.empty for of in signature.parameters.values())
+    assert inspect.isclass(value) or signature.return_annotation is not signature.empty
 
 
 # ---------------------------------------------------------------- the same numbers
