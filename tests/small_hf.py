@@ -1,5 +1,7 @@
 """Small models as transformers has them, with weights of order one, for the tests of ``flash_tutorial.hf``."""
 
+from dataclasses import asdict
+
 import pytest
 
 MISSING = "the extra hf is not installed: pip install 'flash-tutorial[hf]'"
@@ -11,8 +13,9 @@ pytest.importorskip("accelerate", reason=MISSING)
 import torch  # noqa: E402
 from small_model import N, config, ids, model  # noqa: E402
 
-from flash_tutorial.config import ModelConfig, options_of  # noqa: E402
 from flash_tutorial.hf import FlashConfig, from_native  # noqa: E402
+from flash_tutorial.hf.configuration import OURS  # noqa: E402
+from flash_tutorial.settings import ABSENT  # noqa: E402
 
 transformers.utils.logging.set_verbosity_error()
 transformers.utils.logging.disable_progress_bar()
@@ -28,21 +31,10 @@ def both(architecture="flash", **options):
 
 def hf_config(architecture="flash", **options):
     """The small configuration, with what transformers has besides."""
-    ours = {k: v for k, v in options.items() if k in ModelConfig.__dataclass_fields__}
-    rest = {k: v for k, v in options.items() if k not in ours}
-    native = config(architecture, **ours)
-    names = [
-        "architecture",
-        "vocab_size",
-        "dim",
-        "depth",
-        "causal",
-        "max_length",
-        "dropout",
-        "tied",
-    ]
-    names += ["checkpoint", *options_of(architecture)]
-    return FlashConfig(**{name: getattr(native, name) for name in names}, **rest)
+    ours = {name: options.pop(name) for name in OURS if name in options}
+    values = asdict(config(architecture, **ours))
+    there = {name: values[name] for name in OURS if values[name] is not ABSENT}
+    return FlashConfig(**there, **options)
 
 
 def prompts(side, lengths=LENGTHS, seed=0):

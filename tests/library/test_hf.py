@@ -18,7 +18,6 @@ from flash_tutorial.hf import FlashCache, FlashForCausalLM, FlashModel
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 CLOSE = dict(rtol=0, atol=1e-6)
-EOS = 3
 
 
 def close(a, b):
