@@ -11,8 +11,9 @@ peft = pytest.importorskip("peft", reason=MISSING)
 pytest.importorskip("accelerate", reason=MISSING)
 
 import torch  # noqa: E402
-from small_model import N, config, ids, model  # noqa: E402
+from small_model import HYBRID, N, config, ids, model  # noqa: E402
 
+from flash_tutorial.config import ARCHITECTURES  # noqa: E402
 from flash_tutorial.hf import FlashConfig, from_native  # noqa: E402
 from flash_tutorial.hf.configuration import OURS  # noqa: E402
 from flash_tutorial.settings import ABSENT  # noqa: E402
@@ -20,6 +21,8 @@ from flash_tutorial.settings import ABSENT  # noqa: E402
 transformers.utils.logging.set_verbosity_error()
 transformers.utils.logging.disable_progress_bar()
 
+NAMES = [*ARCHITECTURES, "hybrid"]
+all_of_ours = pytest.mark.parametrize("architecture", [*ARCHITECTURES, HYBRID], ids=NAMES)
 LENGTHS = (14, 9, 5)  # three full chunks of 4 and a tail, and shorter ones
 
 

@@ -19,12 +19,14 @@ def everybody(T):
 def local_loops(q_TS, k_TS, v_TE, bias_CC, C):
     """What each token reads of its own chunk, causal: ``(T, S)``, ``(T, E) -> (T, E)``."""
     where = everybody(len(q_TS))
+    v_TE = np.asarray(v_TE, float)  # the lecture's own are integers
     return reference.local_part_loops(q_TS, k_TS, v_TE, *where, True, C, bias_CC)
 
 
 def global_loops(q_TS, k_TS, v_TE, C):
     """What each token reads of the chunks before its own: the mean."""
     where = everybody(len(q_TS))
+    v_TE = np.asarray(v_TE, float)
     return reference.global_part_loops(q_TS, k_TS, v_TE, *where, True, C, "mean")
 
 

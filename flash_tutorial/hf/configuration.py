@@ -4,7 +4,7 @@ from typing import Any, ClassVar
 
 from transformers import PreTrainedConfig
 
-from ..config import ModelConfig
+from ..config import OWN, ModelConfig
 from ..names import KNOWN, called, nearest, refused
 from ..settings import ABSENT, rules
 
@@ -49,7 +49,7 @@ class FlashConfig(PreTrainedConfig):
             native = ModelConfig(**given)
         else:
             native = ModelConfig.from_dict({"format": written_by} | given)
-        if native.kind not in rules(ModelConfig)["architecture"].choices:
+        if native.kind == OWN:
             raise ValueError(
                 f"architecture={native.architecture!r}: a config.json holds no class, so that here it is the name of "
                 f"one of the package's; with a class of your own use LanguageModel(ModelConfig(...))"

@@ -8,11 +8,10 @@ import itertools
 import pytest
 import torch
 from refusals import assert_one_line
-from small_hf import LENGTHS, both, hf_config, prompts, transformers
+from small_hf import LENGTHS, all_of_ours, both, hf_config, prompts, transformers
 from small_model import N, ids
 
 from flash_tutorial import hf
-from flash_tutorial.config import ARCHITECTURES
 from flash_tutorial.hf import FlashCache, FlashForCausalLM, FlashModel
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -47,7 +46,7 @@ def test_a_public_name_has_types_and_an_example_that_runs(name, capsys):
 # ---------------------------------------------------------------- the same numbers
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@all_of_ours
 @pytest.mark.parametrize("causal", [True, False])
 def test_logits_are_the_librarys(architecture, causal):
     native, model = both(architecture, causal=causal)
@@ -57,7 +56,7 @@ def test_logits_are_the_librarys(architecture, causal):
         close(model(inputs_embeds=embedded).logits, native(ids()))
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@all_of_ours
 @pytest.mark.parametrize("causal", [True, False])
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_a_padded_row_is_the_row_alone(architecture, causal, side):
@@ -90,7 +89,7 @@ def test_the_loss_is_the_librarys(side):
 # ---------------------------------------------------------------- the cache
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@all_of_ours
 @pytest.mark.parametrize("cut", [1, 6, 13])
 def test_reading_on_from_a_cache_is_reading_the_whole(architecture, cut):
     _, model = both(architecture)
@@ -104,7 +103,7 @@ def test_reading_on_from_a_cache_is_reading_the_whole(architecture, cut):
     assert second.past_key_values.get_seq_length() == 14
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@all_of_ours
 def test_greedy_with_the_cache_is_greedy_without(architecture):
     _, model = both(architecture)
     text = model.generate(ids(), max_new_tokens=9, do_sample=False)
@@ -123,7 +122,7 @@ def test_the_cache_of_flash_has_one_size():
     assert few.past_key_values.numel() == many.past_key_values.numel() > 0
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@all_of_ours
 def test_prompts_that_are_padded_on_the_left_go_on_as_alone(architecture):
     _, model = both(architecture)
     padded, mask, rows = prompts("left")
@@ -207,7 +206,7 @@ def test_few_beams_are_those_of_reading_the_whole_each_time(beams):
 # ---------------------------------------------------------------- a second turn
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@all_of_ours
 def test_a_second_turn_is_the_whole_text_at_once(architecture):
     _, model = both(architecture)
     padded, mask, _ = prompts("left", (8, 5, 3))

@@ -8,11 +8,10 @@ import sys
 import pytest
 import torch
 from refusals import assert_one_line
-from small_hf import both, hf_config, transformers
+from small_hf import all_of_ours, both, hf_config, transformers
 from small_model import MyUnit, N, config, ids, model
 
 from flash_tutorial import LanguageModel, ModelConfig, starts
-from flash_tutorial.config import ARCHITECTURES
 from flash_tutorial.hf import (
     FlashConfig,
     FlashForCausalLM,
@@ -44,7 +43,7 @@ def first(model):
 # ---------------------------------------------------------------- configurations
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@all_of_ours
 def test_a_configuration_comes_back_from_its_file(architecture, tmp_path):
     written = hf_config(architecture, num_labels=5, dropout=0.25)
     written.save_pretrained(tmp_path)
@@ -96,7 +95,7 @@ def test_a_file_of_a_later_format_is_refused(tmp_path):
 # ---------------------------------------------------------------- there and back
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@all_of_ours
 @pytest.mark.parametrize("tied", [True, False])
 def test_there_and_back_is_the_same_model(architecture, tied):
     native = model(architecture, tied=tied)
@@ -118,7 +117,7 @@ def test_what_has_no_other_form_is_refused():
 # ---------------------------------------------------------------- folders
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@all_of_ours
 @pytest.mark.parametrize("tied", [True, False])
 def test_a_folder_is_loaded_by_the_auto_classes(architecture, tied, tmp_path):
     for made, auto in AUTO.items():
@@ -192,7 +191,7 @@ def test_a_process_that_knows_nothing_of_it_loads_a_folder_by_trust(tmp_path, mo
 # ---------------------------------------------------------------- how new weights start
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@all_of_ours
 def test_a_new_model_starts_as_the_librarys(architecture):
     torch.manual_seed(0)
     new = FlashForCausalLM(hf_config(architecture, dim=48, vocab_size=400, tied=False))
