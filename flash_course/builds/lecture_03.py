@@ -4,9 +4,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from flash_course.bench.counts import kept_bytes
 from flash_tutorial.layers import RotaryBias, ToeplitzBias
 
+from ..bench.counts import kept_bytes
 from . import Build, Case, call
 from .drawn import integers
 from .gau_unit import UNIT

@@ -36,6 +36,7 @@ COURSE = {
     "builds": {
         "bench.against_length",
         "bench.boundaries",
+        "bench.counts",
         "checks.edits",
         "checks.interpreter",
     },
