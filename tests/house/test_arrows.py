@@ -42,7 +42,7 @@ COURSE = {
     },
     "cards": {"checks.texts"},
     "learner": {"cards", "checks.compare", "checks.in_rows", "checks.texts", "wrong_call"},
-    "mine": {"builds", "cards", "checks.compare", "checks.outcome", "learner"},
+    "mine": {"builds", "cards", "checks.compare", "checks.in_rows", "checks.outcome", "learner"},
     "side_by_side": {"builds", "mine"},
     "wrong_call": set(),
     "loops": {"successors"},
