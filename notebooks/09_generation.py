@@ -21,7 +21,7 @@
 # - read a prompt at once, and draw what comes next, by temperature and top-k;
 # - say which tokens can be taken back, and what happens beyond the length of training.
 #
-# **You need** lecture 04 (the state) and lecture 05 (mixed chunk attention).
+# **You need** lectures 04 and 05.
 #
 # **Time** 35 minutes to read, about 85 more to build. Running the code takes about 25 seconds on two CPU cores.
 #

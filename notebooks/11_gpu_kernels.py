@@ -17,9 +17,9 @@
 # - say whether an operation waits for memory or for arithmetic on a given card;
 # - write a fused kernel for FLASH in Triton, and check it without a GPU;
 # - read what a compiler says of it: tensor cores, registers, shared memory, occupancy;
-# - predict a step's time from its bytes, before you run it.
+# - predict a step's time from its bytes.
 #
-# **You need** lecture 05 (mixed chunk attention). You need no GPU.
+# **You need** lecture 05, and no GPU.
 #
 # **Time** 33 minutes to read, about 50 more to build. Running the code takes about 20 seconds on two CPU cores.
 #
