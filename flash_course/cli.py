@@ -105,7 +105,7 @@ def add_train(commands):
         "\n"
         "A file of your own is split into training, validation and test text. It may hold several documents, with a\n"
         "NUL byte between two. Of three documents or more the last 5% (at least one) are the test, the 5% before them\n"
-        "the validation; one or two are cut at 90% and 95% of all bytes. Tokens in place of bytes: docs/projects.md.",
+        "the validation; one or two are cut at 90% and 95% of all bytes. Tokens in place of bytes: --tokenizer.",
     )
     train.add_argument(
         "--out", default="runs/first", help="folder of the run (default: runs/first)"
@@ -118,6 +118,11 @@ def add_train(commands):
         choices=("causal", "masked"),
         default=None,
         help="next byte, or gaps (default: causal)",
+    )
+    train.add_argument(
+        "--tokenizer",
+        metavar="FILE",
+        help="a tokenizer.json of the library tokenizers: the model reads its tokens; the encoded text is kept",
     )
     train.add_argument(
         "--processes",

@@ -4,7 +4,7 @@ import os
 from contextlib import nullcontext
 from pathlib import Path
 
-from flash_tutorial.config import ARCHITECTURES, ModelConfig, TrainConfig
+from flash_tutorial.config import ARCHITECTURES, HYBRID, ModelConfig, TrainConfig
 from flash_tutorial.settings import rules
 
 BY_SCRIPT = "go on from the script that began the run, by the argument resume of train"
@@ -23,6 +23,8 @@ def read_configs(args):
         model |= {"causal": True, "vocab_size": 256}
     elif args.objective == "masked":
         model |= {"causal": False, "vocab_size": 257}
+    if args.tokenizer:
+        model |= ids_of(args)
     if found := resumed(args):
         path, saved = found
         refuse_own(path, saved["model_config"])
@@ -41,21 +43,38 @@ def read_configs(args):
     return ModelConfig.from_dict(start | model), TrainConfig(**train)
 
 
+def ids_of(args):
+    """The sizes of a model that reads the tokens of ``--tokenizer``."""
+    from flash_tutorial.corpora.vocabulary import vocabulary_of
+
+    if getattr(args, "start_from", None):
+        raise ValueError(
+            f"{args.start_from} has a vocabulary of its own: leave --tokenizer out, or begin anew without --start-from"
+        )
+    vocabulary = vocabulary_of(args.tokenizer)
+    causal = args.objective != "masked"
+    return {"tokens": vocabulary.tokens, "vocab_size": vocabulary.ids(causal)}
+
+
 def refuse_own(path, config):
     """A run goes on by the command if the command can build its model."""
     name = config.get("model_class") or config.get("architecture", "flash")
-    if name not in ARCHITECTURES:
+    if name not in (*ARCHITECTURES, HYBRID):
         why = f"is of a run of your own class {name}, which the command cannot build"
         raise ValueError(f"{path} {why}: {BY_SCRIPT}")
 
 
 def tokens_of_run(args, model, train):
-    """The text of a run that goes on, in the ids of its own tokenizer; None where training finds it by its name."""
-    if model.tokens is None or not (found := resumed(args)):
+    """The text in the ids of ``--tokenizer``, or of the run that goes on; None where training finds it by its name."""
+    if model.tokens is None:
         return None
     from flash_tutorial.corpora import load_corpus
+    from flash_tutorial.corpora.kept import encoded
+    from flash_tutorial.corpora.vocabulary import text_of
     from flash_tutorial.model import find_vocabulary
 
+    if not (found := resumed(args)):
+        return encoded(load_corpus(train.corpus), args.tokenizer) if args.tokenizer else None
     path, saved = found
     folder = path if path.is_dir() else path.parent
     vocabulary = find_vocabulary(folder, model.tokens)
@@ -63,7 +82,11 @@ def tokens_of_run(args, model, train):
         raise ValueError(
             f"{path} was trained on tokens without a tokenizer, so no text gives them: {BY_SCRIPT}"
         )
-    corpus = load_corpus(train.corpus).encoded(vocabulary)
+    if args.tokenizer and text_of(args.tokenizer) != vocabulary.tokenizer:
+        raise ValueError(
+            f"{args.tokenizer} is another tokenizer than that of {path}: leave --tokenizer out, or begin anew (--out)"
+        )
+    corpus = encoded(load_corpus(train.corpus), vocabulary)
     now = {
         "train_sha256": corpus.train.sha256,
         "validation_sha256": corpus.validation.sha256,

@@ -22,7 +22,6 @@ import hashlib
 import http.client
 import io
 import json
-import os
 import re
 import urllib.request
 import zipfile
@@ -32,12 +31,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from itertools import islice
-from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 from ..errors import one_line
 from ..files import advising, check_sha256, make_folder, read_json, refused, to_json, whole_files
 from .corpus import HELD_OUT, MAX_BYTES, SPLITS, Corpus, Split, cut_text, split_by_position
+from .kept import cache_folder
 
 TIMEOUT = 60  # seconds without a byte
 PIECE = 1 << 22  # bytes asked for at a time from a parquet file
@@ -70,10 +69,7 @@ def load_online(name, *, max_bytes=None, cache_dir=None):
     MAX_BYTES.check("max_bytes", max_bytes)
     source = SOURCES[name]
     max_bytes = source.default_bytes if max_bytes is None else max_bytes
-    if cache_dir is None:
-        home = Path.home() / ".cache" / "flash-tutorial"
-        cache_dir = os.environ.get("FLASH_TUTORIAL_CACHE") or home
-    folder = Path(cache_dir).expanduser()
+    folder = cache_folder(cache_dir)
     text_path, record_path = (folder / f"{name}-{max_bytes}.{end}" for end in ("txt", "json"))
     if text_path.exists() and record_path.exists():
         return _read_cache(name, text_path, record_path)

@@ -421,6 +421,35 @@ def test_tokens_that_nobody_can_read_are_one_line_before_anything_else(
     assert "pip install tokenizers" in said.err and said.err.count("\n") == 1 and said.out == ""
 
 
+@pytest.fixture(autouse=True)
+def kept_here(tmp_path, monkeypatch):
+    """What is encoded is kept where the test ends."""
+    monkeypatch.setenv("FLASH_TUTORIAL_CACHE", str(tmp_path / "kept"))
+
+
+def test_the_command_trains_on_the_tokens_of_a_tokenizer(text, tmp_path, capsys):
+    files = [tmp_path / f"{size}.json" for size in (300, 310)]
+    for path, size in zip(files, (300, 310)):
+        tokenizer(size).save(str(path))
+    run = ("--out", tmp_path / "run", "--corpus", text, "--tokenizer")
+    assert command(f"train {TINY} --steps 2", *run, files[0]) == 0
+    model = LanguageModel.from_pretrained(tmp_path / "run")
+    assert (model.config.tokens, model.config.vocab_size) == (
+        300,
+        301,
+    ) and model.vocabulary.readable
+    assert [*(tmp_path / "kept").glob("*.npz")]
+    assert command("train --resume --steps 4", *run, files[0]) == 0
+    capsys.readouterr()
+    assert command("train --resume --steps 6", *run, files[1]) == 2
+    assert "another tokenizer" in capsys.readouterr().err
+    masked = ("--out", tmp_path / "masked", *run[2:], files[0])
+    assert command(f"train {TINY} --steps 2 --objective masked", *masked) == 0
+    assert LanguageModel.from_pretrained(tmp_path / "masked").config.vocab_size == 302
+    assert command("train --start-from austen-flash --steps 2", *run, files[0]) == 2
+    assert "leave --tokenizer out" in capsys.readouterr().err
+
+
 def test_a_run_of_tokens_goes_on_with_its_own_tokenizer(text, tmp_path, capsys):
     """It lies in the run, so that nobody has to name it again."""
     out = tmp_path / "run"
