@@ -114,6 +114,7 @@ def command_of(pid):
         return ""
 
 
+@pytest.mark.nightly
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux adopts orphans")
 @needs_solutions
 def test_descendants_in_a_session_of_their_own_end_too(tmp_path):

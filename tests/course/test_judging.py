@@ -5,7 +5,7 @@ import io
 
 import pytest
 from submissions import forks, run
-from test_exercises import EXERCISES
+from test_exercises import EXERCISES, by_exercise
 
 from flash_course import asking, personal
 from flash_course.checks import verdict
@@ -38,7 +38,7 @@ def of_grade(monkeypatch):
     return found
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", by_exercise(KINDS))
 def test_check_and_grade_find_the_same_in_a_right_and_in_wrong_answers(name, of_grade, monkeypatch):
     exercise = EXERCISES[name]
     kept = []

@@ -125,6 +125,7 @@ def own_test(project):
     return run(project, "-m", "pytest", "-q", "-p", "no:cacheprovider")
 
 
+@pytest.mark.nightly
 def test_its_own_test_passes_and_notices_a_layer_that_reads_the_future(project):
     shrink(project)
     done = own_test(project)

@@ -33,6 +33,7 @@ def test_every_step_that_fits_is_timed_in_each_round(models):
     assert {len(rounds) for rounds in timed.seconds.values()} == {2}
 
 
+@pytest.mark.nightly
 def test_a_step_that_would_not_fit_is_left_out_and_so_are_longer_ones(models):
     whole = time_steps(models, settings(), limit=1e9).peaks["pairs"]
     timed = time_steps(models, settings(), limit=whole[64] - 1)

@@ -136,6 +136,7 @@ def case_of(text):
     return name, name == text
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("name", SEEN_BY_CHECKS)
 def test_a_planted_fault_is_noticed(name):
     fault = FAULTS[name]

@@ -517,6 +517,7 @@ def fits(row):
     return busy and kept and row["shared_bytes"] <= 1024 * counts[row["capability"]]
 
 
+@pytest.mark.nightly
 def test_compiled_for_an_a100_and_an_h100_every_kernel_fits():
     rows = compiled("8.0", "9.0")
     assert len(rows) == 14 and all(map(fits, rows)), rows

@@ -76,6 +76,7 @@ def printed(program, folder, *paths):
     return (done.stdout + done.stderr).splitlines()
 
 
+@pytest.mark.nightly
 def test_a_model_and_a_run_from_before_go_on(text, corpus, tmp_path, later):
     run(corpus, tmp_path / "stopped", stop_at=4)
     run(corpus, tmp_path / "whole")
