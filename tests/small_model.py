@@ -29,16 +29,16 @@ class MyUnit(nn.Module):
 
 def config(architecture="flash", **options):
     """Small, with those of the small sizes that the architecture has; of a tuple's kinds a hybrid."""
-    sizes = dict(vocab_size=N, dim=12, depth=2, max_length=32)
+    sizes = dict(vocab_size=N, dim=12, max_length=32)
     if isinstance(architecture, tuple):
-        own = dict(units=[*architecture], depth=None, qk_dim=8, chunk_size=4, heads=3)
-        return ModelConfig(**sizes | own | options)
-    own = {
-        k: v
-        for k, v in dict(qk_dim=8, chunk_size=4, heads=3).items()
-        if k in options_of(architecture)
-    }
-    return ModelConfig(architecture, **sizes | own | options)
+        kinds = architecture[: options.pop("depth", None)]
+        sizes |= dict(units=[*kinds])
+    else:
+        kinds = (architecture,)
+        sizes |= dict(architecture=architecture, depth=2)
+    known = {name for kind in kinds for name in options_of(kind)}
+    own = {k: v for k, v in dict(qk_dim=8, chunk_size=4, heads=3).items() if k in known}
+    return ModelConfig(**sizes | own | options)
 
 
 def model(architecture="flash", *, seed=0, dtype=torch.float64, **options):

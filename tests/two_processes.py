@@ -87,7 +87,7 @@ def measure(architecture, rank, folder):
         alone = model(architecture, seed=7)
         alone.load_state_dict(gathered)
         alone.save_pretrained(folder / "saved")
-        own = None if isinstance(architecture, str) else architecture
+        own = architecture if isinstance(architecture, type) else None
         loaded = LanguageModel.from_pretrained(folder / "saved", architecture=own)
         found["saved"] = distance(loaded, one)
     return found

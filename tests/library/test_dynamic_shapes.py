@@ -99,7 +99,7 @@ def test_an_exported_model_takes_other_lengths_and_batches(name, causal):
 @pytest.mark.parametrize("tokens", [30, pytest.param(600, marks=nightly)])
 @architectures
 def test_a_compiled_step_is_three_graphs(name, tokens, ragged):
-    """The first token, one as any other, one that ends a chunk or fills a cache."""
+    """The first token, one as any other, one that ends a chunk or fills a cache; in a hybrid these two differ."""
     built, counter = build(name, depth=2), CompileCounter()
     step = torch.compile(built.step, backend=counter)
     prompt = ids(2, 5)
@@ -111,4 +111,4 @@ def test_a_compiled_step_is_three_graphs(name, tokens, ragged):
         logits, ours = step(token, ours)
         expected, theirs = built.step(token, theirs)
         close(logits, expected)
-    assert counter.frame_count <= 3
+    assert counter.frame_count <= (4 if name == "hybrid" else 3)
