@@ -55,7 +55,11 @@ my_guess = None  # 0 to 4
 predict("10.e", my_guess)
 
 # %%
-from flash_course import drawing
+import math
+
+import numpy as np
+
+from flash_course import drawing, mine
 from flash_course.bench.changes import CHANGES, LONG, both, found
 
 turns = {change: (found(change, "short").mean, found(change, "long").mean) for change in LONG}
@@ -112,13 +116,6 @@ for name, (other, _) in VARIANTS.items():
 
 
 # %%
-import math
-
-import numpy as np
-
-from flash_course import mine
-
-
 def difference_of_means(a, b, student_t):
     """Mean of the scores a minus that of b, and half of its 95% interval; student_t gives the factor of a freedom."""
     # BUILD
