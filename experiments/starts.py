@@ -164,7 +164,8 @@ EXPERIMENT = Experiment(
     meaning="In the search, 600 updates of one seed, the paper's start is the last of four with FLASH "
     "and FLASH-Quad. Transformer++ wants another one than they do: width is its best, and fan-in is "
     "behind the paper's. The small start has the best mean over the three and is the default of small "
-    "models. The runs of 1,700 updates are going on; what is not in the tables is not known yet.",
+    "models. The runs of 1,700 updates are going on. So far seeds of FLASH differ by more than the means of its starts "
+    "do, so that none of these is told from another; what is not in the tables is not known yet.",
     tables=tables,
     numbers=numbers,
     not_tried="Three seeds of 600 updates; fan-in to the end; other widths than D = 128; dead units, recall, "
