@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 from refusals import assert_refused
 
+from flash_tutorial import files
 from flash_tutorial.corpora import corpus as corpora
 from flash_tutorial.corpora import load_corpus, online
 
@@ -292,7 +293,7 @@ def test_a_full_disk_leaves_nothing(tmp_path, offer, refuses, cache, monkeypatch
             raise OSError(errno.ENOSPC, "No space left on device")
 
     offer("c4", c4_files(tmp_path))
-    monkeypatch.setattr(online.os, "fsync", full)
+    monkeypatch.setattr(files.os, "fsync", full)
     refuses("c4", "could not be kept in .*No space left on device.*free some space")
     assert list(cache.iterdir()) == []
 
@@ -309,7 +310,7 @@ def test_an_interruption_leaves_no_half(tmp_path, offer, load, cache, monkeypatc
         replaced.append(shutil.move(source, target))
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(online.os, "replace", interrupted)
+        patch.setattr(files.os, "replace", interrupted)
         load("c4")
     # a text without its record counts as nothing; the old record must not vouch for it
     assert [path.name for path in cache.iterdir()] == ["c4-50000000.txt"]
