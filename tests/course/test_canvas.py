@@ -10,6 +10,7 @@ from submissions import run
 from flash_course.grading.canvas import fill_gradebook
 
 
+@pytest.mark.nightly
 @needs_solutions
 def test_a_canvas_export_is_filled_in(classroom, tmp_path, capsys):
     book = tmp_path / "book.csv"

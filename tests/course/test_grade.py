@@ -66,6 +66,7 @@ def held_out_1(rng):
 """
 
 
+@pytest.mark.nightly
 @needs_solutions
 def test_only_the_held_out_pool_finds_what_was_fitted_to_the_practice_pool(tmp_path):
     (tmp_path / "right_05.py").write_text(POOL)
@@ -107,6 +108,7 @@ def test_grade_writes_its_files_and_says_what_happened(graded_once):
     assert "## 05.3 mixed_chunk: not attempted, 0 of 25" in page
 
 
+@pytest.mark.nightly
 def test_a_second_run_takes_what_is_there_and_grades_what_changed(tmp_path):
     folder = tmp_path / "class"
     out = tmp_path / "graded"
@@ -139,6 +141,7 @@ def test_without_a_pool_it_says_so(tmp_path, capsys, monkeypatch):
     assert "practice pool only" in json.loads((out / "results.json").read_text())["note"]
 
 
+@pytest.mark.nightly
 @needs_solutions
 def test_what_an_instructor_should_look_at_is_said(classroom, tmp_path, capsys):
     (classroom / "__MACOSX").mkdir()
@@ -174,6 +177,7 @@ def test_check_prints_the_verdicts_of_a_file(tmp_path, capsys):
     assert "mine: set 05, 25 of 100 points" in said and "05.2: right, 15 of 15 points" in said
 
 
+@pytest.mark.nightly
 def test_what_a_grader_was_at_is_gone_too_if_it_ended_between_a_result_and_its_journal(
     tmp_path, monkeypatch
 ):

@@ -48,7 +48,6 @@ def two_exercises(monkeypatch):
 CENTRAL = {
     "endless loop under except",
     "os._exit",
-    "memory bit by bit",
     "a forged message",
     "a flood",
 }
@@ -127,6 +126,7 @@ def test_descendants_in_a_session_of_their_own_end_too(tmp_path):
     assert not sleeping(mine)
 
 
+@pytest.mark.nightly
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux adopts orphans")
 def test_what_a_killed_judge_has_started_ends_before_the_others_go_on(tmp_path):
     mine = f"4322.{os.getpid()}"
@@ -168,6 +168,7 @@ def test_a_fork_that_both_go_on_hurts_nobody(tmp_path):
     assert judged(tmp_path, f"{source()}\n# %%\n{twice}\n")["status"] == "right"
 
 
+@pytest.mark.nightly
 @needs_solutions
 def test_a_text_of_forty_megabytes_costs_itself(tmp_path):
     text = source() + "\n\n# %%\nanswer_05_7 = 'word ' * 8_000_000\n"
@@ -242,10 +243,8 @@ def look(judge, happened):
         judge.look()
 
 
-KILLED = [pytest.param(way, marks=pytest.mark.nightly) for way in (signal.SIGKILL, signal.SIGTERM)]
-
-
-@pytest.mark.parametrize("number", [*KILLED, signal.SIGSTOP])
+@pytest.mark.nightly
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGSTOP])
 def test_a_judge_that_is_killed_or_stopped_costs_its_exercise_and_no_time(number, judging):
     judge = judging()
     time.sleep(0.5)
@@ -256,6 +255,7 @@ def test_a_judge_that_is_killed_or_stopped_costs_its_exercise_and_no_time(number
     assert judge.rows["05.2"]["status"] == "not attempted"
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("busy, tries", [(True, 2), (False, 1)])
 def test_on_a_busy_machine_an_answer_that_was_stopped_is_tried_again(
     busy, tries, tmp_path, judging, monkeypatch

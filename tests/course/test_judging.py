@@ -115,6 +115,7 @@ def test_the_student_is_found_however_it_is_written():
     assert in_child(students, Limits()).message == dict.fromkeys(WRITTEN, "ada")
 
 
+@pytest.mark.nightly
 def test_numbers_tables_and_pages_have_the_same_student(tmp_path, capsys):
     """The numbers are those that the student saw, so a prediction made from them is right."""
     folder = tmp_path / "class"

@@ -67,6 +67,7 @@ def read_by_script(model, ids, folder):
     return np.fromfile(folder / "logits").reshape(len(ids), -1), json.loads(run.stdout)
 
 
+@pytest.mark.nightly
 def test_the_script_computes_torchs_logits_with_a_state_of_one_size(stored, tmp_path):
     """Three chunks and a tail, in float64, so that nothing but a fault of the script can move a digit."""
     C = stored.config.chunk_size

@@ -25,6 +25,7 @@ def texts(tmp_path):
     return folder, out
 
 
+@pytest.mark.nightly
 def test_texts_go_out_without_names_and_come_back_with_points(texts, tmp_path, capsys):
     folder, out = texts
     run("grade", folder, "--out", out)
@@ -62,6 +63,7 @@ def test_marks_count_and_stay_in_every_later_run(texts, capsys):
     assert "recorded: marked by a person, 3.5 of 5 points" in page
 
 
+@pytest.mark.nightly
 def test_points_after_an_appeal_take_the_place_of_the_graders_in_every_later_run(texts, capsys):
     folder, out = texts
     out.mkdir()

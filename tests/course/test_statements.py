@@ -29,6 +29,7 @@ def test_code_that_the_answer_does_not_need_is_not_run_again(more, tmp_path):
     assert judged(tmp_path, f"{source()}\n\n# %%\n{more}\n")["status"] == "right"
 
 
+@pytest.mark.nightly
 @needs_solutions
 def test_a_cell_that_cannot_be_read_costs_what_is_in_it(tmp_path):
     text = source().replace("    missing = -len(x_TD) % C\n", "    missing = = 3\n")

@@ -55,6 +55,7 @@ def test_two_files_of_one_name_are_named_and_cost_nobody_else(tmp_path):
     assert (other.name, other.refused) == ("b", None)
 
 
+@pytest.mark.nightly
 def test_each_odd_file_has_a_line_and_costs_nobody_else(tmp_path):
     folder = tmp_path / "class"
     folder.mkdir()
@@ -115,6 +116,7 @@ def test_names_of_others_beside_the_submissions_are_listed_or_are_junk(tmp_path)
     assert [path.name for path in handed.others] == [".hidden", "no_ending", "notes.pdf"]
 
 
+@pytest.mark.nightly
 def test_half_a_letter_in_a_name_or_in_student_stops_nothing(tmp_path):
     source = 'STUDENT = "a\\ud800b"\nx = "\ud800"\ncheck("05.1", 0)'
     path = tmp_path / "ada.ipynb"

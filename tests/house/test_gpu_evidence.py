@@ -95,6 +95,7 @@ def test_a_job_that_hangs_or_fails_loses_only_itself_and_is_not_tried_for_ever(
     assert "fine: done before" in said
 
 
+@pytest.mark.nightly
 def test_a_call_that_is_too_short_stops_by_itself_and_the_next_one_goes_on(
     evidence, jobs, monkeypatch, capsys
 ):

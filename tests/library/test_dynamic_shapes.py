@@ -66,6 +66,7 @@ def test_rows_shorter_than_a_chunk_are_one_graph_more():
     assert count_graphs(build("flash", chunk_size=64), CompileCounter()) == 2
 
 
+@nightly
 @pytest.mark.parametrize("name", ["flash", *SLOW])
 @both_ways
 def test_with_padding_and_documents_too(name, causal):
@@ -95,7 +96,7 @@ def test_an_exported_model_takes_other_lengths_and_batches(name, causal):
 # ---------------------------------------------------------------- token by token
 
 
-@pytest.mark.parametrize("ragged", [False, True])
+@pytest.mark.parametrize("ragged", [pytest.param(False, marks=nightly), True])
 @pytest.mark.parametrize("tokens", [30, pytest.param(600, marks=nightly)])
 @architectures
 def test_a_compiled_step_is_three_graphs(name, tokens, ragged):

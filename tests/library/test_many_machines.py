@@ -44,6 +44,7 @@ def both_ranks(name, folder):
 # ---------------------------------------------------------------- two processes
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("how", ["ddp", "fsdp"])
 @architectures
 def test_two_processes_train_as_one(two, name, how):
