@@ -10,6 +10,8 @@ if TYPE_CHECKING:  # the same names, for those who read types and run nothing
     from .config import ModelConfig as ModelConfig
     from .corpora import load_corpus as load_corpus
     from .corpora import load_tokens as load_tokens
+    from .encoders import SequenceClassifier as SequenceClassifier
+    from .encoders import TokenClassifier as TokenClassifier
     from .flash import FLASH as FLASH
     from .gau import GAU as GAU
     from .model import LanguageModel as LanguageModel
@@ -42,6 +44,8 @@ _HOMES = {
     "State": "model_state",
     "pack": "packing",
     "count_parameters": "model",
+    "SequenceClassifier": "encoders",
+    "TokenClassifier": "encoders",
     "pool": "stack",
     "GAU": "gau",
     "FLASH": "flash",

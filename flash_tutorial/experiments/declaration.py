@@ -126,7 +126,8 @@ class Experiment:
     of updates, each of which holds as many updates as were timed. equal_time: an arm; the others
     also run with the updates that its time holds. measure: a function ``(model, corpus) -> dict``
     of the finished model; at_start: the same of the model before it is trained. make: what makes
-    one run in place of training: a function ``(arm, rate, seed, steps) -> dict``. threads: of
+    one run in place of training: a function ``(arm, rate, seed, steps) -> dict``; update: beside
+    it, a function of an arm that gives what makes one update, to be timed. threads: of
     torch. same_code: digests, or commits from before there were digests, of code that gives the
     same numbers as today's. anew: for a project, whose layers, settings and text change all the
     time: rows of others are passed over and made anew, in place of refused, and the library's own
@@ -167,6 +168,7 @@ class Experiment:
     measure: Callable | None = None
     at_start: Callable | None = None
     make: Callable | None = None
+    update: Callable | None = None
     threads: int = 1
     score: str = "bits_per_byte"
     compare: tuple = ()

@@ -20,10 +20,11 @@ from transformers.modeling_outputs import (
 from transformers.utils.generic import can_return_tuple
 
 from .. import starts
+from ..encoders import Pooling
 from ..errors import described, short
 from ..formats import is_integers
 from ..layers import as_mask, reordered, restored
-from ..stack import Stack, pool
+from ..stack import Stack
 from .cache import NAME, FlashCache, valid_first
 from .configuration import FlashConfig
 from .folder import write_beside
@@ -313,7 +314,8 @@ class _Classifier(FlashPreTrainedModel):
 
 
 class FlashForSequenceClassification(_Classifier):
-    """One decision for each row, from the mean of the features of its valid tokens; ``labels (B,)``.
+    """One decision for each row; ``labels (B,)``. ``config.pooling`` says how the features of its valid tokens become
+    one: "mean", which is meant where nothing is said, "first" or "attention".
 
     >>> import torch
     >>> from flash_tutorial.hf import FlashConfig, FlashForSequenceClassification
@@ -322,6 +324,11 @@ class FlashForSequenceClassification(_Classifier):
     >>> model(torch.randint(256, (2, 50)), labels=torch.tensor([0, 2])).logits.shape
     torch.Size([2, 3])
     """
+
+    def __init__(self, config: FlashConfig) -> None:
+        super().__init__(config)
+        self.pooling = Pooling(getattr(config, "pooling", "mean"), config.dim, config.causal)
+        self.post_init()
 
     @can_return_tuple
     def forward(
@@ -336,7 +343,7 @@ class FlashForSequenceClassification(_Classifier):
         read = self.model(
             input_ids, attention_mask, inputs_embeds=inputs_embeds, **others, return_dict=True
         )
-        logits = self.score(pool(read.last_hidden_state, attention_mask))
+        logits = self.score(self.pooling(read.last_hidden_state, attention_mask))
         loss = None
         if labels is not None:
             how = dict(labels=labels, pooled_logits=logits, config=self.config)

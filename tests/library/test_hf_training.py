@@ -10,6 +10,8 @@ import torch
 from small_hf import all_of_ours, both, datasets, hf_config, peft, prompts, transformers
 from small_model import ids
 
+from flash_tutorial import SequenceClassifier
+from flash_tutorial.encoders import POOLINGS
 from flash_tutorial.hf import FlashForCausalLM, FlashForMaskedLM, FlashForSequenceClassification
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -151,9 +153,10 @@ def test_checkpointing_changes_no_gradient(architecture, made):
     assert not model.model.stack.config.checkpoint
 
 
-def test_padding_has_no_part_in_a_classifiers_gradient():
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_padding_has_no_part_in_a_classifiers_gradient(pooling):
     torch.manual_seed(0)
-    config = hf_config(causal=False, num_labels=3)
+    config = hf_config(causal=False, num_labels=3, pooling=pooling)
     model = FlashForSequenceClassification(config).double()
     model.model.load_state_dict(both(causal=False)[1].model.state_dict())
     padded, mask, rows = prompts("right")
@@ -166,6 +169,21 @@ def test_padding_has_no_part_in_a_classifiers_gradient():
         (model(row[None], labels=label[None]).loss / 3).backward()
     for a, p in zip(gradients, model.parameters()):
         torch.testing.assert_close(a, p.grad, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_a_folder_keeps_how_a_classifier_pools(pooling, tmp_path):
+    native, body = both(causal=False)
+    ours = SequenceClassifier(native, 3, pooling=pooling).double().eval()
+    model = FlashForSequenceClassification(hf_config(causal=False, num_labels=3, pooling=pooling))
+    model.double().model.load_state_dict(body.model.state_dict())
+    model.score.load_state_dict(ours.decide.state_dict())
+    with torch.no_grad():
+        for each in (*ours.pooling.parameters(), *model.pooling.parameters()):
+            each.copy_(torch.arange(12.0) / 3)
+    model.save_pretrained(tmp_path)
+    loaded = FlashForSequenceClassification.from_pretrained(tmp_path, dtype=torch.float64).eval()
+    torch.testing.assert_close(loaded(ids()).logits, ours(ids()), rtol=0, atol=1e-6)
 
 
 # ---------------------------------------------------------------- peft

@@ -1,0 +1,183 @@
+"""Are FLASH's units as good as a Transformer's where a small model reads both sides and decides?
+
+Two tasks that need no download: the value of a nested list, and the novel that a page without names is from.
+"""
+
+import itertools
+from functools import cache, partial
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from flash_course.bench.stored import RESULTS
+from flash_tutorial import ModelConfig, SequenceClassifier, count_parameters
+from flash_tutorial.corpora import load_listops, load_novels
+from flash_tutorial.experiments import Arm, Compare, Experiment, Search, command, matching
+from flash_tutorial.experiments.tables import markdown
+from flash_tutorial.training import TrainConfig, new_optimizer, train_step
+
+TASKS = {
+    "listops": partial(load_listops, shortest=20, longest=100, train=20_000),
+    "novels": partial(load_novels, 512),
+}
+MODELS = ("flash", "flash_quad", "transformer++")
+RATES = (1.25e-3, 2.5e-3, 5e-3, 1e-2)
+BATCH = {"listops": 32, "novels": 8}
+BUDGET, SEARCH_BUDGET = 60, 20  # seconds of one core
+AT_ONCE = 50  # texts that are scored at a time
+
+
+@cache
+def task(name):
+    """Drawn once in a process."""
+    return TASKS[name]()
+
+
+class PairCounts(nn.Module):
+    """The control: a linear layer on how often each pair of neighbours is in a text, wherever it stands."""
+
+    def __init__(self, vocab_size, classes):
+        super().__init__()
+        self.vocab_size = vocab_size
+        self.weights = nn.EmbeddingBag(vocab_size**2, classes, mode="sum")
+        nn.init.zeros_(self.weights.weight)
+
+    def forward(self, ids, mask):
+        """(B, T) -> (B, K)."""
+        ids = ids.long()
+        pairs = ids[:, :-1] * self.vocab_size + ids[:, 1:]
+        both = mask[:, 1:].float()
+        return self.weights(pairs, per_sample_weights=both / both.sum(1, keepdim=True).sqrt())
+
+    def loss(self, ids, labels, mask):
+        return F.cross_entropy(self(ids, mask), labels)
+
+
+def built(arm, seed):
+    """The model of an arm."""
+    torch.manual_seed(seed)
+    of = task(arm.settings["task"])
+    if arm.name == "pairs counted":
+        return PairCounts(of.vocab_size, len(of.classes))
+    config = ModelConfig.small_encoder(arm.name, vocab_size=of.vocab_size)
+    return SequenceClassifier(config, len(of.classes))
+
+
+# ---------------------------------------------------------------- a run
+def batches(split, size, seed):
+    """Endless batches: ids, labels, mask, and the share of the batch; each pass in an order of its own."""
+    for turn in itertools.count():
+        order = torch.randperm(
+            len(split), generator=torch.Generator().manual_seed(1000 * seed + turn)
+        )
+        for rows in order.split(size):
+            if len(rows) == size:
+                ids, mask, labels = (torch.from_numpy(part[rows.numpy()]) for part in split)
+                yield [(ids, labels, mask, 1.0)]
+
+
+def make(arm, rate, seed, steps):
+    """Train, and say the loss on validation texts and how many of the test's are right."""
+    of = task(arm.settings["task"])
+    model = built(arm, seed)
+    settings = TrainConfig(steps=steps, learning_rate=rate, warmup=steps // 20)
+    optimizer = new_optimizer(model, settings)
+    losses = []
+    for step, batch in zip(range(steps), batches(of.train, BATCH[of.name], seed)):
+        losses.append(train_step(model, optimizer, batch, step, settings)[0])
+    loss, _ = scores(model, of.validation)
+    _, accuracy = scores(model, of.test)
+    every = max(1, steps // 100)
+    return {
+        "accuracy": accuracy,
+        "validation_loss": loss,
+        "parameters": count_parameters(model),
+        "losses": [round(loss, 3) for loss in losses[::every]],
+    }
+
+
+@torch.no_grad()
+def scores(model, split):
+    """Mean loss in nats, and the share of right decisions."""
+    model.eval()
+    total, right = 0.0, 0
+    for rows in torch.arange(len(split)).split(AT_ONCE):
+        ids, mask, labels = (torch.from_numpy(part[rows.numpy()]) for part in split)
+        logits = model(ids, mask)
+        total += float(F.cross_entropy(logits, labels, reduction="sum"))
+        right += int((logits.argmax(1) == labels).sum())
+    return round(total / len(split), 4), round(right / len(split), 4)
+
+
+def update(arm):
+    """What makes an update, to be timed."""
+    settings = TrainConfig(steps=1000, warmup=0)
+    model = built(arm, 0)
+    optimizer = new_optimizer(model, settings)
+    batch = next(batches(task(arm.settings["task"]).train, BATCH[arm.settings["task"]], 0))
+    return lambda: train_step(model, optimizer, batch, 0, settings)
+
+
+# ---------------------------------------------------------------- the experiment
+def arm_of(name, model):
+    """A model on a task; what is only counted trains so fast that it has fewer updates."""
+    return Arm(model, None, RATES, settings={"task": name})
+
+
+def compares():
+    """Each gated model minus the Transformer, on each task."""
+    for name in TASKS:
+        for model in MODELS[:2]:
+            label = f"{model.replace('_', '-')}_{name}"
+            yield Compare(f"{model} {name}", f"transformer++ {name}", name=label)
+
+
+def tables(rows):
+    """By task and model: rate, updates, accuracy of each seed."""
+    lines = []
+    for arm in EXPERIMENT.arms:
+        runs = [
+            row
+            for row in matching(rows, arm=arm.name)
+            if row["settings"].get("budget") == BUDGET and arm.owns(row)
+        ]
+        runs = sorted(runs, key=lambda row: row["seed"])
+        if runs:
+            shares = ", ".join(f"{row['measures']['accuracy']:.3f}" for row in runs)
+            first = runs[0]
+            parameters = f"{first['measures']['parameters']:,}"
+            task_name = arm.settings["task"]
+            lines.append(
+                [
+                    task_name,
+                    arm.name,
+                    parameters,
+                    f"{first['rate']:g}",
+                    f"{first['steps']:,}",
+                    shares,
+                ]
+            )
+    return markdown(["task", "model", "parameters", "rate", "updates", "right, by seed"], lines)
+
+
+EXPERIMENT = Experiment(
+    "encoders",
+    "Are FLASH's units as good as a Transformer's in a small encoder, in equal time?",
+    arms=tuple(arm_of(name, model) for name in TASKS for model in (*MODELS, "pairs counted")),
+    seconds=(BUDGET,),
+    search=Search(seconds=SEARCH_BUDGET, seeds=(100,), score="validation_loss"),
+    make=make,
+    update=update,
+    score="accuracy",
+    compare=tuple(compares()),
+    setting="`ModelConfig.small_encoder`: width 64, four gated units or two blocks, the start of small models; mean "
+    "pooling. ListOps: lists of 20 to 100 tokens, each of ten values equally often, 20,000 to train on and "
+    "1,000 for the test. Novels: pages of 512 bytes without names, six novels equally often, chapters apart.",
+    meaning="The runs are going on.",
+    not_tried="Pooling by the first token or by attention; longer lists; a masked model as a start.",
+    tables=tables,
+)
+
+if __name__ == "__main__":
+    command(EXPERIMENT, RESULTS)
