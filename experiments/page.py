@@ -27,6 +27,7 @@ ORDER = (  # on the page; an experiment that is not named here stands behind the
     "gate",
     "time_to_quality",
     "masked",
+    "encoders",
     "quality",
     "quality_maps",
     "open_units",
