@@ -2,7 +2,8 @@
 
 Until the constant names a repository no page holds an address of it: pages link to each other by relative paths.
 ``python tools/stamp.py OWNER/REPO TAG`` writes it here and into the first cells, and the addresses behind the links of
-README and notebooks; nobody edits this file by hand.
+README and notebooks; nobody edits this file by hand. The package's metadata are made from it at each build, by
+hatch_build.py.
 """
 
 import posixpath
@@ -34,9 +35,19 @@ def is_stamped() -> bool:
     return REPOSITORY != PLACEHOLDER
 
 
+def home_address() -> str:
+    """The repository's own page on GitHub."""
+    return f"https://github.com/{REPOSITORY}"
+
+
 def read_address(path) -> str:
     """The page on GitHub that shows ``path``, a file of the repository with forward slashes."""
-    return f"https://github.com/{REPOSITORY}/blob/{TAG}/{path}"
+    return f"{home_address()}/blob/{TAG}/{path}"
+
+
+def file_address(path) -> str:
+    """The file itself, as a picture is fetched."""
+    return f"{home_address()}/raw/{TAG}/{path}"
 
 
 def work_address(path) -> str:
@@ -46,7 +57,7 @@ def work_address(path) -> str:
 
 def install_address() -> str:
     """What pip takes to install the package."""
-    return f"git+https://github.com/{REPOSITORY}@{TAG}"
+    return f"git+{home_address()}@{TAG}"
 
 
 # A relative link to a notebook, or the line that installs a copy; then the address that an earlier stamp wrote there.
@@ -75,6 +86,42 @@ def _address_of(target, folder):
     if is_stamped() and path.startswith("notebooks/") and folder:
         return f" ([on GitHub]({read_address(path)}))"
     return ""
+
+
+# A relative link or picture; code is matched first, so that brackets in it are no link.
+_RELATIVE = re.compile(
+    r"^```.*?^```|(?P<picture>!?)\[(?P<words>[^\]\n]*)\]\((?!\w+:|#)(?P<target>[^)\s]+)\)|`[^`\n]+`",
+    flags=re.M | re.S,
+)
+
+
+def read_elsewhere(text) -> str:
+    """README's Markdown for a reader who has no copy: relative links and pictures get addresses.
+
+    As long as there is no address, their words stand in place of them.
+    """
+
+    def replaced(match):
+        target = match["target"]
+        if target is None:
+            return match[0]
+        if not is_stamped():
+            return match["words"]
+        address = file_address(target) if match["picture"] else read_address(target)
+        return f"{match['picture']}[{match['words']}]({address})"
+
+    return _RELATIVE.sub(replaced, text)
+
+
+def project_addresses() -> dict:
+    """What the package's metadata say of where it lies; nothing as long as there is no address."""
+    if not is_stamped():
+        return {}
+    return {
+        "Source": home_address(),
+        "Issues": f"{home_address()}/issues",
+        "Changelog": read_address("CHANGELOG.md"),
+    }
 
 
 def first_cell() -> str:

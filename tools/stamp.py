@@ -73,7 +73,7 @@ def cited(text, new):
     """CITATION.cff with the line that says where the code lies, or without it."""
     line = ""
     if new["is_stamped"]():
-        line = f'repository-code: "https://github.com/{new["REPOSITORY"]}"\n'
+        line = f'repository-code: "{new["home_address"]()}"\n'
     text = re.sub(r"^repository-code:.*\n", "", text, flags=re.M)
     return re.sub(r"^(?=license:)", lambda _: line, text, count=1, flags=re.M)
 

@@ -60,7 +60,7 @@ if address["is_stamped"]():  # until then there is no address, and no button tha
     owner, repository = address["REPOSITORY"].split("/")
     html_baseurl = f"https://{owner.lower()}.github.io/{repository}/"
     html_theme_options |= {
-        "repository_url": f"https://github.com/{address['REPOSITORY']}",
+        "repository_url": address["home_address"](),
         "repository_branch": address["TAG"],
         "use_repository_button": True,
         "launch_buttons": {"colab_url": "https://colab.research.google.com"},

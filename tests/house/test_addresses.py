@@ -151,6 +151,29 @@ def test_before_stamping_pip_says_what_to_do(first_cell):
     assert f'Invalid requirement: "{command[-1]}"'.encode() in said.communicate()[1]
 
 
+# ---------------------------------------------------------------- README, read elsewhere
+
+PAGE = """\
+![A curve](docs/curve.svg) and [`gau.py`](pkg/gau.py#L1), [the paper](https://arxiv.org/abs/2202.10447), [below](#use)
+`table[0](x)`
+```python
+layers[0](x)
+```
+"""
+WITH_ADDRESSES = "![A curve](https://github.com/ada/flash/raw/v1/docs/curve.svg) and [`gau.py`](https://github.com/ada/flash/blob/v1/pkg/gau.py#L1)"
+
+
+@pytest.mark.parametrize(
+    "repository, first",
+    [("ada/flash", WITH_ADDRESSES), (addresses.PLACEHOLDER, "A curve and `gau.py`")],
+)
+def test_read_elsewhere_a_page_has_no_relative_link(repository, first, monkeypatch):
+    monkeypatch.setattr(addresses, "REPOSITORY", repository)
+    monkeypatch.setattr(addresses, "TAG", "v1")
+    start = PAGE.index(", [the paper]")
+    assert addresses.read_elsewhere(PAGE) == first + PAGE[start:]
+
+
 # ---------------------------------------------------------------- stamp
 
 WORK = "[without, to work in](work/01_work_one.ipynb)"

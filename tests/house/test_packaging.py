@@ -102,7 +102,8 @@ def test_the_citation_names_this_version_and_these_licences():
     text = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
     assert f"\nversion: {flash_tutorial.__version__}\n" in text
     assert re.findall(r"^  - ([\w.-]+)$", text, flags=re.M) == PROJECT["license"].split(" AND ")
-    assert "arXiv:2202.10447" in text and 'name: "The flash-tutorial authors"' in text
+    (author,) = PROJECT["authors"]
+    assert "arXiv:2202.10447" in text and f'name: "{author["name"]}"' in text
     changes = re.findall(
         r"^## \[([\d.]+)\]", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), flags=re.M
     )
