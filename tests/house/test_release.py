@@ -88,7 +88,7 @@ def test_stamp_gives_the_metadata_an_address_and_takes_it_out_again(tmp_path):
     stamp.stamp("ada/flash", "v1", source)
     stamped = metadata_of(source, tmp_path)
     home = "https://github.com/ada/flash"
-    assert f"Source, {home}" in stamped.get_all("Project-URL")
+    assert f"Source, {home}" in stamped.get_all("Project-URL", [])
     assert f"]({home}/raw/v1/docs/figures/mechanism.svg)" in stamped.get_payload()
     assert f"]({home}/blob/v1/docs/results.md#speed)" in stamped.get_payload()
     stamp.stamp("OWNER/REPO", "main", source)
