@@ -96,6 +96,8 @@ def test_the_page_for_projects_runs_from_top_to_bottom(tmp_path, monkeypatch, ca
     assert "bits per token are" in printed
     stated = re.findall(r"# (.*on average)$", text, re.M)
     assert stated and stated == re.findall(r": +(.*on average)$", printed, re.M)
+    counted = re.findall(r"^\| \d+ \|.* M \|$", text, re.M)
+    assert counted and counted == re.findall(r"^\| \d+ \|.* M \|$", printed, re.M)
     assert names["run"].best["step"] == 20 and names["new"].shape[0] == 2
 
 
