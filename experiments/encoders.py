@@ -169,8 +169,8 @@ EXPERIMENT = Experiment(
     "pooling. Lists of 20 to 100 tokens, each of ten values equally often, 20,000 to train on and 1,000 for the test; "
     "two minutes of one core. The control is a linear layer on how often each pair of neighbours stands in a list.",
     meaning="The runs are going on.",
-    not_tried="Pooling by the first token or by attention; longer lists, longer runs; a masked model as a start; novels, "
-    "where 20 seconds were not enough for FLASH to do more than guess.",
+    not_tried="Pooling by the first token or by attention; longer lists, longer runs; a masked model as a start; "
+    "novels, where 20 seconds were not enough for FLASH to do more than guess.",
     tables=tables,
 )
 
