@@ -45,3 +45,10 @@ document.addEventListener("DOMContentLoaded", () => {
     sayLength(data, Number(slider.value));
   }
 });
+
+// A term of the glossary is found by a mark without text, of which Sphinx's search makes no summary: it gets an empty one.
+document.addEventListener("DOMContentLoaded", () => {
+  if (typeof Search === "undefined") return;
+  const summarized = Search.makeSearchSummary;
+  Search.makeSearchSummary = (...page) => summarized(...page) ?? document.createElement("p");
+});
