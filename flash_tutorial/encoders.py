@@ -76,8 +76,17 @@ class _Classifier(nn.Module):
         """That of the body."""
         return self.body.config
 
-    def _loss(self, logits, labels, shape):
-        """Mean cross-entropy in nats; both flattened to one decision a row."""
+    def loss(
+        self,
+        ids: Tensor,
+        labels: Tensor,
+        mask: Tensor | None = None,
+        *,
+        padding: str = "right",
+    ) -> Tensor:
+        """Mean cross-entropy in nats; ``labels (B,)`` of texts, ``(B, T)`` of tokens, -100 where nothing is asked."""
+        logits = self(ids, mask, padding=padding)
+        shape = tuple(logits.shape[:-1])
         if not is_integers(labels) or tuple(labels.shape) != shape:
             said = f"expected {shape} integers from 0 to {self.decide.out_features - 1}"
             raise ValueError(f"labels are {described(labels)}: {said}")
@@ -121,17 +130,6 @@ class SequenceClassifier(_Classifier):
         features = self.body.features(ids, mask, padding=padding)
         return self.decide(self.pooling(features, mask))
 
-    def loss(
-        self,
-        ids: Tensor,
-        labels: Tensor,
-        mask: Tensor | None = None,
-        *,
-        padding: str = "right",
-    ) -> Tensor:
-        """Mean cross-entropy in nats; ``labels (B,)``, -100 where nothing is asked."""
-        return self._loss(self(ids, mask, padding=padding), labels, (len(ids),))
-
 
 @ours
 class TokenClassifier(_Classifier):
@@ -147,14 +145,3 @@ class TokenClassifier(_Classifier):
     def forward(self, ids: Tensor, mask: Tensor | None = None, *, padding: str = "right") -> Tensor:
         """``mask (B, T)`` of valid tokens, with padding where ``padding`` says."""
         return self.decide(self.body.features(ids, mask, padding=padding))
-
-    def loss(
-        self,
-        ids: Tensor,
-        labels: Tensor,
-        mask: Tensor | None = None,
-        *,
-        padding: str = "right",
-    ) -> Tensor:
-        """Mean cross-entropy in nats; ``labels (B, T)``, -100 where nothing is asked."""
-        return self._loss(self(ids, mask, padding=padding), labels, tuple(ids.shape))
