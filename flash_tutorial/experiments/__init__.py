@@ -11,6 +11,7 @@ from .declaration import Arm as Arm
 from .declaration import Compare as Compare
 from .declaration import Experiment as Experiment
 from .declaration import Search as Search
+from .flops import flops_of_update as flops_of_update
 from .intervals import over_windows as over_windows
 from .intervals import paired as paired
 from .intervals import welch as welch
@@ -21,3 +22,4 @@ from .stored_rows import StoredRows as StoredRows
 from .stored_rows import matching as matching
 from .stored_rows import measured as measured
 from .tables import report as report
+from .trained import Trained as Trained

@@ -47,7 +47,8 @@ class Search:
 class Arm:
     """One of the things that are compared.
 
-    model: a ``ModelConfig``, or a function that builds a model from a seed. rates: one, or the grid
+    model: a ``ModelConfig``, a trained model to start from (``Trained``), or a function that builds a
+    model from a seed. rates: one, or the grid
     of the search. rates_of: other arms whose chosen rates it runs at, besides its own. settings:
     what tells it from arms of the same name; they stand in its rows. train: settings of
     ``TrainConfig`` that are its own. corpus: a function that loads its text. steps, seeds: those of

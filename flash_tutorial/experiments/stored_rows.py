@@ -17,6 +17,7 @@ from ..settings import before_they_existed
 from ..training.devices import pick_device
 from .code import digest
 from .declaration import Experiment
+from .trained import Trained
 
 KEY = ("arm", "settings", "rate", "seed", "steps")  # what a run is known by
 
@@ -185,7 +186,7 @@ def settings_of(experiment, arm):
     ):
         train.pop(name, None)
     model = {}
-    if isinstance(arm.model, ModelConfig):
+    if isinstance(arm.model, ModelConfig | Trained):
         model = {name: named(value, experiment) for name, value in arm.model.to_dict().items()}
     return json.loads(json.dumps({"model": model, "train": train}))
 

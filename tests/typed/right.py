@@ -41,7 +41,9 @@ from flash_tutorial.experiments import (
     Experiment,
     Search,
     StoredRows,
+    Trained,
     command,
+    flops_of_update,
     matching,
     measured,
     over_windows,
@@ -108,11 +110,12 @@ beams: State = state.select([0, 0]).to(torch.bfloat16)
 packed_ids: torch.Tensor = pack([[1, 2], [3]], align=2).ids
 half: float | None = welch([1.0, 2.0], [2.0, 3.0]).half
 gap = paired([1.0, 2.0], [2.0, 3.0]).mean
+cost: int = flops_of_update(nn.Linear(2, 2), TrainConfig(batch=4))
 noise = over_windows([20.0, 22.0], [24.0, 25.0], [10, 10]).mean
 experiment = Experiment(
     "mine",
     "?",
-    arms=(Arm("a", config, rates=(1e-3,)),),
+    arms=(Arm("a", config, rates=(1e-3,)), Arm("b", Trained("austen-flash"), rates=(1e-3,))),
     compare=(Compare("a", "a"),),
     search=Search(steps=3),
 )
