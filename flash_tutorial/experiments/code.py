@@ -62,7 +62,8 @@ def digest(experiment, arm):
 
 def made_of(experiment, arm):
     """Of a project's arm the settings and the text."""
-    train = experiment.settings_of(arm, 1.0, 0, max(experiment.steps)).to_dict()
+    steps = max(arm.steps or experiment.steps or (1000,))  # a run of seconds may have any number
+    train = experiment.settings_of(arm, 1.0, 0, steps).to_dict()
     corpus = experiment.corpus_of(arm)
     texts = [corpus.train.sha256, corpus.validation.sha256]
     return {"made of": json.dumps([arm.model.to_dict(), train, texts], sort_keys=True)}

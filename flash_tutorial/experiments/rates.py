@@ -44,8 +44,11 @@ def is_trial(experiment, arm, row, taken=()):
     search = experiment.search_of(arm)
     if search is None or row["seed"] not in search.seeds:
         return False
-    if search.seconds is not None:
-        return row["settings"].get("budget") == search.seconds
-    if row["steps"] != search.steps:
+    if search.seconds is None:
+        length, of_trials, reported = row["steps"], search.steps, arm.steps or experiment.steps
+    else:
+        length, of_trials = row["settings"].get("budget"), search.seconds
+        reported = experiment.seconds
+    if length != of_trials:
         return False
-    return search.steps not in (arm.steps or experiment.steps) or row["rate"] not in taken
+    return of_trials not in reported or row["rate"] not in taken

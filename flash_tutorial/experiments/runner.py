@@ -7,6 +7,7 @@ another one makes.
 """
 
 import argparse
+import hashlib
 import re
 import shutil
 import statistics
@@ -22,13 +23,14 @@ from torch import nn
 from ..clock import rounds_in_turn
 from ..model import LanguageModel, count_parameters
 from ..training import Diverged, new_optimizer, parts, train, train_step
-from ..training.devices import Engine, keep_freed_memory
+from ..training.devices import Engine, keep_freed_memory, pick_device
+from ..training.score import is_causal
 from .declaration import Experiment
 from .rates import best_rate, is_trial, rates_of
 from .stored_rows import StoredRows
 from .tables import report
 
-TIMED = {"what": "seconds of an update, in turn"}
+TIMED = "seconds of an update, in turn"
 ROUNDS = 9
 CURVE = 100  # losses that are kept of a run, evenly spaced
 
@@ -308,41 +310,77 @@ def repeated(experiment: Experiment, row: dict[str, Any], updates: int = 50) -> 
 # ---------------------------------------------------------------- updates in a budget of seconds
 def updates_in(budget, experiment, arm, rows):
     """How many updates of an arm a budget of seconds holds."""
-    return round(budget / seconds_of(experiment, arm, rows))
+    seconds = seconds_of(experiment, arm, rows)
+    if budget < seconds:
+        raise ValueError(
+            f"{budget:g} seconds hold no update of {arm.label}, which takes {seconds:g}: give more"
+        )
+    return round(budget / seconds)
 
 
 def seconds_of(experiment, arm, rows):
     """Seconds of an update, by the first timing that is stored, whatever machine makes the runs."""
     label = arm.timed_as or arm.label
-    timings = (row["measures"]["seconds"] for row in rows.load() if row["settings"] == TIMED)
-    found = next((seconds[label] for seconds in timings if label in seconds), None)
-    if found is None:
+    timed = timed_updates(experiment, rows)
+    if label not in timed:
         raise ValueError(f"{experiment.name}: an update of {label} was not timed")
+    return timed[label]
+
+
+def timed_updates(experiment, rows):
+    """{label: seconds of an update}; of a project those of today's layers and settings."""
+    found = {}
+    for row in rows.load():
+        if row["settings"].get("what") != TIMED:
+            continue
+        codes = row["measures"].get("codes", {})
+        for label, seconds in row["measures"]["seconds"].items():
+            if not experiment.anew or codes.get(label) == rows.codes.get(label):
+                found.setdefault(label, seconds)
     return found
 
 
 def time_updates(experiment, rows):
-    """Store the median of an update of every arm, timed in turn, unless all of them have one."""
-    stored = [row["measures"]["seconds"] for row in rows.load() if row["settings"] == TIMED]
+    """Store the median of an update of every arm, timed in turn, unless all of them have one.
+
+    What is timed later, or on another machine, is stored as it would have been at the first time:
+    in proportion to the arms that were timed then.
+    """
+    known = timed_updates(experiment, rows)
     labels = {arm.timed_as or arm.label for arm in experiment.arms}
-    if labels <= set().union(*stored):
+    if labels <= known.keys():
         return
-    updates = {
-        arm.label: update_of(experiment, arm) for arm in experiment.arms if arm.timed_as is None
-    }
-    *_, taken = rounds_in_turn(updates, ROUNDS, warmup=2)
-    medians = {label: round(statistics.median(seconds), 4) for label, seconds in taken.items()}
-    key = dict(arm=None, settings=TIMED, rate=None, seed=None, steps=0)
-    rows.make_once(lambda: {"seconds": medians, "rounds": ROUNDS}, **key)
+
+    def measures():
+        updates = {
+            arm.label: update_of(experiment, arm) for arm in experiment.arms if arm.timed_as is None
+        }
+        *_, taken = rounds_in_turn(updates, ROUNDS, warmup=2, device=pick_device())
+        medians = {label: statistics.median(seconds) for label, seconds in taken.items()}
+        ratios = [known[label] / medians[label] for label in medians if label in known]
+        then = statistics.median(ratios) if ratios else 1.0
+        seconds = {label: float(f"{median * then:.4g}") for label, median in medians.items()}
+        return {"seconds": seconds, "rounds": ROUNDS, "codes": codes}
+
+    codes = {label: rows.codes[label] for label in sorted(labels)}
+    of = hashlib.sha256(repr(codes).encode()).hexdigest()[:8]
+    settings = {"what": TIMED, "of": of}
+    rows.make_once(measures, arm=None, settings=settings, rate=None, seed=None, steps=0)
 
 
 def update_of(experiment, arm):
-    """A function that makes an update, again and again the same one."""
+    """A function that makes an update, again and again the same one, and draws its batch."""
     if experiment.update:
         return experiment.update(arm)
     settings = experiment.settings_of(arm, 1e-3, 0, 1000)
-    model: nn.Module = built(arm, 0)
+    model: nn.Module = built(arm, 0).to(pick_device()).train()
     optimizer = new_optimizer(model, settings)
-    engine = Engine(model, settings.dtype)
-    batch = list(parts(experiment.corpus_of(arm).train, settings, 0, True, engine.device))
-    return lambda: train_step(model, optimizer, batch, 0, settings, engine)
+    engine = Engine(model, settings.dtype, compile=settings.compile)
+    text = experiment.corpus_of(arm).train
+    causal = is_causal(model)
+
+    def update():
+        batch = parts(text, settings, 0, causal, engine.device)
+        train_step(model, optimizer, batch, 0, settings, engine)
+
+    return update

@@ -29,7 +29,7 @@ from flash_tutorial.experiments import (
     stored_rows,
     welch,
 )
-from flash_tutorial.experiments.comparisons import compared
+from flash_tutorial.experiments.comparisons import compared, reported
 from flash_tutorial.experiments.intervals import student_t
 from flash_tutorial.experiments.tables import numbers
 from flash_tutorial.training import Diverged, train
@@ -157,6 +157,38 @@ def test_in_equal_time_the_others_have_the_updates_that_the_time_of_one_holds(
     lengths = {(name, steps) for name, _, seed, steps in made.runs if seed != 7}
     assert lengths == {("ours", 100), ("theirs", 100), ("theirs", 62)}
     assert "| theirs minus ours (in equal time) | +0.000" in report(experiment, rows)
+
+
+def test_an_arm_that_is_timed_later_counts_in_proportion_to_the_others(seconds_of_an_update):
+    """On a machine half as fast its two seconds are one of those in which the others were timed."""
+    options = dict(steps=(), seconds=(60,), search=Search(seconds=10, seeds=(7,)))
+    seconds_of_an_update(ours=0.5, theirs=2.0)
+    go(pretended(Made(best=2e-2), **options))
+    made = Made(best=2e-2)
+    experiment = pretended(made, **options)
+    later = Arm("later", rates=(1e-2,))
+    seconds_of_an_update(ours=1.0, theirs=4.0, later=2.0)
+    rows = go(replace(experiment, arms=(*experiment.arms, later)))
+    assert {(name, steps) for name, _, _, steps in made.runs} == {("later", 60)}
+    assert len(matching(rows, what="seconds of an update, in turn")) == 2
+
+
+def test_many_arms_are_timed_in_one_row(seconds_of_an_update):
+    names = [f"an arm with the number {i}" for i in range(12)]
+    seconds_of_an_update(**dict.fromkeys(names, 0.5))
+    arms = tuple(Arm(name, rates=(1e-2,)) for name in names)
+    made = Made(best=1e-2)
+    rows = go(pretended(made, arms=arms, compare=(), steps=(), seconds=(60,), seeds=(0,)))
+    assert len(rows) == 13 and {steps for *_, steps in made.runs} == {120}
+
+
+def test_trials_of_the_whole_budget_are_reported_at_the_rate_that_was_taken(seconds_of_an_update):
+    seconds_of_an_update(ours=0.5, theirs=2.0)
+    search = Search(seconds=60, seeds=(0,))
+    experiment = pretended(Made(best=1.2e-2), steps=(), seconds=(60,), search=search)
+    found = reported(experiment, go(experiment))
+    seeds = {rate: {*by_seed} for (arm, _, _, rate), by_seed in found.items() if arm == "ours"}
+    assert seeds == {1e-2: {0, 1}}
 
 
 # ---------------------------------------------------------------- several processes
