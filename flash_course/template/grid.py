@@ -4,39 +4,93 @@ python grid.py          choose the rates, run every model with every seed; stopp
 python grid.py table    write the table of the finished runs into README.md; nothing is trained
 """
 
-import inspect
 import os
 import sys
 from dataclasses import asdict, replace
 from functools import cache
+from itertools import chain
 from pathlib import Path
+from statistics import mean
 
-from settings import MODELS, RATES, SEEDS, TRAIN, TUNING_STEPS
+import settings
+from settings import BUDGET, MODELS, RATES, SEEDS, TRAIN, TUNING, WARMUP
 
-from flash_course.bench.counts import count_multiply_adds
-from flash_tutorial import LanguageModel, count_parameters, load_corpus
-from flash_tutorial.config import TrainConfig
-from flash_tutorial.experiments import Arm, Compare, Experiment, Search, StoredRows, run
-from flash_tutorial.experiments.comparisons import compared, reported
-from flash_tutorial.experiments.tables import cells, markdown
+from flash_course.project_settings import check_settings
+from flash_tutorial import count_parameters, load_corpus
+from flash_tutorial.experiments import (
+    Arm,
+    Experiment,
+    Search,
+    StoredRows,
+    Trained,
+    flops_of_update,
+    run,
+    welch,
+)
+from flash_tutorial.experiments.comparisons import reported
+from flash_tutorial.experiments.rates import rates_of, trials
+from flash_tutorial.experiments.runner import built
+from flash_tutorial.experiments.tables import cells, edges, markdown
 from flash_tutorial.files import write_text
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 BLANK = "(write here)"
+PLACE = ("cpu", "threads", "card")  # what a machine's seconds belong to
 START, END = "<!-- table: python grid.py table -->", "<!-- end of table -->"
 
 
-# ---------------------------------------------------------------- the declaration
+# ---------------------------------------------------------------- the models
 @cache
 def corpus():
     """The text of all runs."""
     return load_corpus(TRAIN.corpus)
 
 
+@cache
+def model_of(name):
+    """What a model is built from: its configuration, or trained weights."""
+    given = MODELS[name]
+    return Trained(given) if isinstance(given, str | Path) else given
+
+
+def at_start(name):
+    """A model before its first update."""
+    return built(Arm(name, model_of(name)), seed=0)
+
+
+@cache
+def counts(name):
+    """The parameters of a model, and the FLOPs of one of its updates."""
+    model = at_start(name)
+    return count_parameters(model), flops_of_update(model, TRAIN)
+
+
+# ---------------------------------------------------------------- the declaration
+def updates(name, share=1):
+    """How many updates of a model a share of a budget of updates or FLOPs holds."""
+    if "updates" in BUDGET:
+        held = int(BUDGET["updates"] * share)
+    else:
+        held = int(BUDGET["flops"] * share / counts(name)[1])
+    if held < 1:
+        said = f"{share:.2g} of {BUDGET}" if share < 1 else f"{BUDGET}"
+        raise ValueError(f"BUDGET in settings.py: {said} holds no update of {name}, give more")
+    return held
+
+
+def arm_of(name):
+    """A model with its rates, and the length of its runs where the budget is not of seconds."""
+    arm = Arm(name, model_of(name), tuple(RATES[name]), corpus=corpus)
+    search = Search(seeds=(0,), score=score_of, most=max(map(len, RATES.values())))
+    if "seconds" in BUDGET:
+        return replace(arm, search=replace(search, seconds=BUDGET["seconds"] * TUNING))
+    return replace(arm, steps=(updates(name),), search=replace(search, steps=updates(name, TUNING)))
+
+
 def settings_of(steps, budget=None):
-    """TRAIN for so many updates; a shorter run warms up for the same share of it."""
-    values = asdict(replace(TRAIN, steps=steps, warmup=TRAIN.warmup * steps // TRAIN.steps))
+    """TRAIN for so many updates; each run warms up for the same share of it."""
+    values = asdict(replace(TRAIN, steps=steps, warmup=int(steps * WARMUP)))
     return {
         name: value
         for name, value in values.items()
@@ -45,23 +99,16 @@ def settings_of(steps, budget=None):
 
 
 def declaration():
-    """What is asked: the first model is the one that the others are compared with."""
-    first, *others = MODELS
-    score = "bits_per_byte" if corpus().validation.n_bytes else "bits_per_token"
+    """What is asked."""
+    seconds = BUDGET.get("seconds")
     return Experiment(
         "project",
         "What does the layer change?",
-        arms=tuple(
-            Arm(name, config, tuple(RATES[name]), corpus=corpus) for name, config in MODELS.items()
-        ),
+        arms=tuple(arm_of(name) for name in MODELS),
         train=settings_of,
-        steps=(TRAIN.steps,),
+        seconds=(seconds,) if seconds else (),
         seeds=tuple(SEEDS),
-        search=Search(
-            steps=TUNING_STEPS, seeds=(0,), score=score_of, most=max(map(len, RATES.values()))
-        ),
-        score=score,
-        compare=tuple(Compare(name, first) for name in others),
+        score="bits_per_byte" if corpus().validation.n_bytes else "bits_per_token",
         anew=True,
     )
 
@@ -73,7 +120,18 @@ def score_of(row):
 
 def finished():
     """The finished runs of today's layers, settings and text."""
-    return StoredRows(declaration(), RESULTS).load()
+    return [row for row in StoredRows(declaration(), RESULTS).load() if row["arm"]]
+
+
+def full(experiment, rows):
+    """{model: its runs of the whole budget at its chosen rate, by seed}."""
+    found = {}
+    for (name, steps, budget, rate), by_seed in reported(experiment, rows).items():
+        arm = experiment.arm(name)
+        is_whole = budget == BUDGET.get("seconds") and steps in (arm.steps or (steps,))
+        if is_whole and rate in rates_of(experiment, arm, rows):
+            found[name] = by_seed
+    return found
 
 
 # ---------------------------------------------------------------- what is refused
@@ -86,98 +144,74 @@ def refuse_without_prediction():
         )
 
 
-def check_settings():
-    """Refuse settings that would have no effect, or that lack a part."""
-    for name in ("learning_rate", "seed"):
-        if getattr(TRAIN, name) != getattr(TrainConfig(), name):
-            given = f"TRAIN has {name}={getattr(TRAIN, name)!r} in settings.py"
-            raise ValueError(f"{given}: RATES and SEEDS say it, leave it out")
-    if TRAIN.eval_bytes == 0:
-        raise ValueError(
-            "TRAIN has eval_bytes=0 in settings.py, so no run would have a score: give some bytes"
-        )
-    for name, config in MODELS.items():
-        layer = config.architecture
-        if (
-            not isinstance(layer, str)
-            and not inspect.isclass(layer)
-            and not inspect.isfunction(layer)
-        ):
-            given = f"MODELS in settings.py has {layer!r:.60} for {name!r}"
-            given += ", whose code and options no run would be known by"
-            raise ValueError(f"{given}: give the class, and its options in unit_options")
-    if set(RATES) != set(MODELS) or not all(RATES.values()):
-        raise ValueError(
-            f"RATES in settings.py has {sorted(RATES)}: expected rates for each of {sorted(MODELS)}"
-        )
-    if not SEEDS or len(set(SEEDS)) < len(SEEDS):
-        raise ValueError(
-            f"SEEDS in settings.py is {SEEDS}: expected one seed or more, all different"
-        )
-    for name in MODELS:
-        for rate in RATES[name]:
-            TrainConfig(
-                **settings_of(TRAIN.steps), learning_rate=rate, steps=TRAIN.steps, seed=min(SEEDS)
-            )
-    replace(TRAIN, steps=TUNING_STEPS, warmup=0)
-
-
 # ---------------------------------------------------------------- the table
 def table(experiment, rows):
     """Markdown: a row for each model, and its difference from the first."""
-    unit = experiment.score.removeprefix("bits_per_")
-    head = [
-        "model",
-        "parameters",
-        "multiply-adds a token",
-        "rate",
-        f"bits per {unit}",
-        "mean",
-        "minus the first",
-    ]
-    lines, missing = [], []
-    for arm in experiment.arms:
-        runs = [
-            (rate, found)
-            for (name, _, _, rate), found in reported(experiment, rows).items()
-            if name == arm.label
-        ]
-        if not runs or len(runs[0][1]) < len(SEEDS):
-            missing.append(arm.name)
-            continue
-        rate, by_seed = runs[0]
-        scores = cells(experiment, [by_seed[seed]["measures"] for seed in SEEDS])
-        counts = [f"{parameters(arm.model):,}", cost(arm.model)]
-        lines.append([arm.name, *counts, f"{rate:g}", *scores, difference(experiment, rows, arm)])
+    runs = full(experiment, rows)
+    missing = [name for name in MODELS if not {*SEEDS} <= runs.get(name, {}).keys()]
     if missing:
         raise ValueError(f"missing: runs of {', '.join(missing)}: `python grid.py` makes them")
+    runs = {name: [runs[name][seed] for seed in SEEDS] for name in MODELS}
+    first, *_ = runs.values()
+    unit = experiment.score.removeprefix("bits_per_")
+    head = ["model", "parameters", "rate", "updates", "seconds", "FLOPs"]
+    head += [f"bits per {unit}", "mean", "minus the first"]
+    lines = []
+    for name, of_model in runs.items():
+        cost = [rate_of(experiment, name, rows), *cost_of(name, of_model)]
+        scores = cells(experiment, [row["measures"] for row in of_model])
+        compared = "-" if of_model is first else difference(of_model, first)
+        lines.append([name, f"{counts(name)[0]:,}", *cost, *scores, compared])
+    return markdown(head, lines) + "\n" + footnote(chain.from_iterable(runs.values()))
+
+
+def rate_of(experiment, name, rows):
+    """The chosen rate, and whether a better one may lie beyond those that were tried."""
+    arm = experiment.arm(name)
+    rate = rates_of(experiment, arm, rows)[0]
+    if experiment.search_of(arm) is None:
+        return f"{rate:g}, not tuned"
+    if rate in edges(trials(experiment, arm, rows)):
+        return f"{rate:g}, at the edge: widen RATES"
+    return f"{rate:g}"
+
+
+def cost_of(name, runs):
+    """Of a run the updates, the mean of the seconds, and the counted FLOPs."""
+    steps = runs[0]["steps"]
+    seconds = [row["measures"]["seconds"] for row in runs if "seconds" in row["measures"]]
+    taken = f"{mean(seconds):,.1f}" if seconds else "-"
+    return f"{steps:,}", taken, in_powers(steps * counts(name)[1])
+
+
+def in_powers(flops):
+    """A large number, as 1.50e9."""
+    digits, power = f"{flops:.2e}".split("e")
+    return f"{digits}e{int(power)}"
+
+
+def difference(runs, others):
+    """Of the scores, with its interval; none where a run diverged."""
+    ours = [score_of(row) for row in runs]
+    theirs = [score_of(row) for row in others]
+    if None in ours or None in theirs:
+        return "-"
+    found = welch(ours, theirs)
+    return f"{found}" if found.is_settled else f"{found} (not settled)"
+
+
+def footnote(runs):
+    """What the numbers of the table belong to."""
+    ((kind, amount),) = BUDGET.items()
+    budget = f"{in_powers(amount)} FLOPs" if kind == "flops" else f"{amount:,} {kind}"
     seeds = f"{len(SEEDS)} seeds; ± is half of a 95% interval (Welch)"
     if len(SEEDS) == 1:
         seeds = "1 seed, no interval"
-    return markdown(head, lines) + f"\n{TRAIN.steps} updates, {seeds}."
-
-
-def difference(experiment, rows, arm):
-    """Of an arm from the first, with its interval."""
-    for compare in experiment.compare:
-        if compare.arm != arm.label:
-            continue
-        if found := compared(experiment, rows, compare):
-            return f"{found.welch}" if found.welch.is_settled else f"{found.welch} (not settled)"
-    return "-"
-
-
-def parameters(config):
-    """How many numbers a model learns."""
-    return count_parameters(LanguageModel(config))
-
-
-def cost(config):
-    """Counted, where the package knows the layer; a layer of your own you count yourself."""
-    try:
-        return f"{count_multiply_adds(config, TRAIN.length) // TRAIN.length:,}"
-    except (TypeError, ValueError, NotImplementedError):
-        return "count it"
+    said = f"Budget of a run: {budget}; {seeds}."
+    places = {tuple(row["machine"].get(part) for part in PLACE) for row in runs}
+    if len(places) > 1:
+        said += f" The runs were made on {len(places)} machines, whose seconds do not compare."
+    return said
 
 
 def write_table(experiment):
@@ -200,9 +234,9 @@ def main():
     """The command of this file."""
     if sys.argv[1:] not in ([], ["table"]):
         sys.exit(__doc__)
-    check_settings()
-    refuse_without_prediction()
     os.chdir(HERE)
+    check_settings(settings)
+    refuse_without_prediction()
     experiment = declaration()
     stored = StoredRows(experiment, RESULTS)
     if others := len(stored.whole()["runs"]) - len(stored.load()):
@@ -212,8 +246,9 @@ def main():
     if sys.argv[1:] == ["table"]:
         write_table(experiment)
         return
-    for name, config in MODELS.items():
-        print(f"{name}: {parameters(config):,} parameters", flush=True)
+    for name in MODELS:
+        parameters, flops = counts(name)
+        print(f"{name}: {parameters:,} parameters, {in_powers(flops)} FLOPs an update", flush=True)
     run(experiment, RESULTS)
 
 

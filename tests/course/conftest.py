@@ -1,11 +1,15 @@
-"""What several tests of grading start from."""
+"""What several tests of grading, and of projects, start from."""
 
 import contextlib
+import importlib
 import io
 import shutil
 
 import pytest
+from small_project import fill_in, forget, read, shrink, write
 from submissions import run, source
+
+from flash_course import new_project
 
 
 @pytest.fixture(scope="session")
@@ -27,3 +31,26 @@ def classroom(graded_once, tmp_path):
     """The folder of the class; beside it lies graded/, so that a run takes what is there."""
     shutil.copytree(graded_once[0], tmp_path, dirs_exist_ok=True)
     return tmp_path / "class"
+
+
+@pytest.fixture
+def project(tmp_path):
+    return new_project.create_project(tmp_path / "my-project")
+
+
+@pytest.fixture
+def grid_of(project, monkeypatch, capsys):
+    """The grid of the project as it stands now, imported anew: ``grid_of("SEEDS = [0]")`` adds lines first."""
+    monkeypatch.syspath_prepend(str(project))
+    monkeypatch.chdir(project)
+    fill_in(project)
+    shrink(project)
+
+    def load(settings=""):
+        forget()
+        write(project, "settings.py", f"{read(project, 'settings.py')}\n{settings}\n")
+        shutil.rmtree(project / "__pycache__", ignore_errors=True)  # an edit within the same second
+        return importlib.import_module("grid")
+
+    yield load
+    forget()

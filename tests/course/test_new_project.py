@@ -2,7 +2,6 @@
 
 import dataclasses
 import errno
-import importlib
 import json
 import os
 import re
@@ -15,53 +14,12 @@ import time
 import nbclient
 import nbformat
 import pytest
+from small_project import call, edit, read, rows_of, run, shrink, table_rows, write
 
 from flash_course import cli, new_project
+from flash_course.project_settings import SAID_BY
 from flash_tutorial.config import TrainConfig
 from flash_tutorial.experiments import StoredRows
-
-SMALL = """
-from dataclasses import replace
-MODELS = {name: replace(config, dim=16, depth=1, max_length=32) for name, config in MODELS.items()}
-MODELS["baseline"] = replace(MODELS["baseline"], qk_dim=8, chunk_size=8)
-RATES, SEEDS, TUNING_STEPS = {"baseline": [5e-3], "mine": [5e-3, 1e-2]}, [0, 1], 2
-TRAIN = TrainConfig(steps=4, batch=2, length=32, eval_bytes=500, checkpoint_every=1)
-"""
-
-
-@pytest.fixture
-def project(tmp_path):
-    return new_project.create_project(tmp_path / "my-project")
-
-
-def run(project, *command):
-    """A command in the folder of a project, which needs none of our plugins."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
-    options = dict(cwd=project, capture_output=True, text=True, timeout=300, env=environment)
-    return subprocess.run([sys.executable, *command], **options)
-
-
-def read(project, name):
-    return (project / name).read_text(encoding="utf-8")
-
-
-def write(project, name, text):
-    (project / name).write_text(text, encoding="utf-8")
-
-
-def edit(project, old, new, name="unit.py"):
-    text = read(project, name)
-    assert text.count(old) == 1, old
-    write(project, name, text.replace(old, new))
-
-
-def shrink(project, more=""):
-    write(project, "settings.py", f"{read(project, 'settings.py')}{SMALL}{more}\n")
-
-
-def fill_in(project):
-    write(project, "PREDICTION.md", read(project, "PREDICTION.md").replace("(write here)", "0.01"))
-
 
 # ---------------------------------------------------------------- the folder
 
@@ -156,55 +114,6 @@ def test_its_own_test_is_of_the_layer_that_runs_and_asks_whether_it_is_causal(pr
 
 # ---------------------------------------------------------------- the grid
 
-OF_A_PROJECT = ("grid", "settings", "unit", "helper", "mylayers")
-
-
-def forget():
-    for name in [name for name in sys.modules if name.split(".")[0] in OF_A_PROJECT]:
-        sys.modules.pop(name, None)
-    importlib.invalidate_caches()
-
-
-@pytest.fixture
-def grid_of(project, monkeypatch, capsys):
-    """The grid of the project as it stands now, imported anew: ``grid_of("SEEDS = [0]")`` adds lines first."""
-    monkeypatch.syspath_prepend(str(project))
-    monkeypatch.chdir(project)
-    fill_in(project)
-    shrink(project)
-
-    def load(settings=""):
-        forget()
-        write(project, "settings.py", f"{read(project, 'settings.py')}\n{settings}\n")
-        shutil.rmtree(project / "__pycache__", ignore_errors=True)  # an edit within the same second
-        return importlib.import_module("grid")
-
-    yield load
-    forget()
-
-
-def call(grid, monkeypatch, *argv):
-    """The command of a grid: its exit code or line."""
-    monkeypatch.setattr(sys, "argv", ["grid.py", *argv])
-    try:
-        grid.in_one_line(grid.main)
-    except SystemExit as end:
-        return end.code
-    return None
-
-
-def rows_of(project):
-    """The stored runs as (model, rate, updates, seed), in order."""
-    path = project / "results" / "project.json"
-    rows = json.loads(path.read_text(encoding="utf-8"))["runs"] if path.exists() else []
-    return [(row["arm"], row["rate"], row["steps"], row["seed"]) for row in rows]
-
-
-def table_rows(project):
-    """{model: its row} of README.md."""
-    lines = [line for line in read(project, "README.md").splitlines() if "|" in line]
-    return {line.split("|")[1].strip(): line for line in lines}
-
 
 def test_the_grid_waits_for_the_prediction(project, grid_of, monkeypatch):
     grid = grid_of()
@@ -242,7 +151,7 @@ def test_a_killed_grid_goes_on_and_writes_the_table(project, grid_of, monkeypatc
     stored = json.loads(read(project, "results/project.json"))["runs"]
     scores = [row["measures"]["bits_per_byte"] for row in stored if row["arm"] == "baseline"]
     assert f"| {sum(scores) / 2:.3f} | - |" in rows["baseline"]
-    assert "count it" in rows["mine"] and "±" in rows["mine"]
+    assert "±" in rows["mine"]
     text, figure = executed(project)
     assert "6 finished runs" in text[0].text
     assert any("image/png" in output.get("data", {}) for output in figure)
@@ -376,7 +285,7 @@ def test_a_layer_is_known_by_all_that_it_uses(project, grid_of, line, name):
 # of each field of TrainConfig a value that is not the project's
 OTHERS = dict(batch=4, length=31, warmup=1, clip=0.5, accumulate=2, weight_decay=0.5, compile=True)
 OTHERS |= dict(
-    optimizer="muon", dtype="float32", steps=6, eval_bytes=400, eval_every=2, checkpoint_every=2
+    optimizer="muon", dtype="float32", steps=600, eval_bytes=400, eval_every=2, checkpoint_every=2
 )
 OTHERS |= dict(corpus="README.md", start_from="austen-flash", learning_rate=0.1, seed=3)
 
@@ -385,28 +294,27 @@ OTHERS |= dict(corpus="README.md", start_from="austen-flash", learning_rate=0.1,
 def test_every_field_of_TRAIN_has_an_effect_or_is_refused(project, grid_of, monkeypatch, name):
     """It is what the runs are trained with, and the runs of another value are others."""
     value = OTHERS[name]
-    before = grid_of()
-    codes_before = codes(before)
-    steps_before = before.declaration().steps
+    before = codes(grid_of())
     grid = grid_of(f"TRAIN = replace(TRAIN, {name}={value!r})")
-    if name in ("learning_rate", "seed"):
+    if name in SAID_BY:
         said = call(grid, monkeypatch)
-        assert f"TRAIN has {name}={value!r}" in said and "RATES and SEEDS say it" in said
+        assert f"TRAIN has {name}={value!r}" in said and f"{SAID_BY[name]} says it" in said
         return
+    assert codes(grid) != before
     experiment = grid.declaration()
-    assert (codes(grid), experiment.steps) != (codes_before, steps_before)
-    given = experiment.settings_of(experiment.arms[1], 5e-3, 1, experiment.steps[0])
+    given = experiment.settings_of(experiment.arms[1], 5e-3, 1, 4)
     assert getattr(given, name) == value and (given.learning_rate, given.seed) == (5e-3, 1)
 
 
 def test_the_other_settings_have_effects_too(grid_of):
-    """MODELS, RATES, SEEDS and TUNING_STEPS; a shorter run warms up for the same share."""
+    """RATES, SEEDS, BUDGET, TUNING and WARMUP; each run warms up for the same share."""
     grid = grid_of(
-        "SEEDS, TUNING_STEPS = [4, 6], 3; RATES = {'baseline': [1e-3], 'mine': [2e-3, 3e-3]};"
-        "TRAIN = replace(TRAIN, steps=40, warmup=10)"
+        "SEEDS, BUDGET, TUNING, WARMUP = [4, 6], {'updates': 40}, 0.1, 0.25;"
+        "RATES = {'baseline': [1e-3], 'mine': [2e-3, 3e-3]}"
     )
     experiment = grid.declaration()
-    assert experiment.seeds == (4, 6) and experiment.search.steps == 3
+    lengths = {(arm.steps, arm.search.steps) for arm in experiment.arms}
+    assert experiment.seeds == (4, 6) and lengths == {((40,), 4)}
     rates = {arm.name: arm.rates for arm in experiment.arms}
     assert rates == {"baseline": (1e-3,), "mine": (2e-3, 3e-3)}
     assert [grid.settings_of(steps)["warmup"] for steps in (40, 20, 4, 3)] == [10, 5, 1, 0]
@@ -427,7 +335,24 @@ PARTIAL = (
         ("SEEDS = []", r"SEEDS in settings.py is \[\]"),
         ("SEEDS = [1, 1]", "all different"),
         ("SEEDS = [-1]", "seed=-1: expected"),
-        ("TUNING_STEPS = 0", "steps=0: expected"),
+        ("TUNING = 0", "TUNING in settings.py is 0: expected a share"),
+        ("WARMUP = 1", "WARMUP in settings.py is 1: expected a share"),
+        ("BUDGET = 300", "BUDGET in settings.py is 300: expected one kind and its amount"),
+        ("BUDGET = {'hours': 1}", "BUDGET in settings.py is {'hours': 1}: expected one kind"),
+        ("BUDGET = {'updates': 9, 'flops': 1e9}", "BUDGET in settings.py is .*: expected one kind"),
+        ("BUDGET = {'seconds': 0}", "BUDGET in settings.py is {'seconds': 0}: expected one kind"),
+        ("BUDGET = {'flops': 1e3}", "BUDGET in settings.py: .* holds no update of baseline"),
+        ("BUDGET = {'updates': 1}", "BUDGET in settings.py: 0.5 of .* holds no update of baseline"),
+        ("BUDGET = {'seconds': 1e-6}", "5e-07 seconds hold no update of mine, .*: give more"),
+        (
+            "MODELS['mine'] = 'austin'",
+            "MODELS in settings.py has 'austin' .*which has: austen-flash",
+        ),
+        ("MODELS['mine'] = 'results'", "MODELS in settings.py has 'results' for 'mine': "),
+        (
+            "MODELS['mine'] = 5",
+            "MODELS in settings.py has 5 for 'mine': expected a ModelConfig, or",
+        ),
         ("TRAIN = replace(TRAIN, eval_bytes=0)", "eval_bytes=0"),
         (PARTIAL, r"functools\.partial.*give the class, and its options in unit_options"),
     ],

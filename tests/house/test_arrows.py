@@ -51,8 +51,9 @@ COURSE = {
     "flags": set(),
     "going_on": set(),
     "processes": set(),
-    # a project counts and draws; all else of the course stays behind
-    "template": {"bench.counts", "drawing"},
+    # a project draws, and its settings are looked at; all else of the course stays behind
+    "template": {"drawing", "project_settings"},
+    "project_settings": set(),
     "new_project": {"addresses", "template"},
     "bench": set(),
     "drawing": set(),
