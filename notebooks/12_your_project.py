@@ -96,8 +96,9 @@ early = subprocess.run([sys.executable, "grid.py"], cwd=folder, capture_output=T
 print(f"grid.py ends with {early.returncode}:", early.stderr.strip())
 
 # %% [markdown]
-# `unit.py` holds a layer and `test_unit.py` its test; `settings.py` names the models, their learning rates and the seeds. `grid.py` runs
-# all of it, resumes after an interruption and writes the table into `README.md`, with the differences and their intervals.
+# `unit.py` holds a layer and `test_unit.py` its test; `settings.py` names the models, their learning rates, the seeds and the budget
+# of a run: updates, seconds or FLOPs. `grid.py` runs all of it, resumes after an interruption and writes the table into `README.md`, with the
+# differences and their intervals.
 #
 # Here it refuses, and not out of pedantry: once you have seen a result you cannot remember honestly what you expected. Write the guess
 # down, commit it, then run.
@@ -180,8 +181,8 @@ drawing.show(figure, f"Bars of bits per byte: {drawing.listed(ladder, '{:.2f}')}
 # %% [markdown]
 # The novels helped: the fine-tuned model is ahead of the bigram model and of the model that started from nothing.
 #
-# Is that a result? Not yet. Train both at the same rates and with three seeds each. The template's `grid.py` starts every model from nothing, so
-# write a loop over `train` as above, or run `flash-tutorial train --corpus my_text.txt` with and without `--start-from austen-flash`.
+# Is that a result? Not yet. Each needs its own best rate, and three seeds. The template does both: in `settings.py` put `"tuned": "austen-flash"`
+# beside `"scratch": Trained("austen-flash").config`, and your text into `TRAIN`.
 #
 # ## 3. A long-context task: does it remember a name?
 #

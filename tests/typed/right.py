@@ -12,8 +12,10 @@ from flash_tutorial import (
     LanguageModel,
     MCTransformerBlock,
     ModelConfig,
+    SequenceClassifier,
     Stack,
     State,
+    TokenClassifier,
     TransformerBlock,
     check_unit,
     count_parameters,
@@ -27,11 +29,15 @@ from flash_tutorial.corpora import (
     START_ID,
     ByteTokenizer,
     Corpus,
+    Labelled,
+    LabelledTask,
     Split,
     evaluation_windows,
     first_bytes,
     load_austen,
     load_file,
+    load_listops,
+    load_novels,
     mask_spans,
     random_windows,
 )
@@ -104,6 +110,11 @@ done: Run = train(config, settings, corpus=corpus, out="runs/x", progress=False)
 score: Evaluation = evaluate(model, split, 16)
 bits: float = score.bits_per_token
 pooled: torch.Tensor = pool(torch.zeros(1, 2, 3))
+lists: LabelledTask = load_listops(train=100, held_out=10)
+texts: Labelled = load_novels(512).train
+classifier = SequenceClassifier(ModelConfig.small_encoder(vocab_size=16), 10, pooling="first")
+decided: torch.Tensor = classifier.loss(torch.zeros(2, 9), torch.zeros(2))
+tagger = TokenClassifier(model, 10)
 new: torch.Tensor = model.generate(torch.zeros(1, 2, dtype=torch.long), 3, temperature=0.5)
 state: State = model.prefill(torch.zeros(1, 2, dtype=torch.long))[1]
 beams: State = state.select([0, 0]).to(torch.bfloat16)
