@@ -8,6 +8,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -171,6 +172,24 @@ def test_an_arm_that_is_timed_later_counts_in_proportion_to_the_others(seconds_o
     rows = go(replace(experiment, arms=(*experiment.arms, later)))
     assert {(name, steps) for name, _, _, steps in made.runs} == {("later", 60)}
     assert len(matching(rows, what="seconds of an update, in turn")) == 2
+
+
+def test_an_experiment_that_makes_its_runs_says_what_an_update_is(monkeypatch):
+    called = []
+
+    def in_turn(updates, *_, **__):
+        for update in updates.values():
+            update()
+        return [{name: [0.5] for name in updates}]
+
+    monkeypatch.setattr(runner, "rounds_in_turn", in_turn)
+    made = Made(best=2e-2)
+
+    def update(arm):
+        return partial(called.append, arm.label)
+
+    go(pretended(made, steps=(), search=None, seconds=(60,), update=update, compare=()))
+    assert called == ["ours", "theirs"] and {steps for *_, steps in made.runs} == {120}
 
 
 def test_many_arms_are_timed_in_one_row(seconds_of_an_update):
