@@ -168,8 +168,8 @@ EXPERIMENT = Experiment(
     "({flash_small_minus_width}), and with Transformer++ small is worse than width, {transformer_small_minus_width}. "
     "So FLASH is ahead of Transformer++ by a settled {flash_minus_transformer_small} from the small start, and by an "
     "open {flash_minus_transformer_best} where each has the start that suits it. The default of small models is the "
-    "small start, the best on the average of the search's 600 updates; after 1,700 width is, and it is the fairer one of "
-    "the two for a race.",
+    "small start, the best on the average of the search's 600 updates; after 1,700 width is, and it is the fairer one "
+    "of the two for a race.",
     tables=tables,
     numbers=numbers,
     not_tried="Three seeds of 600 updates; fan-in to the end; other widths than D = 128; dead units, recall, "
