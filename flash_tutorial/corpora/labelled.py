@@ -18,10 +18,10 @@ class Labelled:
     >>> from flash_tutorial.corpora import load_novels
     >>> test = load_novels(512).test
     >>> test
-    Labelled(456 texts of at most 512 tokens)
+    Labelled(450 texts of at most 512 tokens)
     >>> ids, mask, labels = test
     >>> ids.shape, bool(mask.all()), labels[:3].tolist()
-    ((456, 512), True, [0, 0, 0])
+    ((450, 512), True, [0, 0, 0])
     """
 
     ids: np.ndarray
