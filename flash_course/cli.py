@@ -111,7 +111,9 @@ def add_train(commands):
         "--out", default="runs/first", help="folder of the run (default: runs/first)"
     )
     train.add_argument(
-        "--resume", action="store_true", help="go on from the last checkpoint in --out"
+        "--resume",
+        action="store_true",
+        help="go on from the last checkpoint in --out, or begin where there is none",
     )
     train.add_argument(
         "--objective",

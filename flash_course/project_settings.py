@@ -72,7 +72,7 @@ def check_rates_and_seeds(settings):
         raise ValueError(
             f"RATES in settings.py has {sorted(rates)}: expected rates for each of {sorted(models)}"
         )
-    if not seeds or len(set(seeds)) < len(seeds):
+    if not isinstance(seeds, list | tuple) or not seeds or len(set(seeds)) < len(seeds):
         raise ValueError(
             f"SEEDS in settings.py is {seeds}: expected one seed or more, all different"
         )
@@ -83,13 +83,20 @@ def check_rates_and_seeds(settings):
 
 def check_budget(budget):
     """One kind of budget and its amount."""
-    is_one = isinstance(budget, dict) and len(budget) == 1 and {*budget} <= {*BUDGETS}
-    amounts = list(budget.values()) if is_one else []
-    if not all(is_number(amount) and amount > 0 for amount in amounts) or not is_one:
+    if not is_budget(budget):
         expected = '{"updates": 300}, {"seconds": 60} or {"flops": 5e11}'
         raise ValueError(
             f"BUDGET in settings.py is {budget!r}: expected one kind and its amount, as {expected}"
         )
+
+
+def is_budget(budget):
+    """Whether it is one kind and its amount; updates are whole."""
+    if not isinstance(budget, dict) or len(budget) != 1:
+        return False
+    ((kind, amount),) = budget.items()
+    fits = isinstance(amount, int) or kind != "updates"
+    return kind in BUDGETS and fits and is_number(amount) and amount > 0
 
 
 def is_number(value):

@@ -3,6 +3,8 @@
 Letters: B batch, T length, D model width, K classes.
 """
 
+import warnings
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -16,6 +18,10 @@ from .model import LanguageModel
 from .names import ours
 from .stack import pool
 
+ONE_SIDE = (
+    "causal=True: each token will read what stands before it alone; ModelConfig(causal=False), which "
+    "ModelConfig.small_encoder() is, reads both sides"
+)
 POOLINGS = ("mean", "first", "attention")
 
 
@@ -64,6 +70,8 @@ class _Classifier(nn.Module):
             raise ValueError(f"{given}: expected a ModelConfig, or a LanguageModel to go on from")
         if not isinstance(classes, int) or isinstance(classes, bool) or classes < 2:
             raise ValueError(f"classes={short(classes)}: expected how many there are, 2 or more")
+        if isinstance(body, ModelConfig) and body.causal:
+            warnings.warn(ONE_SIDE, stacklevel=3)
         self.body = LanguageModel(body) if isinstance(body, ModelConfig) else body
         if not self.body.config.tied:  # nothing asks this head, and DDP waits for all gradients
             self.body.head.requires_grad_(False)

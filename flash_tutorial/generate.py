@@ -48,6 +48,7 @@ def generate(
     >>> bytes(model.generate(ids, 4, temperature=0)[0].tolist())
     b'll a'
     """
+    model._check_ids(ids, 2)
     how = dict(temperature=temperature, top_k=top_k, top_p=top_p)
     check_sampling(model.config.vocab_size, **how)
     check_counts(least=0, max_new_tokens=max_new_tokens)

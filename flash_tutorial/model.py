@@ -389,6 +389,11 @@ def load_config(path, architecture=None):
     """The ModelConfig in a ``config.json``, and what stands beside it there, by name (``FACTS``)."""
     with files.advising(AGAIN):
         values = files.parse_json(path)
+    if values.get("model_type") == "flash_tutorial":
+        there = f"flash_tutorial.hf.FlashForCausalLM.from_pretrained({str(path.parent)!r})"
+        raise ValueError(
+            f"{path.parent} is a folder of transformers: flash_tutorial.hf.to_native({there}) is the same model here"
+        )
     if "format" not in values:
         kind = values.get("model_type") or ", ".join(map(str, values.get("architectures") or ()))
         whose = f"of a Hugging Face model ({kind})" if kind else "no configuration of this package"

@@ -9,6 +9,8 @@ import functools
 import inspect
 from typing import TypeVar
 
+from .errors import short
+
 T = TypeVar("T")
 
 # Ours, and what others call it: Hugging Face, nanoGPT, x-transformers, FLASH-pytorch, Lightning, the paper's letters.
@@ -135,10 +137,21 @@ def _asking(function, name):
     def asked(*given, **named):
         if not named.keys() <= takes:
             foreign = next(key for key in named if key not in takes)
+            if is_of_own_class(foreign, given, named, takes):
+                shown = f"unit_options={{{foreign!r}: {short(named[foreign])}}}"
+                raise ValueError(f"{foreign}: what your class takes is given by {shown}")
             raise ValueError(refused(foreign, named[foreign], name))
         return function(*given, **named)
 
     return asked
+
+
+def is_of_own_class(foreign, given, named, takes):
+    """Whether it is an option of the class of one's own that a model is to be built of."""
+    classes = [one for one in (*given[1:2], named.get("architecture")) if isinstance(one, type)]
+    return "unit_options" in takes and any(
+        foreign in inspect.signature(one).parameters for one in classes
+    )
 
 
 def refused(foreign, value, name):

@@ -39,8 +39,16 @@ def load_corpus(
         return load_austen()
     if name in SOURCES:
         return load_online(name, max_bytes=max_bytes, cache_dir=cache_dir)
-    if not Path(name).exists():
+    if not is_there(name):
         known = ", ".join(map(repr, ("austen", *SOURCES)))
         advice = f"give one of {known}, or the path of a UTF-8 text file"
-        raise ValueError(f"{str(name)!r} is neither a corpus nor a file that exists; {advice}")
+        raise ValueError(f"{str(name)!r:.80} is neither a corpus nor a file that exists; {advice}")
     return load_file(name, max_bytes=max_bytes)
+
+
+def is_there(name):
+    """Whether a path leads to something; a text in its place is too long for a path."""
+    try:
+        return Path(name).exists()
+    except OSError:
+        return False

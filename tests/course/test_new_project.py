@@ -333,6 +333,8 @@ PARTIAL = (
         ("RATES['mine'] = []", "RATES in settings.py"),
         ("RATES['mine'] = [-1.0]", "learning_rate=-1.0: expected"),
         ("SEEDS = []", r"SEEDS in settings.py is \[\]"),
+        ("SEEDS = 3", "SEEDS in settings.py is 3: expected"),
+        ("BUDGET = {'updates': 9.5}", "BUDGET in settings.py is .*9.5"),
         ("SEEDS = [1, 1]", "all different"),
         ("SEEDS = [-1]", "seed=-1: expected"),
         ("TUNING = 0", "TUNING in settings.py is 0: expected a share"),

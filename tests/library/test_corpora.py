@@ -73,6 +73,11 @@ def test_austen_cut_off_altered_or_gone(austen_copy):
 # ---------------------------------------------------------------- names and files of the reader's own
 
 
+def test_a_text_in_place_of_its_path_is_not_printed_whole():
+    said = assert_refused("neither a corpus nor a file", load_corpus, "To be, or not. " * 1000)
+    assert len(said) < 400
+
+
 def test_unknown_name_lists_what_is_known():
     message = assert_refused(
         "'shakespear' is neither a corpus nor a file", load_corpus, "shakespear"

@@ -105,6 +105,11 @@ def test_generation_refuses(how, parts):
     assert_one_line(lambda: model().generate(ids(), **{"max_new_tokens": 1} | how), *parts)
 
 
+@pytest.mark.parametrize("prompt", ["Anne ", [[1, 2]], torch.zeros(2, 3)])
+def test_generation_refuses_what_is_no_tensor_of_ids(prompt):
+    assert_one_line(lambda: model().generate(prompt, 5), "expected (B, T) integer token ids")
+
+
 def test_rows_that_drew_the_stop_id_are_filled_with_it_and_the_last_ends_the_loop():
     m, prompt = model(), ids(3, 5)
     free = m.generate(prompt, 12, temperature=0)

@@ -157,6 +157,15 @@ def test_it_learns_which_texts_hold_a_token():
 # ---------------------------------------------------------------- the configuration, and what is refused
 
 
+@pytest.mark.parametrize("kind", [SequenceClassifier, TokenClassifier])
+def test_a_new_body_that_reads_one_side_is_warned_of(kind, recwarn):
+    kind(ModelConfig.small_encoder(dim=16, depth=1), 2)
+    kind(model(), 2)  # trained before: who has it knows
+    assert not recwarn
+    with pytest.warns(UserWarning, match="causal=True.*reads both sides"):
+        kind(ModelConfig(dim=16, depth=1), 2)
+
+
 @pytest.mark.parametrize("architecture", ["flash", "flash_quad", "transformer++"])
 def test_small_encoders_weigh_alike(architecture):
     of = [

@@ -1,6 +1,7 @@
 """``flash_tutorial.hf``: configurations, folders, how new weights start, and the way there and back."""
 
 import json
+import re
 import runpy
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from refusals import assert_one_line
 from small_hf import all_of_ours, both, hf_config, transformers
 from small_model import MyUnit, N, config, ids, model
 
+import flash_tutorial
 from flash_tutorial import LanguageModel, ModelConfig, starts
 from flash_tutorial.hf import (
     FlashConfig,
@@ -112,6 +114,15 @@ def test_what_has_no_other_form_is_refused():
     assert_one_line(lambda: to_native(scores), "FlashForTokenClassification", "FlashForCausalLM")
     assert_one_line(lambda: from_native(scores), "expected a LanguageModel")
     assert_one_line(lambda: from_native(LanguageModel(config(MyUnit))), "MyUnit")
+
+
+def test_the_library_says_how_a_folder_of_transformers_is_read(tmp_path):
+    native, there = both(dtype=torch.float32)
+    there.save_pretrained(tmp_path)
+    said = assert_one_line(lambda: LanguageModel.from_pretrained(tmp_path), "transformers")
+    asked = re.search(r"flash_tutorial\.hf\.to_native\(.*\)\)", said)[0]
+    again = eval(asked, {"flash_tutorial": flash_tutorial})
+    torch.testing.assert_close(again(ids()), native(ids()))
 
 
 # ---------------------------------------------------------------- folders

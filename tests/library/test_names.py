@@ -120,6 +120,12 @@ def test_a_subclass_takes_what_it_likes():
         Windowed(8, group_size=3)
     for again in (pickle.loads(pickle.dumps(unit)), copy.deepcopy(unit)):
         assert type(again) is Windowed and again.window_size == 6
+    with pytest.raises(
+        ValueError, match=r"your class takes is given by unit_options=.*window_size"
+    ):
+        ModelConfig(Windowed, dim=8, depth=1, window_size=6)
+    with pytest.raises(ValueError, match=r"hidden_size=8: ModelConfig .* did you mean dim"):
+        ModelConfig(Windowed, hidden_size=8)
     config = ModelConfig(Windowed, dim=8, depth=1, unit_options={"window_size": 6})
     assert LanguageModel(config).stack.units[0].window_size == 6
 
