@@ -250,6 +250,7 @@ def main():
         parameters, flops = counts(name)
         print(f"{name}: {parameters:,} parameters, {in_powers(flops)} FLOPs an update", flush=True)
     run(experiment, RESULTS)
+    print("all runs are finished; `python grid.py table` writes them into README.md")
 
 
 def in_one_line(program):

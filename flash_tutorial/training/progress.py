@@ -36,7 +36,8 @@ def progress_of(config, first, unit, on):
             recent = [row["loss"] for row in rows[-20:]]
             loss = sum(recent) / len(recent)
             speed = (step - first) * tokens / (time.perf_counter() - began)
-            text = f"loss {loss:.3f}, {loss / math.log(2):.3f} bits/{unit}, {speed:,.0f} tokens/s"
+            bits = f"{loss / math.log(2):.3f} bits/{unit}"
+            text = f"loss {loss:.3f}, {bits} (mean of {len(recent)}), {speed:,.0f} tokens/s"
             bar.set_postfix_str(text, refresh=False)
             bar.update()
             now_and_then = step % max(1, config.steps // 20) == 0 or step in (
