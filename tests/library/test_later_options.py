@@ -23,8 +23,9 @@ from flash_tutorial import ModelConfig
 from flash_tutorial.training import TrainConfig
 
 MODELS = {"baseline": ModelConfig("flash", dim=16, depth=1, qk_dim=8, chunk_size=8 LEAK)}
-RATES, SEEDS, TUNING_STEPS = {"baseline": [5e-3]}, [0], 2
-TRAIN = TrainConfig(steps=4, batch=2, length=16, eval_bytes=100 COOLING)
+RATES, SEEDS = {"baseline": [5e-3]}, [0]
+BUDGET, TUNING, WARMUP = {"updates": 4}, 0.5, 0.5
+TRAIN = TrainConfig(batch=2, length=16, eval_bytes=100 COOLING)
 """
 GO_ON = """
 from dataclasses import replace
