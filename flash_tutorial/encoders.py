@@ -16,6 +16,7 @@ from .formats import is_integers
 from .layers import as_mask
 from .model import LanguageModel
 from .names import ours
+from .settings import check_counts
 from .stack import pool
 
 ONE_SIDE = (
@@ -68,8 +69,7 @@ class _Classifier(nn.Module):
         if not isinstance(body, LanguageModel | ModelConfig):
             given = f"body={short(body)}"
             raise ValueError(f"{given}: expected a ModelConfig, or a LanguageModel to go on from")
-        if not isinstance(classes, int) or isinstance(classes, bool) or classes < 2:
-            raise ValueError(f"classes={short(classes)}: expected how many there are, 2 or more")
+        check_counts(least=2, classes=classes)
         if isinstance(body, ModelConfig) and body.causal:
             warnings.warn(ONE_SIDE, stacklevel=3)
         self.body = LanguageModel(body) if isinstance(body, ModelConfig) else body

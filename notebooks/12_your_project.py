@@ -182,7 +182,7 @@ drawing.show(figure, f"Bars of bits per byte: {drawing.listed(ladder, '{:.2f}')}
 # The novels helped: the fine-tuned model is ahead of the bigram model and of the model that started from nothing.
 #
 # Is that a result? Not yet. Each needs its own best rate, and three seeds. The template does both: in `settings.py` put `"tuned": "austen-flash"`
-# beside `"scratch": Trained("austen-flash").config`, and your text into `TRAIN`.
+# beside `"scratch": Trained("austen-flash").config`, which is the same model before its first update, and your text into `TRAIN`.
 #
 # ## 3. A long-context task: does it remember a name?
 #

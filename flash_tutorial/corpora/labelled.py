@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import short
 from .vocabulary import IGNORE
 
 
@@ -76,9 +75,3 @@ def padded(texts, labels, length, padding, token_labels=None):
         if of_tokens is not None:
             of_tokens[row, list(token_labels[row])] = list(token_labels[row].values())
     return Labelled(ids, mask, np.array(labels, np.int64), of_tokens)
-
-
-def check_size(name, value, least):
-    """Refuse a number of texts or tokens that is none, or too small."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ValueError(f"{name}={short(value)}: expected an integer of at least {least}")

@@ -9,7 +9,8 @@ one of ten; without that, 0 and 9 are the answers of a third.
 
 import random
 
-from .labelled import LabelledTask, check_size, padded
+from ..settings import check_counts
+from .labelled import LabelledTask, padded
 
 
 def median(values):
@@ -56,10 +57,9 @@ def load_listops(
     >>> spelled(task.train.ids[3]), task.classes[task.train.labels[3]]
     ('[SM 5 4 3 3 3 2 0 1 2 ]', '3')
     """
-    check_size("shortest", shortest, 4)
-    check_size("longest", longest, shortest)
-    check_size("train", train, CLASSES)
-    check_size("held_out", held_out, CLASSES)
+    check_counts(least=4, shortest=shortest)
+    check_counts(least=shortest, longest=longest)
+    check_counts(least=CLASSES, train=train, held_out=held_out)
     trees = Trees(random.Random(seed), shortest, longest)
     splits = {}
     for name, n in (("test", held_out), ("validation", held_out), ("train", train)):

@@ -9,8 +9,9 @@ import re
 from collections import Counter
 from pathlib import Path
 
+from ..settings import check_counts
 from .corpus import SPLITS, load_austen
-from .labelled import LabelledTask, check_size, padded
+from .labelled import LabelledTask, padded
 
 HEADING = re.compile(r"^\s*(?:chapter|volume)\s+[\divxlc]+\.?\s*$", re.IGNORECASE | re.MULTILINE)
 CAPITALISED = re.compile(r"\b[A-Z][a-z]+\b")
@@ -36,7 +37,7 @@ def load_novels(
     >>> task.classes[:2], len(task.train) == len(task.train.ids)
     (('Sense and Sensibility', 'Pride and Prejudice'), True)
     """
-    check_size("length", length, SHORTEST)
+    check_counts(least=SHORTEST, length=length)
     found = texts_of(load_austen(folder))
     hidden = set() if names else names_of(found.values())
     pages = {split: {title: [] for title in found} for split in SPLITS}

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from refusals import assert_refused
 
-from flash_tutorial.corpora import load_listops, load_novels
+from flash_tutorial.corpora import load_austen, load_listops, load_novels
 from flash_tutorial.corpora.listops import TOKENS, spelled
+from flash_tutorial.corpora.novels import chapters_of, names_of, plain, texts_of
 
 SMALL = dict(shortest=20, longest=60, train=300, held_out=50)
 
@@ -114,10 +115,24 @@ def test_each_novel_has_as_many_pages(pages):
         assert split.mask.all() and split.ids.shape[1] == 512
 
 
-def test_no_page_of_the_test_is_trained_on(pages):
-    trained = {row[:100].tobytes() for row in pages.train.ids}
-    for split in (pages.validation, pages.test):
-        assert trained.isdisjoint(row[:100].tobytes() for row in split.ids)
+def test_a_chapter_has_pages_in_one_split_alone(pages):
+    found = texts_of(load_austen())
+    names = names_of(found.values())
+    for label, text in enumerate(found.values()):
+        chapters = [plain(chapter, names) for chapter in chapters_of(text)]
+        used = [chapters_with(texts, chapters) for texts in texts_by_split(pages, label)]
+        assert all(used) and sum(map(len, used)) == len(set.union(*used))
+
+
+def texts_by_split(task, label):
+    """The pages of one novel in each split."""
+    for split in splits(task):
+        yield [row.tobytes().decode() for row in split.ids[split.labels == label]]
+
+
+def chapters_with(texts, chapters):
+    """The numbers of the chapters that hold one of the texts."""
+    return {i for i, chapter in enumerate(chapters) if any(text in chapter for text in texts)}
 
 
 def test_pages_show_neither_heading_nor_layout_nor_name(pages):
