@@ -38,7 +38,7 @@ def arm(name, T):
     middle = RATES[name]
     return Arm(
         name,
-        ModelConfig(name, causal=False, max_length=T, start="small"),
+        ModelConfig(name, causal=False, max_length=T),
         (middle / 2, middle, middle * 2),
         settings={"T": T},
         train=dict(batch=BYTES // T, length=T),
@@ -94,7 +94,7 @@ EXPERIMENT = Experiment(
         for name in ("flash", "flash_quad")
     ),
     setting="Ten minutes of one core, 0.46 million parameters (D = 128, S = 64, C = 128), 8,192 bytes an update, "
-    "bfloat16, 15% of the bytes hidden in spans, the start of small models; bits of a hidden byte of the first "
+    "bfloat16, 15% of the bytes hidden in spans, a start by the width; bits of a hidden byte of the first "
     "100,000 bytes of *Persuasion*. Updates are counted by the time of one that was measured in turn.",
     meaning="The runs are going on.",
     not_tried="The paper's text and sizes; other shares and lengths of spans.",

@@ -1,4 +1,4 @@
-"""Who learns to recall from the start of small models, which is made for no task, and how soon?
+"""Who learns to recall from a start by the width, which is made for no task, and how soon?
 
 The game of `recall`: one to four pairs in the first chunk of 8, questions in up to seven later ones.
 All arms have the same shell, two gated units of width 64, and differ in how tokens are mixed.
@@ -52,16 +52,12 @@ SIZES = dict(
     tied=False,
 )
 ARMS = {
-    "softmax": ModelConfig("flash_quad", qk_dim=64, attention="softmax", start="small", **SIZES),
-    "relu²": ModelConfig("flash_quad", qk_dim=64, start="small", **SIZES),
-    "window": ModelConfig(WindowUnit, unit_options={"qk_dim": 64}, start="small", **SIZES),
-    "FLASH": ModelConfig("flash", qk_dim=64, chunk_size=C, start="small", **SIZES),
-    "local only": ModelConfig(
-        "flash", qk_dim=64, chunk_size=C, global_=False, start="small", **SIZES
-    ),
-    "global only": ModelConfig(
-        "flash", qk_dim=64, chunk_size=C, local=False, start="small", **SIZES
-    ),
+    "softmax": ModelConfig("flash_quad", qk_dim=64, attention="softmax", **SIZES),
+    "relu²": ModelConfig("flash_quad", qk_dim=64, **SIZES),
+    "window": ModelConfig(WindowUnit, unit_options={"qk_dim": 64}, **SIZES),
+    "FLASH": ModelConfig("flash", qk_dim=64, chunk_size=C, **SIZES),
+    "local only": ModelConfig("flash", qk_dim=64, chunk_size=C, global_=False, **SIZES),
+    "global only": ModelConfig("flash", qk_dim=64, chunk_size=C, local=False, **SIZES),
     "FLASH, paper's start": ModelConfig("flash", qk_dim=64, chunk_size=C, start="paper", **SIZES),
 }
 
@@ -144,7 +140,7 @@ EXPERIMENT = Experiment(
     score="accuracy",
     setting="MQAR as in `recall`: one to four pairs among 16 keys and 16 values in the first chunk of 8, "
     "questions in up to seven later ones, the number of pairs and the length drawn for each update; "
-    "two gated units of width 64, 1,500 updates of 32 rows, the start of small models, and rates by "
+    "two gated units of width 64, 1,500 updates of 32 rows, a start by the width, and rates by "
     "the mean loss of a seed that is not reported. The window has 16 tokens.",
     meaning="The runs are going on.",
     not_tried="More pairs; more than two units; Transformer blocks.",

@@ -65,6 +65,6 @@ def hybrid(config):
             bias="rotary",
             attention="softmax",
         )
-        starts.draw(unit, config)
+        unit.reset_parameters(starts.kernel_std(config))
         model.stack.units[place] = unit
     return model

@@ -76,7 +76,7 @@ class _Classifier(nn.Module):
         if not self.body.config.tied:  # nothing asks this head, and DDP waits for all gradients
             self.body.head.requires_grad_(False)
         self.decide = nn.Linear(self.config.dim, classes)
-        nn.init.normal_(self.decide.weight, std=starts.reading_std(self.config))
+        nn.init.normal_(self.decide.weight, std=starts.kernel_std(self.config))
         nn.init.zeros_(self.decide.bias)
 
     @property

@@ -68,7 +68,7 @@ class LanguageModel(nn.Module):
         self.head = nn.Linear(config.dim, config.vocab_size, bias=False)
         nn.init.normal_(self.embedding.weight, std=starts.embedding_std(config))
         if not config.tied:
-            nn.init.normal_(self.head.weight, std=starts.reading_std(config))
+            nn.init.normal_(self.head.weight, std=starts.kernel_std(config))
         self.tie_weights()
 
     @torch.no_grad()

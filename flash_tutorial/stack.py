@@ -109,7 +109,7 @@ class Stack(nn.Module):
         reset_norms(self.norm)
         for unit in self.units:
             if isinstance(unit, (FLASH, GAU, TransformerBlock)):
-                starts.draw(unit, self.config)
+                unit.reset_parameters(starts.kernel_std(self.config))
         if isinstance(self.positions, LearntPositions):
             nn.init.normal_(self.positions.table, std=starts.embedding_std(self.config))
         elif self.positions is not None:

@@ -48,7 +48,7 @@ class FlashPreTrainedModel(PreTrainedModel):
         """Heads and embeddings, those of a resize too, with the standard deviations of the configuration's start."""
         config = self.config.native()
         if isinstance(module, nn.Linear):
-            init.normal_(module.weight, std=starts.reading_std(config))
+            init.normal_(module.weight, std=starts.kernel_std(config))
             if module.bias is not None:
                 init.zeros_(module.bias)
         elif isinstance(module, nn.Embedding):

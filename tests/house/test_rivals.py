@@ -48,7 +48,7 @@ def test_a_window_model_is_as_large_as_the_transformer():
 
 def test_one_unit_in_four_is_attention():
     torch.manual_seed(0)
-    config = ModelConfig("flash", dim=64, depth=8, qk_dim=32, chunk_size=16, start="small")
+    config = ModelConfig("flash", dim=64, depth=8, qk_dim=32, chunk_size=16)
     model = hybrid(config)
     kinds = [type(unit) for unit in model.stack.units]
     assert kinds == [FLASH, FLASH, FLASH, GAU] * 2

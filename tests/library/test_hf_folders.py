@@ -224,7 +224,7 @@ def test_the_heads_of_a_model_without_them_start_by_the_configuration(start, tmp
     saved.save_pretrained(tmp_path)
     for made in (FlashForSequenceClassification, FlashForTokenClassification):
         loaded = made.from_pretrained(tmp_path, num_labels=400)
-        expected = starts.reading_std(loaded.config.native())
+        expected = starts.kernel_std(loaded.config.native())
         assert float(loaded.score.weight.detach().std()) == pytest.approx(expected, rel=0.1)
         assert not loaded.score.bias.any()
         of_body = [saved.model.state_dict(), loaded.model.state_dict()]
@@ -239,7 +239,7 @@ def test_what_a_folder_lacks_of_the_stack_is_drawn_and_the_rest_is_kept(tmp_path
     loaded = FlashForCausalLM.from_pretrained(tmp_path).state_dict()
     assert all(torch.equal(loaded[name], value) for name, value in kept.items())
     drawn = loaded["model.stack.units.1.in_proj.weight"]
-    expected = starts.reading_std(saved.config.native())
+    expected = starts.kernel_std(saved.config.native())
     assert float(drawn.std()) == pytest.approx(expected, rel=0.15)
 
 

@@ -579,26 +579,21 @@ def test_a_unit_that_is_computed_again_keeps_less_and_changes_nothing():
     assert kept[1] < 0.5 * kept[0]
 
 
-# ---------------------------------------------------------------- the start of small models
+# ---------------------------------------------------------------- the start by the width
 @pytest.mark.parametrize(
     "architecture", ["flash", "flash_quad", "transformer++", "mc_transformer++"]
 )
-def test_the_small_start_draws_a_kernel_by_what_it_reads_or_writes(architecture):
+def test_a_small_model_draws_all_by_its_width(architecture):
     torch.manual_seed(0)
-    whole = LanguageModel(config(architecture, dim=96, depth=6, start="small", tied=False))
-    reads = (2 / 5 / 96) ** 0.5
-    layers = 3 if architecture in ("flash", "flash_quad") else 6
+    whole = LanguageModel(config(architecture, dim=96, tied=False))
     by_width = 0.02 * 8**0.5
-    near(whole.embedding.weight, reads)
-    near(whole.head.weight, reads)
+    near(whole.embedding.weight, by_width)
+    near(whole.head.weight, by_width)
     assert whole.stack.positions.scale.item() == pytest.approx(by_width)
     for unit in whole.stack.units:
         for name, parameter in unit.named_parameters():
-            if name.endswith(("out_proj.weight", "attn_out.weight", "ff_out.weight")):
-                near(parameter, 2 / layers / 96**0.5)
-            elif name.endswith(("proj.weight", "in.weight")):
-                near(parameter, reads)
-            elif "gamma" in name or name.startswith("bias."):
+            drawn = ("proj.weight", "out.weight", "in.weight", "gamma")
+            if name.endswith(drawn) or name.startswith("bias."):
                 near(parameter, by_width)
             elif "norm" not in name:
                 assert parameter.count_nonzero() == 0
@@ -607,7 +602,7 @@ def test_the_small_start_draws_a_kernel_by_what_it_reads_or_writes(architecture)
 def test_a_number_of_ones_own_stands_in_place_of_the_starts():
     torch.manual_seed(0)
     own = dict(init_std=0.3, embedding_std=0.4, position_scale=0.7)
-    whole = LanguageModel(config("flash", dim=96, start="small", **own))
+    whole = LanguageModel(config("flash", dim=96, **own))
     near(whole.embedding.weight, 0.4)
     assert whole.stack.positions.scale.item() == pytest.approx(0.7)
     for unit in whole.stack.units:
@@ -616,15 +611,15 @@ def test_a_number_of_ones_own_stands_in_place_of_the_starts():
 
 
 @pytest.mark.parametrize("architecture", ["flash", "flash_quad"])
-def test_a_small_model_of_the_small_start_adds_something(architecture):
+def test_a_small_model_adds_something_from_the_first_update_on(architecture):
     """From the paper's start a fresh branch is a thousandth of its input at this width."""
     ids = torch.randint(0, 256, (2, 384), generator=torch.Generator().manual_seed(0))
     sizes = {}
-    for start in ("paper", "small"):
+    for start in ("paper", "width"):
         torch.manual_seed(0)
         whole = LanguageModel(ModelConfig(architecture, start=start))
         sizes[start] = branch_sizes(whole, ids)
-    assert max(sizes["paper"]) < 0.01 and min(sizes["small"]) > 0.05
+    assert max(sizes["paper"]) < 0.01 and min(sizes["width"]) > 0.03
 
 
 def test_a_configuration_of_before_there_was_a_choice_has_the_papers_start():
@@ -632,6 +627,7 @@ def test_a_configuration_of_before_there_was_a_choice_has_the_papers_start():
     assert "start" not in stored and stored["init_std"] == stored["position_scale"] == 0.02
     again = ModelConfig.from_dict(stored)
     assert again.start == "paper" and again.to_dict() == stored
-    small = ModelConfig(start="small")
+    small = ModelConfig()
     assert ModelConfig.from_dict(small.to_dict()) == small
+    assert ModelConfig.from_dict(small.to_dict() | {"start": "small"}) == small  # as files had it
     assert ModelConfig.paper("wiki40b").start == "paper"
