@@ -232,19 +232,19 @@ random_bytes = torch.from_numpy(np.random.default_rng(0).integers(256, size=(4, 
 print("the first unit adds, as a share of its input:")
 for name in ("MHSA+MLP", "GAU, softmax", "GAU", "FLASH", "FLASH, global only"):
     added = {}
-    for begin in ("paper", "small"):
+    for begin in ("paper", "width"):
         torch.manual_seed(0)
         model = LanguageModel(replace(VARIANTS[name][1], start=begin))
         added[begin] = branch_sizes(model, random_bytes)[0]
-    print(f"{name:18} {added['paper']:.0e} from the paper's start, {added['small']:.0e} from the small one")
+    print(f"{name:18} {added['paper']:.0e} from the paper's start, {added['width']:.0e} by the width")
 
 # %% [markdown]
 # An ordinary block adds as much as it gets. A GAU adds less than a thousandth: it is nearly the identity, and the stack is no more than an
 # embedding and a head. With softmax in place of relu² it is thirty times as loud, and FLASH's global part alone whispers a ten-millionth.
 # So these variants did not begin alike. **Each ablation exchanged a part, and a start with it.**
 #
-# The *small* start, this package's default, is made for such widths. Here each model is trained for 600 updates from four starts, each time
-# at its best of four rates.
+# The start by the *width*, this package's default, is made for such models. Here each one is trained for 600 updates from four starts, each
+# time at its best of four rates.
 
 # %% tags=["nbval-check-output"]
 from flash_course.bench.stored import best_by_start, load_stored
@@ -258,11 +258,11 @@ for begin in best["flash"]:
 print(drawing.text_table(rows))
 
 # %% [markdown]
-# Read the column *flash minus flash_quad*. From the paper's start FLASH is ahead of its quadratic twin; from the small start they are
+# Read the column *flash minus flash_quad*. From the paper's start FLASH is ahead of its quadratic twin; from *width* and *small* they are
 # level; from *fan-in* the twin leads. The architectures did not change. FLASH's lead over Transformer++, in the last column, grows with
 # each of the other starts.
 #
-# Where the four signs of section 1 point from the small start is open: those runs have not been made.
+# Where the four signs of section 1 point from the wider start is open: those runs have not been made.
 #
 # ## 7. A question across chunks
 #

@@ -159,6 +159,16 @@ def best_by_start() -> dict:
     return found
 
 
+def long_by_start() -> dict:
+    """{model: {start: bits per byte by seed}} after the 1,700 updates of experiments/starts.py."""
+    found = {}
+    for run in load_stored("starts")["runs"]:
+        if run["steps"] == 1700:
+            by_start = found.setdefault(run["model"], {})
+            by_start.setdefault(run["start"], []).append(run["bits_per_byte"])
+    return found
+
+
 def ablation_minus_gau(variant: str) -> dict:
     """{updates: bits per byte of a variant of the GAU minus those of the GAU, with Welch's interval}.
 

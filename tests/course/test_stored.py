@@ -65,6 +65,16 @@ def test_a_start_is_scored_at_its_best_rate_by_the_runs_that_chose_it(monkeypatc
     assert stored.best_by_start() == {"flash": {"small": 1.8, "paper": 2.0}}
 
 
+def test_the_long_runs_of_a_start_are_listed_by_seed():
+    by_model = stored.long_by_start()
+    assert {start: len(bits) for start, bits in by_model["flash"].items()} == {
+        "paper": 3,
+        "width": 3,
+        "small": 3,
+    }
+    assert min(by_model["flash_quad"]["paper"]) > max(by_model["flash_quad"]["small"])
+
+
 # ---------------------------------------------------------------- rows as lectures read them
 ROW = dict(arm="FLASH", settings={"T": 8}, rate=0.1, seed=0, steps=3, code="x", machine={})
 
