@@ -15,6 +15,7 @@ from flash_tutorial.training.measures import open_shares
 T, BATCH, BYTES = 512, 8, 400_000
 BIASES = ("rotary", "toeplitz")
 RATES = (5e-3, 1e-2, 2e-2, 4e-2)
+WIDE_RATE = 5e-3  # what `starts` found for the start by the width
 
 
 def build(bias, start, seed):
@@ -22,7 +23,8 @@ def build(bias, start, seed):
     ones.
     """
     torch.manual_seed(seed)
-    model = LanguageModel(ModelConfig("flash_quad", max_length=T, bias=bias, start="paper"))
+    drawn = "width" if start == "width" else "paper"
+    model = LanguageModel(ModelConfig("flash_quad", max_length=T, bias=bias, start=drawn))
     if start == "open":
         with torch.no_grad():
             for unit in model.stack.units:
@@ -67,10 +69,12 @@ def numbers(rows):
 
 
 def arm(bias, start):
-    """The paper's start has a search of its rate, and the others take that."""
+    """The paper's start has a search of its rate, and the others take that; by the width it is that of `starts`."""
     rates = {"rates_of": (f"flash_quad {bias} paper",)}
     if start == "paper":
         rates = {"rates": RATES}
+    if start == "width":
+        rates = {"rates": (WIDE_RATE,)}
     more = {"train": {"warmup": 300}} if start == "long warm-up" else {}
     return Arm(
         "flash_quad",
@@ -84,7 +88,7 @@ def arm(bias, start):
 EXPERIMENT = Experiment(
     "open_units",
     "Which position bias and which start keep the units of FLASH-Quad alive?",
-    arms=tuple(starmap(arm, product(BIASES, ("paper", "long warm-up", "open")))),
+    arms=tuple(starmap(arm, product(BIASES, ("paper", "long warm-up", "open", "width")))),
     train=dict(batch=BATCH, length=T, dtype="bfloat16", eval_bytes=0),
     steps=(1000,),
     search=Search(steps=300, seeds=(0,), most=4),
@@ -94,6 +98,8 @@ EXPERIMENT = Experiment(
         Compare("flash_quad toeplitz paper", "flash_quad rotary paper", "toeplitz"),
         Compare("flash_quad rotary open", "flash_quad rotary paper"),
         Compare("flash_quad toeplitz open", "flash_quad toeplitz paper"),
+        Compare("flash_quad rotary width", "flash_quad rotary paper"),
+        Compare("flash_quad toeplitz width", "flash_quad toeplitz paper"),
     ),
     same_code=("5093a89",),
     setting="T = 512, 1,000 updates of 4,096 bytes, three seeds. Code 4 can be read either way "

@@ -25,6 +25,7 @@ NUMBER = re.compile(r"(<!-- number: (.+?) -->)(.*?)(<!-- /number -->)", flags=re
 OWN_NUMBER = re.compile(r"\{([^{}]+)\}")
 ORDER = (  # on the page; an experiment that is not named here stands behind these
     "gate",
+    "race",
     "time_to_quality",
     "masked",
     "encoders",

@@ -28,6 +28,7 @@ RATES = {
     "Transformer++": (1.25e-3, 2.5e-3, 5e-3, 1e-2),
     "subwords": (5e-3, 1e-2, 2e-2),
 }
+WIDE_RATE = 5e-3  # what `starts` found for the start by the width
 REMEDIES = ("C = 256", "borders moved", "chunk before", "subwords")
 
 
@@ -101,12 +102,15 @@ class OverlapFLASH(OtherChunks):
         return from_chunks(near + global_part(lin_q, lin_k, v, causal=True, counts=counts), length)
 
 
+WIDE = "by the width"
 HALF, HalfOverlap = "chunk before, half the scale", partial(OverlapFLASH, share=0.5)
 
 
 def build(name, seed):
     """A model that has not been trained."""
     torch.manual_seed(seed)
+    if name == WIDE:
+        return LanguageModel(ModelConfig("flash", max_length=T))
     if name == "FLASH-Quad":
         return LanguageModel(ModelConfig("flash_quad", max_length=T, start="paper"))
     if name == "Transformer++":
@@ -204,6 +208,7 @@ def comparisons():
         rates = (1e-2, None) if name == "chunk before" else None
         yield Compare(name, "FLASH", name, rates=rates, steps=STEPS)
         yield Compare(name, "FLASH", f"{name} in equal time", rates=rates, equal_time=True)
+    yield Compare(WIDE, "FLASH", WIDE, steps=STEPS)
 
 
 OTHERS = ("local only", "FLASH-Quad", "Transformer++", *REMEDIES)
@@ -214,6 +219,7 @@ EXPERIMENT = Experiment(
     arms=(
         *map(arm, ("FLASH", *OTHERS)),
         Arm(HALF, partial(build, HALF), RATES["FLASH"], timed_as="chunk before"),
+        Arm(WIDE, partial(build, WIDE), (WIDE_RATE,), timed_as="FLASH"),
     ),
     train=dict(batch=4, length=T, dtype="bfloat16", eval_bytes=0),
     steps=(STEPS,),

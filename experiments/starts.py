@@ -170,8 +170,9 @@ EXPERIMENT = Experiment(
     "the same way. Which of the two is better depends on the model: with FLASH nothing is between them "
     "({flash_small_minus_width}), and with Transformer++ small is worse than width, {transformer_small_minus_width}. "
     "So FLASH is ahead of Transformer++ by a settled {flash_minus_transformer_small} from the small start, and by an "
-    "open {flash_minus_transformer_best} where each has the start that suits it. The default is the start by the width: "
-    "over the three models it has the best mean after 1,700 updates, it is one number, and it is fair to the rival.",
+    "open {flash_minus_transformer_best} where each has the start that suits it. The default is the start by the "
+    "width: over the three models it has the best mean after 1,700 updates, it is one number, and it is fair to the "
+    "rival.",
     tables=tables,
     numbers=numbers,
     not_tried="Three seeds of 600 updates; fan-in to the end; other widths than D = 128; dead units "
