@@ -32,7 +32,9 @@ class WindowBlock(TransformerBlock):
         q, k, v = (to_chunks(t, w) for t in (q, k, v))  # (B, H, G, w, d)
         k, v = (torch.cat([F.pad(t, (0, 0, 0, 0, 1, 0))[:, :, :-1], t], 3) for t in (k, v))
         seen = window_of_chunks(q.shape[2], w, v.device)
-        return from_chunks(F.scaled_dot_product_attention(q, k, v, attn_mask=seen), T)
+        # chunks as if they were heads: torch's fused kernels take four dimensions
+        read = F.scaled_dot_product_attention(*(t.flatten(0, 1) for t in (q, k, v)), attn_mask=seen)
+        return from_chunks(read.unflatten(0, q.shape[:2]), T)
 
 
 def window_of_chunks(G, w, device):
@@ -52,19 +54,37 @@ def window_model(window, ff_dim=None, **options):
     return ModelConfig(WindowBlock, unit_options=unit, **options | {"depth": own.depth})
 
 
+class AttentionUnit(GAU):
+    """A GAU that reads by softmax, without a bias: one map for all E numbers of v.
+
+    v is taken apart into pieces as wide as the queries, for torch's fused kernels want it so; each gets the same map.
+    """
+
+    prefill = step = None  # it is trained and scored, and does not write
+
+    def __init__(self, dim, *, causal, qk_dim, norm):
+        super().__init__(
+            dim, causal=causal, qk_dim=qk_dim, norm=norm, bias=None, attention="softmax"
+        )
+
+    def mix(self, heads, v, mask, segment_ids):
+        """``(B, T, E)``; padding comes later, and one document stands in a row."""
+        if segment_ids is not None:
+            raise ValueError(
+                "segment_ids: this unit reads across documents, so give each a row of its own"
+            )
+        pieces = v.unflatten(-1, (-1, self.qk_dim)).transpose(1, 2)  # (B, E / S, T, S)
+        q, k = (t[:, None].expand_as(pieces) for t in heads)
+        read = F.scaled_dot_product_attention(q, k, pieces, is_causal=True)
+        return read.transpose(1, 2).flatten(2)
+
+
 def hybrid(config):
     """A model of FLASH units of which each fourth is softmax attention in the same shell."""
     model = LanguageModel(config)
     first: FLASH = model.stack.units[0]
     for place in range(3, len(model.stack.units), 4):
-        unit = GAU(
-            first.dim,
-            qk_dim=first.qk_dim,
-            causal=config.causal,
-            norm=config.norm,
-            bias="rotary",
-            attention="softmax",
-        )
+        unit = AttentionUnit(first.dim, causal=config.causal, qk_dim=first.qk_dim, norm=config.norm)
         unit.reset_parameters(starts.kernel_std(config))
         model.stack.units[place] = unit
     return model

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from flash_tutorial import FLASH, GAU, LanguageModel, ModelConfig, check_unit
+from flash_tutorial import FLASH, LanguageModel, ModelConfig, check_unit
 from flash_tutorial.layers import cos_sin, rope
 from flash_tutorial.mixing import softmax_attention
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "experiments"))
-from rivals import WindowBlock, hybrid, window_model
+from rivals import AttentionUnit, WindowBlock, hybrid, window_model
 
 pytestmark = pytest.mark.quick
 
@@ -46,14 +46,22 @@ def test_a_window_model_is_as_large_as_the_transformer():
     assert [p.shape for p in ours.parameters()] == [p.shape for p in theirs.parameters()]
 
 
+def test_the_unit_that_reads_by_softmax_has_one_map_for_all_of_v():
+    torch.manual_seed(0)
+    unit = AttentionUnit(16, causal=True, qk_dim=8, norm="layer").double()
+    q, k = torch.randn(2, 3, 29, 8, dtype=torch.float64)
+    v = torch.randn(3, 29, 32, dtype=torch.float64)
+    expected = softmax_attention(q, k, v, causal=True)
+    torch.testing.assert_close(unit.mix((q, k), v, None, None), expected, rtol=1e-10, atol=1e-10)
+
+
 def test_one_unit_in_four_is_attention():
     torch.manual_seed(0)
     config = ModelConfig("flash", dim=64, depth=8, qk_dim=32, chunk_size=16)
     model = hybrid(config)
     kinds = [type(unit) for unit in model.stack.units]
-    assert kinds == [FLASH, FLASH, FLASH, GAU] * 2
+    assert kinds == [FLASH, FLASH, FLASH, AttentionUnit] * 2
     unit = model.stack.units[3]
-    assert unit.attention == "softmax"
     expected = model.stack.units[0].in_proj.weight.detach().std()
     assert abs(float(unit.in_proj.weight.detach().std() / expected) - 1) < 0.05
     ids = torch.randint(0, 256, (2, 70))
