@@ -9,7 +9,7 @@ from gate import load_sources
 from rivals import hybrid
 
 from flash_course.bench.stored import RESULTS
-from flash_tutorial import LanguageModel, ModelConfig
+from flash_tutorial import ModelConfig
 from flash_tutorial.corpora import evaluation_windows
 from flash_tutorial.experiments import (
     Arm,
@@ -141,8 +141,8 @@ EXPERIMENT = Experiment(
     "2,048 an update, Muon, bfloat16. The last 256 tokens of each 4,096 of the test text are scored, with as much "
     "before them as the model reads. Updates are counted by the time of one that was measured in turn.",
     meaning="The runs are going on.",
-    not_tried="Other sizes, lengths and budgets. A window of 256 (`rivals`): its update took longer than that of all of the "
-    "attention at this length.",
+    not_tried="Other sizes, lengths and budgets. A window of 256 (`rivals`): at this length its update "
+    "took longer than that of the whole attention.",
     tables=tables,
 )
 
