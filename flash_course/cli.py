@@ -147,7 +147,9 @@ def add_evaluate(commands):
         "A model of tokens encodes the text with its own tokenizer, and is scored per token and per byte.",
     )
     add_model(evaluate)
-    evaluate.add_argument("--corpus", default="austen", help="as for train (default: austen)")
+    evaluate.add_argument(
+        "--corpus", help="as for train (default: the text of the run, austen for other models)"
+    )
     evaluate.add_argument("--split", default="validation", choices=("train", "validation", "test"))
     as_in_training = reader(rules(TrainConfig)["eval_bytes"])
     evaluate.add_argument(
@@ -301,6 +303,24 @@ def load_model(name, device):
     return LanguageModel.from_pretrained(name).to(pick_device(device))
 
 
+def text_of_run(name):
+    """What a run's folder, finished or not, says that it was trained on; Austen's novels for any other model."""
+    from flash_tutorial.files import read_json
+
+    folder = Path(name)
+    if folder.name == "best":  # whose own file is about the score alone
+        folder = folder.parent
+    written = [folder / "result.json", folder / "training.json"]
+    written += folder.glob("step_*/training.json")
+    for path in written:
+        if path.is_file():
+            values = read_json(path)
+            asked = values["train_config"]["corpus"]
+            read = values["text"]["corpus"]  # another one, where a script handed a corpus over
+            return asked if Path(asked).name == read else read
+    return "austen"
+
+
 def readable(model, name):
     """Whether text can be made of a model's ids; if not, the line that says so is on standard error."""
     try:
@@ -341,7 +361,8 @@ def run_evaluate(args):
     model = load_model(args.model, args.device)
     if not readable(model, args.model):
         return 1
-    text = first_bytes(getattr(load_corpus(args.corpus), args.split), args.bytes)
+    corpus = args.corpus or text_of_run(args.model)
+    text = first_bytes(getattr(load_corpus(corpus), args.split), args.bytes)
     split = text
     if model.config.tokens is not None:
         split = text.encoded(model.vocabulary)
@@ -350,7 +371,7 @@ def run_evaluate(args):
     kind = split.vocabulary.unit
     if not model.config.causal:
         kind = f"hidden {kind}"
-    print(f"{in_words(score, kind)}: {args.model} on {args.corpus}, {args.split}, ", end="")
+    print(f"{in_words(score, kind)}: {args.model} on {corpus}, {args.split}, ", end="")
     counted = "of" if model.config.tokens is None else "tokens in"
     print(f"{score.n_tokens:,} {counted} {len(text.tokens):,} bytes, windows of {length}")
     print(f"by position in the window (bits per {kind}):")

@@ -303,6 +303,18 @@ def test_evaluate_prints_the_score_and_positions(folder, text, capsys):
     assert said.out.startswith(f"{expected:.4f} bits per byte") and "step_000006" in said.err
 
 
+def test_evaluate_takes_the_text_that_the_run_was_trained_on(folder, text, capsys):
+    step = max(folder.glob("step_*"))
+    for model in (folder, step, folder / "best"):
+        if model.name == "best":
+            shutil.copytree(step, model)
+        assert command("evaluate --bytes 100", model) == 0
+        assert f"{model} on {text}, validation" in capsys.readouterr().out
+    (folder / "result.json").unlink()
+    assert command("evaluate --bytes 100", folder) == 0
+    assert f"on {text}, validation" in capsys.readouterr().out
+
+
 def test_generate_repeats_with_a_seed(folder, capsys):
     texts = []
     for seed in (1, 1, 2):
