@@ -357,7 +357,7 @@ fit = mine.check(fit)
 
 # %% tags=["nbval-check-output"]
 tiny = ModelConfig(dim=32, depth=2, qk_dim=16, chunk_size=16, max_length=56)
-short = TrainConfig(steps=40, batch=8, length=56, learning_rate=3e-2, warmup=10, eval_bytes=0, checkpoint_every=8)
+short = TrainConfig(steps=40, batch=8, length=56, learning_rate=1e-2, warmup=10, eval_bytes=0, checkpoint_every=8)
 
 
 def same_windows(step):
