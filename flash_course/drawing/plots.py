@@ -92,7 +92,7 @@ def mark_missing(axes):
         cross = {"color": line.get_color(), "markersize": 9, "markeredgewidth": 2}
         axes.plot(x, np.full(len(x), 1.3 * highest), "x", **cross)
         if len(x):
-            _write(axes, "does not fit", (x[0], 1.3 * highest), (-8, 0), ha="right")
+            _write(axes, "does not fit", (x[-1], 1.3 * highest), (10, 0), ha="left")
 
 
 def name_lines(axes, *, numbers=False, apart=0.07):
