@@ -428,8 +428,25 @@ def mix_program(place, sizes, quad_q, quad_k, lin_q, v, state, bias, u):
 mix_program = mine.check(mix_program)
 
 # %% [markdown]
-# Here are the same lines in the package. They take any strides and several sequences, know documents, and keep the sum in float32 when the
-# inputs are float16.
+# **Misconception: the more is fused, the better.** Count what your programs do at the paper's base size. E = 1536 is 24 tiles of 64 columns, each
+# has a program of its own, and each of these makes the same weights anew.
+
+
+# %% tags=["nbval-check-output"]
+def work_of(C, S, E, M, times):  # multiply-adds of a chunk, whose scores are made so many times
+    pairs = (C // M) * (C // M + 1) // 2 * M * M  # whole tiles, on and below the diagonal
+    return {"scores": times * pairs * S, "values": pairs * E, "state": C * S * E}
+
+
+for name, times in (("one kernel", 1536 // 64), ("weights stored once", 1)):
+    work = work_of(256, 128, 1536, 64, times)
+    share = 100 * work["scores"] / sum(work.values())
+    print(f"{name:19} {sum(work.values()) / 1e6:3.0f} million multiply-adds a chunk, {share:2.0f}% of them for scores")
+
+# %% [markdown]
+# Half the work of the fused kernel is scores. So the package cuts your program in two: `weights_kernel` makes each tile once and stores it in half
+# precision, and `mix_kernel` reads it. That is 2 C bytes a token to write and no more to read, each a twenty-fourth of the 8 E bytes of values,
+# gate and results. Here is the reader. It takes any strides and several sequences, and sums in float32 when the inputs are float16.
 
 # %% tags=["nbval-check-output"]
 from importlib.resources import files
@@ -476,7 +493,7 @@ except ImportError as error:
 
 # %% [markdown]
 # The *backward pass* has kernels too. Lecture 03 derived it: with weights A = relu(s)² and dy for what comes back, dv = Aᵀ dy and ds = 2
-# relu(s) (dy vᵀ). Since A was never stored, it is made again, tile by tile.
+# relu(s) (dy vᵀ). A is not kept until then, which would take 0.8 GB in a step of the base size. It is made again, tile by tile.
 
 # %%
 drawing.show(*drawing.tiles_of_the_kernels())
@@ -546,8 +563,9 @@ reveal("11.b", compiled_kernel("mix", "T4")["matrix_instructions"])
 # None. This version of Triton uses tensor cores from compute capability 8.0 on, and a T4 has 7.5. Without them its ridge point falls from 203
 # to 25, below the 64 of the fused part, so the kernel waits for *arithmetic*. (One instruction of an H100 covers more than one of an A100.)
 #
-# The T4 has a second trouble. A thread has at most 255 *registers*, and what does not fit is *spilled* to its *local memory*, which despite the
-# name lies in main memory. It is cached in L1 and L2, so a spill is seldom a trip to HBM, but it costs instructions, and room in the caches.
+# The T4 has a second trouble. The compiler gives a thread 255 *registers* at most, here fewer, and what does not fit is *spilled* to its *local
+# memory*, which despite the name lies in main memory. It is cached in L1 and L2, so a spill is seldom a trip to HBM, but it costs instructions,
+# and room in the caches.
 # So on a T4 this kernel should **lose** against PyTorch's products, and `backend="auto"` leaves it out.
 #
 # On the newer cards another number matters. Programs run on *streaming multiprocessors* (SM), each of which divides its registers and its shared
@@ -559,7 +577,8 @@ from flash_tutorial.gpu.tiles import LARGE, shared_bytes
 
 registers = compiled_kernel("mix", "H100")["registers"]
 for stages in (3, 2, 1):
-    needed = shared_bytes(LARGE[0]._replace(stages=stages), S=128, itemsize=2, capability=(9, 0))
+    tile = LARGE["mix"][0]._replace(stages=stages)
+    needed = shared_bytes("mix", tile, S=128, itemsize=2, capability=(9, 0))
     programs, lacks = programs_at_once("H100", needed, registers)
     print(
         f"num_stages={stages}: {needed // 1024} KiB of shared memory, room for {programs} (next: no {lacks}),", end=" "
@@ -570,9 +589,9 @@ for stages in (3, 2, 1):
 # With three stages an SM of an H100 has room for **one** program, and nobody else computes while it waits. So it must not wait: the loop over
 # tiles is *pipelined*. While tile i is multiplied, tiles i + 1 and i + 2 are already on their way, each into a place of its own in shared
 # memory, and `num_stages` is the number of places. Waiting is hidden either by other programs or by the program's own next tiles, and both
-# are paid from the same 228 KiB.
+# are paid from the same 228 KiB. The package takes two stages and two programs.
 #
-# Counts do not say which is faster, nor which tile: narrow ones make the scores more often, large ones leave room for fewer programs.
+# Counts do not say which is faster, nor which tile: narrow ones load the same weights more often, large ones leave room for fewer programs.
 # *Autotuning* tries. `triton.autotune` takes a list of tiles, `num_warps` and `num_stages`, times each on your card at the first call, and
 # keeps the fastest.
 #
@@ -662,11 +681,11 @@ except ValueError:
 #   are taken to reach 61% of an H100's data sheet, long copies 84%; launching is free, memory suffices, the kernels run without a compiler
 #   around them.
 # - *The crossover* rests on products inside attention being as fast as large ones. If only the baseline's have half that rate, it moves from
-#   7,000 to 3,600; if only ours do, and make the scores anew for every 64 columns, to 9,700 (`tests/course/test_traffic.py`).
+#   7,000 to 3,600; if only ours do, it stays, for their bytes take longer (`tests/course/test_traffic.py`).
 # - *The only time from a GPU in the paper* is its Table 10: on a V100 a step of FLASH wins at T = 2048, 243 against 315 ms, and loses at 512, 254
 #   against 222. That was before today's fused attention.
-# - *What the compiler made*: Triton 3.9, S = 128, with bias and gate. Shared memory with one or two stages is computed, by a formula that gives
-#   what was compiled with three.
+# - *What the compiler made*: Triton 3.9, S = 128, with bias and gate. Shared memory with one or three stages is computed, by a formula that
+#   gives what was compiled with two.
 # - *Section 1* is measured where this page ran, on one thread. Its bars count all products that are made, hidden pairs too.
 #
 # ## What to remember
@@ -678,6 +697,7 @@ except ValueError:
 # | Attention takes most of a FLASH step | section 1: counted and timed on your machine | |
 # | Matrix products are limited by arithmetic | section 2: FLOPs per byte against two data sheets | |
 # | `torch.compile` makes a hand-written kernel unnecessary | section 3: five operations were merged, two products stayed | |
+# | The more is fused, the better | section 6: the scores of one kernel and of two, counted | |
 # | A fused kernel needs a running maximum and sum | section 4: softmax does, relu² does not | |
 # | Your kernel computes what the model computes | section 7: against torch, with a tail, by the interpreter | |
 # | More programs on an SM are better | section 8: or more stages; the card decides | |

@@ -1,7 +1,7 @@
 """What the compiler makes of the Triton kernels, for cards that need not be there.
 
 python experiments/timings/compiled_kernels.py 7.5 8.0      one line for each kernel and card, in fp16
-python experiments/timings/compiled_kernels.py 8.0 --kernel mix_documents mix_no_bias
+python experiments/timings/compiled_kernels.py 8.0 --kernel weights_documents weights_no_bias
 python experiments/timings/compiled_kernels.py 7.5 8.0 8.9 9.0 --store      and in bf16
 """
 
@@ -19,51 +19,70 @@ from triton.backends.nvidia.compiler import get_ptxas
 from flash_course.bench.clock import machine
 from flash_course.bench.stored import RESULTS
 from flash_tutorial.files import write_text
-from flash_tutorial.gpu import kernels
+from flash_tutorial.gpu import gates, kernels
 from flash_tutorial.gpu.kernels import INTERPRETED, triton
-from flash_tutorial.gpu.tiles import KIB, LARGE, SHARED, SMALL, Tile, does_not_fit
+from flash_tutorial.gpu.tiles import KIB, LARGE, SHARED, SMALL, Tile, largest
 
 CARDS = {"7.5": "T4", "8.0": "A100", "8.6": "A10", "8.9": "L4", "9.0": "H100"}
-KERNELS = ("heads", "scan", "mix", "ungate", "maps", "values", "unheads")
-VARIANTS = ("mix_documents", "mix_no_bias")  # of mix, as other units call it
-FLOATS = ("gamma", "beta", "cos", "sin", "factor", "sums", "bias")  # float32, whatever the rest is
+KERNELS = ("heads", "scan", "weights", "mix", "ungate", "maps", "values", "unheads")
+VARIANTS = ("weights_documents", "weights_no_bias")  # as other units call it
+FLOATS = (
+    "gamma",
+    "beta",
+    "cos",
+    "sin",
+    "factor",
+    "sums",
+    "bias",
+    "initial",
+    "last",
+)  # float32, whatever the rest is
 WHOLE = {"documents": "*i32", "joins": "*i8", "whole": "*i8", "scale": "fp32"}
 
 
-def tile_on(capability, S=128, itemsize=2):
+def tile_on(capability, kernel, S=128, itemsize=2):
     """The tile that ``tiles.tile_for`` takes in half precision on a card on which nothing was measured."""
     card = tuple(map(int, capability.split(".")))
-    has = KIB * SHARED[card]
-    if card < (8, 0):
+    if kernel == "scan":
+        return SMALL._replace(warps=kernels.SCAN["num_warps"])
+    if card < (8, 0) or kernel not in LARGE:
         return SMALL
-    return next(t for t in LARGE if not does_not_fit(t, S, itemsize, card, has))
+    return largest(kernel, S, itemsize, card, KIB * SHARED[card])
+
+
+def kernel_of(name):
+    """The kernel of that name, wherever it stands."""
+    return getattr(gates if hasattr(gates, f"{name}_kernel") else kernels, f"{name}_kernel")
+
+
+# Numbers of the paper's sizes that are multiples of 16, as Triton finds out by itself when it is called.
+ALIGNED = ("T", "C", "S", "E", "N", "h_stride")
+PLAIN = (*ALIGNED, "G", "rows_end", "factor_stride")
+
+
+def known(kernel, S, tile, variant):
+    """The arguments whose values are known when a kernel is compiled.
+
+    As it is called in training: with bias and gate, without documents, unless ``variant`` says otherwise.
+    """
+    nothing = dict.fromkeys(("documents", "joins", "whole", "initial", "last"))
+    of_gates = {"HALF": S // 2, "R": gates.ROWS}
+    if kernel is gates.ungate_kernel:
+        of_gates = gates.UNGATE
+    if hasattr(gates, kernel.fn.__name__):
+        return of_gates
+    if variant == "documents":
+        del nothing["documents"]
+    if variant == "no_bias":
+        nothing["bias"] = None
+    sizes = {"M": tile.M, "E_TILE": tile.E, "S": S, "E": 12 * S, "S_TILE": S}
+    return nothing | sizes | {"SILU": True, "LATER": False} | kernels.SCAN
 
 
 def signature(kernel, half, S, tile, variant=""):
-    """The kinds of a kernel's arguments, and the values of those that are known when it is compiled.
-
-    As it is called in training: with bias and gate, without documents, unless ``variant`` says otherwise; at the
-    paper's sizes, where addresses and strides are multiples of 16.
-    """
-    fixed = {
-        "M": tile[0],
-        "E_TILE": tile[1],
-        "S_TILE": S,
-        "HALF": S // 2,
-        "R": kernels.ROWS,
-        "WIDTH": 1024,
-        "SILU": True,
-        "LATER": False,
-        "documents": None,
-        "joins": None,
-        "whole": None,
-    }
-    if kernel is kernels.ungate_kernel:
-        fixed |= {"R": 16, "WIDTH": 128}
-    if variant == "documents":
-        del fixed["documents"]
-    if variant == "no_bias":
-        fixed |= {"bias": None}
+    """The kinds of a kernel's arguments, the values of those that are known, and what is aligned, at the paper's
+    sizes."""
+    fixed = known(kernel, S, tile, variant)
     kinds, constants, aligned = {}, {}, {}
     for i, name in enumerate(kernel.arg_names):
         if name == "bias_strides" and variant == "no_bias":
@@ -74,20 +93,27 @@ def signature(kernel, half, S, tile, variant=""):
             dims = {"state_strides": 4, "dsums_strides": 4, "bias_strides": 2}.get(name, 3)
             kinds[name] = ("i32",) * (dims - 1) + ("constexpr",)
             constants[i, dims - 1] = 1  # the numbers of a row lie side by side
-            aligned |= {(i, j): [["tt.divisibility", 16]] for j in range(dims - 1)}
+            aligned |= {(i, j): SIXTEEN for j in range(dims - 1)}
         elif name == "dheads":
             kinds[name] = (f"*{half}",) * 4
-            aligned |= {(i, j): [["tt.divisibility", 16]] for j in range(4)}
-        elif name in WHOLE:
-            kinds[name] = WHOLE[name]
-        elif name in ("T", "C", "S", "E", "G", "N", "rows_end", "h_stride", "factor_stride"):
-            kinds[name] = "i32"
-            if name in ("S", "E", "N", "h_stride"):
-                aligned[(i,)] = [["tt.divisibility", 16]]
+            aligned |= {(i, j): SIXTEEN for j in range(4)}
         else:
-            kinds[name] = "*fp32" if name in FLOATS else f"*{half}"
-            aligned[(i,)] = [["tt.divisibility", 16]]
+            kinds[name] = kind_of(name, half)
+            if name in ALIGNED or name not in (*WHOLE, *PLAIN):
+                aligned[(i,)] = SIXTEEN
     return kinds, constants, aligned
+
+
+SIXTEEN = [["tt.divisibility", 16]]
+
+
+def kind_of(name, half):
+    """The type of a number, or of what lies at an address."""
+    if name in WHOLE:
+        return WHOLE[name]
+    if name in PLAIN:
+        return "i32"
+    return "*fp32" if name in FLOATS else f"*{half}"
 
 
 def compile_for(capability, name="mix", *, half="fp16", S=128, tile=None):
@@ -102,8 +128,8 @@ def compile_for(capability, name="mix", *, half="fp16", S=128, tile=None):
             "TRITON_INTERPRET was set, and the interpreter compiles nothing: unset it and restart"
         )
     plain, _, variant = name.partition("_")
-    tile = Tile(*tile) if tile else tile_on(capability, S)
-    kernel = getattr(kernels, f"{plain}_kernel")
+    tile = Tile(*tile) if tile else tile_on(capability, plain, S)
+    kernel = kernel_of(plain)
     source = triton.compiler.ASTSource(kernel, *signature(kernel, half, S, tile, variant))
     target = triton.backends.compiler.GPUTarget("cuda", int(capability.replace(".", "")), 32)
     options = {"num_warps": tile.warps, "num_stages": tile.stages, "enable_fp_fusion": True}
@@ -158,7 +184,8 @@ def read_ptxas(said):
 
 def text_sha256():
     """Of the text of the kernels, whatever ends its lines: another text may compile to something else."""
-    return hashlib.sha256(Path(kernels.__file__).read_text(encoding="utf-8").encode()).hexdigest()
+    texts = [Path(module.__file__).read_text(encoding="utf-8") for module in (kernels, gates)]
+    return hashlib.sha256("".join(texts).encode()).hexdigest()
 
 
 def main():

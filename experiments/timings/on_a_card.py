@@ -22,7 +22,7 @@ import hashlib
 from contextlib import suppress
 from dataclasses import replace
 from functools import cache, partial
-from itertools import product
+from itertools import chain, product
 from pathlib import Path
 
 import torch
@@ -104,12 +104,12 @@ class Card:
         self.formats = (*self.halves, "float32")
 
     def tile(self, name):
-        """The tile that the package takes in that format."""
-        return tiles.tile_for(self.device, DTYPES[name], self.settings.qk_dim)
+        """The tile that the package takes in that format, of ``mix``."""
+        return tiles.tile_for("mix", self.device, DTYPES[name], self.settings.qk_dim)
 
     def tiles_to_try(self):
         """The package's own first: a run that is stopped has them."""
-        usual = [*tiles.LARGE, tiles.SMALL]
+        usual = [*chain.from_iterable(tiles.LARGE.values()), tiles.SMALL]
         every = [
             tiles.Tile(*size, warps, stages)
             for size, warps, stages in product(SIZES, WARPS, STAGES)
@@ -119,9 +119,11 @@ class Card:
         return list(dict.fromkeys(usual + every))
 
     def does_not_fit(self, tile, S, itemsize):
-        """Why a tile is not tried on this card, or None."""
+        """Why a tile is not tried on this card, where all kernels have it, or None."""
         capability = torch.cuda.get_device_capability(self.device)
-        return tiles.does_not_fit(tile, S, itemsize, capability, tiles.shared_memory(self.device))
+        has = tiles.shared_memory(self.device)
+        why = (tiles.does_not_fit(k, tile, S, itemsize, capability, has) for k in tiles.LARGE)
+        return next(filter(None, why), None)
 
     def row(self, what, key, ways):
         """Measure ``ways()`` and store what is known of them as it grows, unless the row is there and complete."""

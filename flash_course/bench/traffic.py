@@ -28,9 +28,11 @@ from torch.utils.flop_counter import flop_registry
 from flash_course.bench.clock import machine
 from flash_tutorial import ModelConfig, chunks, fast, layers
 from flash_tutorial.files import write_text
+from flash_tutorial.gpu.tiles import LARGE, WIDEST
 from flash_tutorial.model import make_unit
 
 TOKENS = 65_536
+TILE = LARGE["mix"][0].M  # tokens of a tile on a card
 LENGTHS = (512, 1024, 2048, 4096, 8192, 16_384, 32_768, 65_536)
 
 # FLOPs and bytes a second that large products and long copies are assumed to reach. The data sheets have, for half
@@ -106,7 +108,7 @@ class Traffic:
         """
         flops_a_second, bytes_a_second = CARDS[card]
         rates = {True: flops_a_second / slow, False: flops_a_second}
-        inside = ("mix", "maps", "values", "_scaled_dot_product")
+        inside = ("weights", "mix", "maps", "values", "_scaled_dot_product")
         return sum(
             max(n / bytes_a_second, f / rates[name.startswith(inside)])
             for name, n, f in self.operations
@@ -160,7 +162,8 @@ def purpose_of(name, shapes, config):
     width = max((shape[-1] for shape in shapes if shape), default=0)
     if name in ("mm", "addmm"):
         return "dense layers"
-    if name.startswith(("bmm", "baddbmm", "mix", "scan", "maps", "values", "_scaled_dot_product")):
+    ours = ("scan", "weights", "mix", "maps", "values")
+    if name.startswith(("bmm", "baddbmm", "_scaled_dot_product", *ours)):
         return "products"
     if is_flash and width == config.chunk_size:
         return "relu²"
@@ -224,20 +227,36 @@ def own_flops(name, args):
         if name.endswith("backward"):
             q, products = args[1], 5
         return products * q.numel() * q.shape[2]
+    if name == "weights":
+        quad_q, C = args[0], args[4]
+        return quad_q.numel() * C
     if name == "mix":
-        quad_q, v, C = args[0], args[3], args[10]
-        return (
-            v.shape[0]
-            * v.shape[1]
-            * (C * (quad_q.shape[2] + v.shape[2]) + 2 * quad_q.shape[2] * v.shape[2])
-        )
+        lin_q, v, C = args[0], args[1], args[7]
+        return v.numel() * (C + 2 * lin_q.shape[2])
     if name == "maps":
         quad_q, v, C = args[0], args[3], args[6]
         return v.shape[0] * v.shape[1] * C * (quad_q.shape[2] + v.shape[2])
     if name == "values":
         lin_k, dy, C = args[0], args[3], args[6]
-        return dy.shape[0] * dy.shape[1] * (C * dy.shape[2] + 2 * lin_k.shape[2] * dy.shape[2])
+        return dy.numel() * (C + 2 * lin_k.shape[2])
     return 0
+
+
+def left_alone(name, args, out):
+    """Bytes of attention weights that a kernel of ours does not touch, for later keys lie there."""
+    if name in ("weights", "maps"):
+        a, M = out if name == "weights" else out[0], WIDEST
+    elif name in ("mix", "values"):
+        a, M = args[3 if name == "mix" else 2], TILE
+    else:
+        return 0
+    return round(size_of(a) * (1 - share_of_tiles(a.shape[-1], M)))
+
+
+def share_of_tiles(C, M):
+    """How much of a C x C matrix lies in tiles of M x M on the diagonal and below it."""
+    tiles = -(-C // M)
+    return (tiles + 1) / (2 * tiles)
 
 
 class _Counting(TorchDispatchMode):
@@ -267,7 +286,8 @@ class _Counting(TorchDispatchMode):
             flops = counter(*args, **kwargs, out_val=out)
         else:
             flops = own_flops(name, args)
-        self.found.operations.append((name, sum(map(size_of, read + written)), flops))
+        moved = sum(map(size_of, read + written)) - left_alone(name, args, out)
+        self.found.operations.append((name, moved, flops))
         self.found.tensors.append(
             tuple({self.piece(t): size_of(t) for t in tensors} for tensors in (read, written))
         )
@@ -337,13 +357,13 @@ ROWS = {
 
 
 def times_the_products(C, S, E, M):
-    """How many times the local part's needed products a kernel makes with tiles of M tokens and M columns of E.
+    """How many times the local part's needed products the kernels make with tiles of M tokens.
 
-    Needed are C (C + 1) / 2 pairs of S + E multiply-adds. Made are all tiles on and below the diagonal, with scores
-    anew for each tile of columns.
+    Needed are C (C + 1) / 2 pairs of S + E multiply-adds. Made are whole tiles on and below the diagonal; for scores,
+    all that are written.
     """
-    tiles = C // M * (C // M + 1) // 2
-    return tiles * M * M * (E // M * S + E) / (C * (C + 1) // 2 * (S + E))
+    pairs = C * C * (share_of_tiles(C, max(M, WIDEST)) * S + share_of_tiles(C, M) * E)
+    return pairs / (C * (C + 1) // 2 * (S + E))
 
 
 def level(lengths, flat, climbing):

@@ -276,7 +276,7 @@ BUILDS = (
                 wrong(mix_program, "total += tl.dot(weights", "total = tl.dot(weights"),
             ),
         ),
-        why="This is `mix_kernel`, all of it: one program, one tile, nothing of the matrix in memory.",
+        why="This is FLASH's forward pass in one kernel: one program, one tile, nothing of the matrix in memory.",
         tolerance=1e-4,
     ),
 )

@@ -91,8 +91,8 @@ def tiles_of_the_kernels(tiles=4, wide=6):
     kernels = {  # name: what is read and what is written, by name (rows, columns, tiles touched)
         f"mix_kernel, forward: query tile {i}, column tile {e} (without bias and gate)": (
             {
-                "quad_q, lin_q": (tiles, 1, [(i, 0)]),
-                "quad_k": (tiles, 1, [(r, 0) for r in rows if r <= i]),
+                "A": (tiles, tiles, [(i, r) for r in rows if r <= i]),
+                "lin_q": (tiles, 1, [(i, 0)]),
                 "v": (tiles, wide, [(r, e) for r in rows if r <= i]),
                 "state": (1, wide, [(0, e)]),
             },

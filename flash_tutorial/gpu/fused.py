@@ -25,7 +25,8 @@ from ..chunks import (
 )
 from ..config import check_options
 from . import kernels
-from .tiles import SMALL, tile_for
+from .operators import make_heads, maps, mix, scan, ungate, unmake_heads, values, weights
+from .tiles import WIDEST
 
 
 # ---------------------------------------------------------------- who reads which chunk
@@ -34,7 +35,7 @@ class Chunking(NamedTuple):
 
     C: int
     scale: float  # of the scores
-    tile: tuple[int, ...]  # M, numbers of E, and if they are not the usual ones warps and stages
+    tile: tuple[int, ...]  # that of all kernels; empty: each has its own
     factor: (
         Tensor  # (B or 1, G) float32: by what the sum of the earlier chunks' means is multiplied
     )
@@ -47,7 +48,7 @@ class Chunking(NamedTuple):
     leaves: Tensor | None = None  # (B, T, 1) bool: it is the last of its chunk
 
 
-def chunking(T, chunk_size, combine, segment_ids, device, tile=SMALL, mask=None):
+def chunking(T, chunk_size, combine, segment_ids, device, tile=(), mask=None):
     """The ``Chunking`` of a batch; a sequence shorter than a chunk is one short chunk.
 
     ``mask`` matters with documents alone: without them the chunks that a valid token reads are full.
@@ -71,128 +72,6 @@ def chunking(T, chunk_size, combine, segment_ids, device, tile=SMALL, mask=None)
     return Chunking(C, 1 / chunk_size, tuple(tile), factor, *parts)
 
 
-# ---------------------------------------------------------------- the kernels as operators
-@torch.library.custom_op("flash_tutorial::scan", mutates_args=())
-def scan(
-    x: Tensor, factor: Tensor, joins: Tensor | None, whole: Tensor | None, later: bool
-) -> Tensor:
-    """Sums of ``x (B, G, S, E)`` over the earlier chunks, times ``factor``; ``later``: the transpose of that."""
-    out = torch.empty(x.shape, dtype=x.dtype, device=x.device)
-    kernels.run_scan(x.contiguous(), out, factor, joins, whole, later)
-    return out
-
-
-@torch.library.custom_op("flash_tutorial::mix", mutates_args=())
-def mix(
-    quad_q: Tensor,
-    quad_k: Tensor,
-    lin_q: Tensor,
-    v: Tensor,
-    state: Tensor,
-    table: Tensor | None,
-    documents: Tensor | None,
-    u: Tensor | None,
-    silu: bool,
-    keep: bool,
-    C: int,
-    scale: float,
-    tile: list[int],
-) -> tuple[Tensor, Tensor]:
-    """``out`` and, if it is to be kept, ``y``, both ``(B, T, E)``: what each token reads, with and without its gate."""
-    out = torch.empty(v.shape, dtype=v.dtype, device=v.device)
-    y = torch.empty_like(out) if keep else out.new_empty(0)
-    places = y if keep else None
-    kernels.run_mix(
-        quad_q, quad_k, lin_q, v, state, table, documents, u, places, out, C, scale, tile, silu
-    )
-    return out, y
-
-
-@torch.library.custom_op("flash_tutorial::maps", mutates_args=())
-def maps(
-    quad_q: Tensor,
-    quad_k: Tensor,
-    dy: Tensor,
-    v: Tensor,
-    table: Tensor | None,
-    documents: Tensor | None,
-    C: int,
-    scale: float,
-    tile: list[int],
-) -> tuple[Tensor, Tensor]:
-    """Local attention weights, gradient of the scores, each ``(B, G, C, C)``: the backward pass multiplies by them."""
-    a, ds = (v.new_empty(v.shape[0], -(-v.shape[1] // C), C, C) for _ in range(2))
-    kernels.run_maps(quad_q, quad_k, dy, v, table, documents, a, ds, C, scale, tile)
-    return a, ds
-
-
-@torch.library.custom_op("flash_tutorial::values", mutates_args=("out",))
-def values(
-    lin_k: Tensor,
-    dsums: Tensor,
-    a: Tensor,
-    dy: Tensor,
-    h: Tensor | None,
-    out: Tensor,
-    C: int,
-    tile: list[int],
-) -> None:
-    """The gradient of v, or with ``h`` that of h, where v = SiLU(h), into ``out (B, T, E)``."""
-    kernels.run_values(lin_k, dsums, a, dy, h, out, C, tile)
-
-
-@torch.library.custom_op("flash_tutorial::heads", mutates_args=())
-def make_heads(h: Tensor, gamma: Tensor, beta: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """quad_q, quad_k, lin_q, lin_k, together ``(4, B, T, S)``, of the base z = SiLU(h) (equation 4)."""
-    out = h.new_empty(len(gamma), *h.shape)
-    kernels.run_heads(h, gamma, beta, cos, sin, out)
-    return out
-
-
-@torch.library.custom_op("flash_tutorial::unheads", mutates_args=("dh",))
-def unmake_heads(
-    h: Tensor, gamma: Tensor, cos: Tensor, sin: Tensor, dheads: list[Tensor], dh: Tensor
-) -> Tensor:
-    """The gradients of gamma and beta ``(2, 4, S)``, float32; that of ``h`` goes into ``dh``, in place."""
-    sums = gamma.new_empty(
-        -(-h[..., 0].numel() // kernels.ROWS), 2, *gamma.shape, dtype=torch.float32
-    )
-    kernels.run_unheads(h, gamma, cos, sin, tuple(dheads), dh, sums)
-    return sums.sum(0)
-
-
-@torch.library.custom_op("flash_tutorial::ungate", mutates_args=("dh",))
-def ungate(h: Tensor, y: Tensor, dout: Tensor, dh: Tensor) -> tuple[Tensor, Tensor]:
-    """SiLU(h) y, and the gradient of y, ``(B, T, E)``; the gradient of the gate's part of ``h`` goes into ``dh``."""
-    out = torch.empty_like(y)
-    dy = torch.empty_like(y)
-    kernels.run_ungate(h, y, dout, out, dy, dh)
-    return out, dy
-
-
-# What a fake tensor gets: shape and type of the results.
-scan.register_fake(lambda x, *_: torch.empty(x.shape, dtype=x.dtype, device=x.device))
-
-
-@mix.register_fake
-def _(quad_q, quad_k, lin_q, v, state, table, documents, u, silu, keep, *_):
-    kept = v.shape if keep else 0
-    return v.new_empty(v.shape), v.new_empty(kept)
-
-
-maps.register_fake(
-    lambda quad_q, quad_k, dy, v, table, documents, C, *_: tuple(
-        v.new_empty(v.shape[0], -(-v.shape[1] // C), C, C) for _ in range(2)
-    )
-)
-values.register_fake(lambda *_: None)
-make_heads.register_fake(lambda h, gamma, *_: h.new_empty(len(gamma), *h.shape))
-unmake_heads.register_fake(
-    lambda h, gamma, *_: gamma.new_empty(2, *gamma.shape, dtype=torch.float32)
-)
-ungate.register_fake(lambda h, y, *_: (torch.empty_like(y), torch.empty_like(y)))
-
-
 # ---------------------------------------------------------------- forward and backward of the mixing
 def scaled_product(scale, a, b):
     """scale a b of matrices ``(B, G, m, k)``, ``(B, G, k, n)``, scaled while the sums are still in float32."""
@@ -214,22 +93,9 @@ def read(heads, v, u, table, how, *, silu=False, keep=False):
     if how.documents is not None:
         lin_q, lin_k = lin_q * how.entered, lin_k * how.leaves
     means = scaled_product(1 / how.C, to_chunks(lin_k, how.C).mT, to_chunks(v, how.C))
-    state = scan(means, how.factor, how.joins, how.whole, False)
-    out, y = mix(
-        quad_q,
-        quad_k,
-        lin_q,
-        v,
-        state,
-        table,
-        how.documents,
-        u,
-        silu,
-        keep,
-        how.C,
-        how.scale,
-        how.tile,
-    )
+    state, _ = scan(means, how.factor, how.joins, how.whole, False, None, False)
+    a = weights(quad_q, quad_k, table, how.documents, how.C, how.scale, how.tile)
+    out, y = mix(lin_q, v, state, a, u, silu, keep, how.C, how.tile)
     return out, y, state
 
 
@@ -249,7 +115,7 @@ def unread(dy, heads, v, state, table, how, dv, h=None):
     # (B, G, S, E): what each chunk asks of the state that it reads
     wishes = scaled_product(1 / C, lin_q.mT, dy_chunks)
     # of later chunks: the gradient of a chunk's k^T v
-    dsums = scan(wishes, how.factor, how.joins, how.whole, True)
+    dsums, _ = scan(wishes, how.factor, how.joins, how.whole, True, None, False)
     values(lin_k, dsums, a, dy, h, dv, C, how.tile)
     dlin_q, dlin_k = dy_chunks @ state.mT, v_chunks @ dsums.mT  # (B, G, C, S)
     dquad_q, dquad_k = (
@@ -302,14 +168,15 @@ def fused_mixed_chunk(
     combine="mean",
     gate=None,
     segment_ids=None,
-    tile=SMALL,
+    tile=(),
 ):
     """``mixing.mixed_chunk_attention``, causal and gated, by the kernels: ``(B, T, E)``.
 
     Padding on the right needs no mask: no token reads what comes later. The rows of padding itself mean nothing.
     Heads ``(B, T, S)``, ``v`` and ``gate (B, T, E)``, all of one type: float32, float16, or on a GPU bfloat16.
     ``bias(n) -> (n, n)``; sorted ``segment_ids (B, T)`` keep documents apart. ``tile``, a
-    ``tiles.Tile`` or its first numbers, sets the speed and nothing else. It has a gradient, and no second one.
+    ``tiles.Tile`` or its first numbers, is for all kernels, which else have their own; it sets the speed and nothing
+    else. The result has a gradient, and no second one.
     """
     table = None if bias is None else bias(min(chunk_size, v.shape[1]))
     _check([quad_q, quad_k, lin_q, lin_k, v], gate, table, min(chunk_size, v.shape[1]), tile)
@@ -346,6 +213,8 @@ def _check(tensors, gate, table, C, tile):
         raise ValueError(
             f"tile={tile}: expected powers of two, at least 16, since Triton's dot takes no smaller ones"
         )
+    if tile and tile[0] > WIDEST:
+        raise ValueError(f"tile={tile}: expected at most {WIDEST} tokens")
     kernels.check_device(v.device, v.dtype)
 
 
@@ -396,8 +265,7 @@ def fused_unit(unit, h, angles, mask=None, segment_ids=None):
 
     ``angles``: cos and sin of ``layers.cos_sin``.
     """
-    tile = tile_for(h.device, h.dtype, unit.qk_dim)
-    how = chunking(h.shape[1], unit.chunk_size, unit.combine, segment_ids, h.device, tile, mask)
+    how = chunking(h.shape[1], unit.chunk_size, unit.combine, segment_ids, h.device, mask=mask)
     table = None if unit.bias is None else unit.bias(how.C)
     weight = unit.out_proj.weight.to(h.dtype)
     offset = unit.out_proj.bias.to(h.dtype)

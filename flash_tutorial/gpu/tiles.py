@@ -30,31 +30,37 @@ class Tile(NamedTuple):
         return f"{self.M} x {self.E}, {self.warps} warps, {self.stages} stages"
 
 
+WIDEST = 128  # the largest M: kernels.is_kept counts on it
 SMALL = Tile(32, 64)  # where products have no matrix units to feed
-# the best first
-LARGE = (
-    Tile(64, 64),
-    Tile(64, 64, stages=2),
-    Tile(32, 64, stages=2),
-    Tile(32, 32, stages=1),
-)
+# Of each kernel the best first. Two programs or more fit on a multiprocessor of compute capability 8.0, 8.9 and 9.0.
+NARROW = (Tile(64, 64, stages=2), Tile(32, 64, stages=2), Tile(32, 32, stages=1))
+LARGE = {
+    "weights": (Tile(64, 64, warps=8), *NARROW),  # it has no columns, and no loop
+    "mix": (Tile(64, 128, stages=2), *NARROW),
+    "maps": (Tile(64, 64, warps=8), *NARROW),
+    "values": (Tile(64, 128, stages=2), *NARROW),
+}
 
 
-def shared_bytes(tile, S, itemsize, capability):
-    """The shared memory that a program of ``mix`` takes at most, counted; the other kernels take less.
+def shared_bytes(kernel, tile, S, itemsize, capability):
+    """The shared memory that a program takes at most, counted.
 
-    A stage of the loop holds the keys, the values and the bias of a tile. From 9.0 on queries and state, too, are read
-    from shared memory, and no stage waits in registers. Before, the weights pass through it on their way from one
-    product to the next, unless both have the same layout.
+    Before its loop a kernel multiplies two tiles of width S. A stage of the loop is two more tiles: weights and values
+    in ``mix`` and ``values``, in ``maps`` gradients and values. A card of 9.0 keeps each stage in shared memory;
+    before, the newest one waits in registers.
     """
-    M, E, warps, stages = tile
-    one_stage = itemsize * M * (S + E) + 4 * M * M
-    if capability >= (9, 0):
-        return stages * one_stage + itemsize * S * (M + E)
-    weights = itemsize * M * M
-    if M == E and warps == 4:
-        weights = 0
-    return max(1, stages - 1) * one_stage + itemsize * M * S + weights
+    M, E, _, stages = tile
+    if kernel in ("mix", "values"):
+        before = S * (M + E)
+        stage = M * (M + E)
+    else:
+        before = 2 * S * M
+        stage = 2 * M * E if kernel == "maps" else 0
+    if capability < (9, 0):
+        return itemsize * max(before, max(1, stages - 1) * stage)
+    if kernel in ("mix", "values"):  # a product of 9.0 reads while the first stages are loaded
+        return itemsize * (before + stages * stage)
+    return itemsize * max(before, stages * stage)
 
 
 def shared_memory(device):
@@ -73,16 +79,17 @@ def shared_memory(device):
         return KIB * SHARED.get((properties.major, properties.minor), min(SHARED.values()))
 
 
-def does_not_fit(tile, S, itemsize, capability, has):
+def does_not_fit(kernel, tile, S, itemsize, capability, has):
     """Why a tile cannot be tried where a program ``has`` so many bytes of shared memory; None if it can."""
-    takes = shared_bytes(tile, S, itemsize, capability)
+    takes = shared_bytes(kernel, tile, S, itemsize, capability)
     if takes > has:
         return f"it takes {takes / KIB:.0f} KiB of shared memory, and there are {has / KIB:.0f}"
     return None
 
 
-def tile_for(device, dtype, S):
-    """The tile for tensors of that type: what was measured to be fastest on this card, else the largest that fits."""
+def tile_for(kernel, device, dtype, S):
+    """A kernel's tile for tensors of that type: what was measured to be fastest on this card, else the largest that
+    fits."""
     device = torch.device(device)
     if device.type != "cuda" or dtype == torch.float32:
         return SMALL
@@ -91,9 +98,15 @@ def tile_for(device, dtype, S):
         return SMALL
     if measured := measured_tile(torch.cuda.get_device_name(device), dtype, S):
         return measured
-    has = shared_memory(device)
-    fitting = (tile for tile in LARGE if not does_not_fit(tile, S, dtype.itemsize, capability, has))
-    return next(fitting, LARGE[-1])
+    return largest(kernel, S, dtype.itemsize, capability, shared_memory(device))
+
+
+def largest(kernel, S, itemsize, capability, has):
+    """The first tile of ``LARGE`` that fits."""
+    for tile in LARGE[kernel]:
+        if not does_not_fit(kernel, tile, S, itemsize, capability, has):
+            return tile
+    return LARGE[kernel][-1]
 
 
 def measured_tile(card, dtype, S):

@@ -221,7 +221,7 @@ def kept_for_backward():
     kept, run_mix = [], kernels.run_mix
 
     def noted(*args, **options):
-        kept.extend(["y"] if args[8] is not None else [])
+        kept.extend(["y"] if args[5] is not None else [])
         run_mix(*args, **options)
 
     def save(ctx, *tensors):

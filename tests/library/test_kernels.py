@@ -36,7 +36,7 @@ GPU = torch.cuda.is_available()
 if not GPU:
     os.environ["TRITON_INTERPRET"] = "1"  # for this file only: other tests share the process
 try:
-    from flash_tutorial.gpu import kernels
+    from flash_tutorial.gpu import gates, kernels
 finally:
     os.environ.pop("TRITON_INTERPRET", None)
 
@@ -89,14 +89,15 @@ def guarded(*shape, dtype, device, transposed=False, seed=None):
     return view
 
 
-def flat(numbers, parts=1):
+def flat(numbers, parts=1, dtype=torch.float32):
     """A view of ``numbers``, or of NaN for a shape, without gaps; before and behind it the memory is NaN.
 
     With three ``parts`` its rows are the middle ones of longer rows, and their other parts are NaN too.
     """
     shape = numbers if isinstance(numbers, tuple) else numbers.shape
     *lead, columns = shape
-    memory = torch.full((parts * math.prod(shape) + 2 * FAR,), NAN, device=ODD["device"])
+    how = dict(dtype=dtype, device=ODD["device"])
+    memory = torch.full((parts * math.prod(shape) + 2 * FAR,), NAN, **how)
     view = memory[FAR:-FAR].view(*lead, parts * columns)[..., parts // 2 * columns :][..., :columns]
     return view if numbers is shape else view.copy_(numbers)
 
@@ -128,9 +129,22 @@ def reads_of_nan():
 
 
 def run(
-    module, sizes, *, dtype, device, out_dtype=None, bias=True, gate=True, transposed=False, B=2
+    module,
+    sizes,
+    *,
+    dtype,
+    device,
+    out_dtype=None,
+    bias=True,
+    gate=True,
+    transposed=False,
+    wider=1,
+    B=2,
 ):
-    """The kernel's output, the inputs, and whether the memory around the output is still NaN."""
+    """What ``weights`` and ``mix`` make, the inputs, and whether the memory around it is still NaN.
+
+    ``mix`` has tiles of ``wider`` times as many tokens.
+    """
     T, C, S, E, tile = sizes
     kinds = dict(dtype=dtype, device=device, transposed=transposed)
     heads = [guarded(B, T, S, seed=seed, **kinds) for seed in range(4)]
@@ -144,8 +158,11 @@ def run(
     state.copy_(states_of(heads[3], v, C_now))
     out = guarded(B, T, E, **kinds | {"dtype": out_dtype or dtype})
     table, u = table if bias else None, u if gate else None
-    module.run_mix(*heads[:3], v, state, table, None, u, None, out, C_now, 1 / C, tile)
-    return out, (heads, v, table, u), untouched(out)
+    a = flat((B, -(-T // C_now), C_now, C_now), dtype=dtype)
+    module.run_weights(*heads[:2], table, None, a, C_now, 1 / C, tile)
+    tile = wider * tile[0], tile[1]
+    module.run_mix(heads[2], v, state, a, u, None, out, C_now, tile)
+    return out, (heads, v, table, u), untouched(out, a)
 
 
 def states_of(lin_k, v, C):
@@ -196,7 +213,7 @@ def test_kernel_is_torch(name, dtype, limit, device):
 @quick
 @pytest.mark.parametrize("device", [DEVICE])
 @pytest.mark.parametrize(
-    "options", [{"bias": False}, {"gate": False}, {"transposed": True}], ids=str
+    "options", [{"bias": False}, {"gate": False}, {"transposed": True}, {"wider": 2}], ids=str
 )
 def test_options(options, device):
     sizes = SIZES["three chunks and a tail"]
@@ -222,6 +239,26 @@ def test_sums_of_float16_are_kept_in_float32(device):
 
 # ---------------------------------------------------------------- the other kernels
 # Each returns (what came out, what was to come out, whether nothing else was written), for one list of tensors.
+
+
+def sums_case(module, later):
+    """Without documents, from an initial sum; and what the sum comes to."""
+    x, initial = (
+        flat(torch.randn(3, *shape, device=ODD["device"])) for shape in ((5, 6, 7), (6, 7))
+    )
+    out, last = flat((3, 5, 6, 7)), flat((3, 6, 7))
+    factor = torch.rand(3, 5, device=ODD["device"]) + 0.5
+    given = None if later else initial
+    module.run_scan(x, out, factor, None, None, later, given, last)
+    if later:  # its transpose: all of what is read is read of the initial sum
+        weights = factor[:, :, None] * torch.ones(5, 5, device=ODD["device"]).tril(-1)
+        wanted = (weights.mT @ x.flatten(2)).view_as(x)
+        end = (factor[:, :, None, None] * x).sum(1)
+    else:
+        sums = initial[:, None] + x.cumsum(1)
+        before = torch.cat([initial[:, None], sums[:, :-1]], 1)
+        wanted, end = factor[:, :, None, None] * before, sums[:, -1]
+    return [out, last], [wanted, end], untouched(out, last)
 
 
 def scan_case(module, later):
@@ -273,7 +310,7 @@ def unheads_case(module):
     )
     grads = torch.randn(4, B, T, S, device=ODD["device"])
     wanted = torch.autograd.grad(out, leaves, grads)
-    dh, sums = flat((B, T, S), parts=3), flat((-(-B * T // module.ROWS), 2, 4, S))
+    dh, sums = flat((B, T, S), parts=3), flat((-(-B * T // gates.ROWS), 2, 4, S))
     module.run_unheads(h, gamma, *angles, tuple(map(flat, grads)), dh, sums)
     dgamma, dbeta = sums.sum(0)
     return [dh, dgamma, dbeta], wanted, untouched(dh, sums)
@@ -305,12 +342,22 @@ def maps_case(module, sizes=(150, 40, 24, 40, (16, 32)), documents=True):
     inside = to_chunks(
         torch.ones_like(ids[..., None]), C
     ).bool()  # queries behind the end of the text have no map
+    read = torch.ones(
+        C, C, device=ODD["device"]
+    ).tril()  # above it the weights are left as they are
     wanted = [r.square() * inside, 2 * r * (grads @ values.mT) * inside]
     G = -(-T // C)
     a, ds = flat((2, G, C, C)), flat((2, G, C, C))
     ids = ids.to(torch.int32).contiguous() if documents else None
     module.run_maps(quad_q, quad_k, dy, v, table, ids, a, ds, C, 1 / C, tile)
-    return [a, ds], wanted, untouched(a, ds)
+    a_read = a.masked_fill(read == 0, 0)
+    return [a_read, ds], wanted, untouched(a, ds)
+
+
+def beyond(C, M):
+    """``(C, C)``: the tiles above the diagonal."""
+    tiles = torch.arange(C, device=ODD["device"]) // M
+    return tiles[None] > tiles[:, None]
 
 
 def values_case(module, silu, sizes=(150, 40, 24, 40, (16, 32))):
@@ -324,6 +371,7 @@ def values_case(module, silu, sizes=(150, 40, 24, 40, (16, 32))):
         leaf = h.detach().clone().requires_grad_()
         wanted = torch.autograd.grad(F.silu(leaf), leaf, wanted)[0]
     out = guarded(2, T, E, **ODD)
+    a.masked_fill_(beyond(C, tile[0]), NAN)
     module.run_values(lin_k, dsums, a, dy, h if silu else None, out, C, tile)
     return [out], [wanted], untouched(out)
 
@@ -342,6 +390,8 @@ def ungate_case(module):
 CASES = {
     "scan": lambda m: scan_case(m, False),
     "scan back": lambda m: scan_case(m, True),
+    "sums": lambda m: sums_case(m, False),
+    "sums back": lambda m: sums_case(m, True),
     "heads": heads_case,
     "unheads": unheads_case,
     "maps": maps_case,
@@ -369,7 +419,8 @@ def case_is_right(module, name, limit):
 @pytest.mark.parametrize("device", [DEVICE])
 @pytest.mark.parametrize("name", CASES)
 def test_backward_kernels_are_torch(name, device):
-    assert device == ODD["device"] and case_is_right(kernels, name, 1e-5)
+    module = gates if "heads" in name or name == "ungate" else kernels
+    assert device == ODD["device"] and case_is_right(module, name, 1e-5)
 
 
 # ---------------------------------------------------------------- planted faults
@@ -393,21 +444,8 @@ def writes_its_own_chunk_only(module, device):
     head, v, state = (torch.ones(1, n, 16, device=device) for n in (60, 60, 3 * 16))
     out = torch.full_like(v, NAN)
     first = v[:, :20]  # one chunk of text: its programs alone
-    module.run_mix(
-        head,
-        head,
-        head,
-        first,
-        state.view(1, 3, 16, 16),
-        None,
-        None,
-        None,
-        None,
-        out,
-        20,
-        1 / 20,
-        (16, 16),
-    )
+    a = torch.ones(1, 1, 20, 20, device=device)
+    module.run_mix(head, first, state.view(1, 3, 16, 16), a, None, None, out, 20, (16, 16))
     return bool(out[:, :20].isfinite().all() and out[:, 20:].isnan().all())
 
 
@@ -419,7 +457,7 @@ def test_a_program_writes_its_own_chunk_only(device):
 
 def writes_its_own_share_only(module, device):
     """And the tokens of one program of ``unheads``: the next program would write over what was wrong in its share."""
-    T, S = module.ROWS, 12
+    T, S = gates.ROWS, 12
     h, gamma, _, angles = heads_inputs(1, T, S)
     dheads, sums = (
         tuple(flat(torch.ones(1, T, S, device=device)) for _ in range(4)),
@@ -432,16 +470,19 @@ def writes_its_own_share_only(module, device):
 @quick
 @pytest.mark.parametrize("device", [DEVICE])
 def test_a_program_writes_its_own_share_only(device):
-    assert writes_its_own_share_only(kernels, device)
+    assert writes_its_own_share_only(gates, device)
 
 
 def is_wrong(module, fault):
     """Whether the case that must notice a fault does."""
     case = fault.noticed_by["case"]
     if case == "mix":
-        transposed = fault.noticed_by.get("transposed", False)
-        options = {"dtype": torch.float32, "device": "cpu", "transposed": transposed}
-        return not is_right(module, FAULTY, 1e-3, **options)
+        options = {
+            name: fault.noticed_by[name]
+            for name in ("transposed", "wider")
+            if name in fault.noticed_by
+        }
+        return not is_right(module, FAULTY, 1e-3, dtype=torch.float32, device="cpu", **options)
     if case == "own chunk":
         return not writes_its_own_chunk_only(module, "cpu")
     if case == "own share":
@@ -462,10 +503,9 @@ def test_a_fault_is_noticed(name):
 
 
 @no_faults_on_a_card
-@pytest.mark.parametrize("transposed", [False, True])
-def test_the_case_of_the_faults_is_right_without_one(transposed):
-    options = {"dtype": torch.float32, "device": "cpu", "transposed": transposed}
-    assert is_right(kernels, FAULTY, 1e-5, **options)
+@pytest.mark.parametrize("options", [{}, {"transposed": True}, {"wider": 2}], ids=str)
+def test_the_case_of_the_faults_is_right_without_one(options):
+    assert is_right(kernels, FAULTY, 1e-5, dtype=torch.float32, device="cpu", **options)
 
 
 # ---------------------------------------------------------------- without a card
@@ -510,7 +550,7 @@ def fits(row):
     """Matrix instructions where there are products, nothing spilled, and no more fast memory than the card has."""
     counts = {"8.0": 163, "8.9": 99, "9.0": 227}
     busy = (
-        row["kernel"].partition("_")[0] not in ("mix", "maps", "values")
+        row["kernel"].partition("_")[0] not in ("weights", "mix", "maps", "values")
         or row["matrix_instructions"] > 0
     )
     kept = row["stack_bytes"] == row["spill_store_bytes"] == row["spill_load_bytes"] == 0
@@ -520,12 +560,12 @@ def fits(row):
 @pytest.mark.nightly
 def test_compiled_for_an_a100_and_an_h100_every_kernel_fits():
     rows = compiled("8.0", "9.0")
-    assert len(rows) == 14 and all(map(fits, rows)), rows
+    assert len(rows) == 16 and all(map(fits, rows)), rows
 
 
 @pytest.mark.nightly
-def test_compiled_for_an_a100_mix_fits_with_documents_and_without_bias():
-    rows = compiled("8.0", "--kernel", "mix", "mix_documents", "mix_no_bias")
+def test_compiled_for_an_h100_weights_fit_with_documents_and_without_bias():
+    rows = compiled("9.0", "--kernel", "weights", "weights_documents", "weights_no_bias")
     assert all(map(fits, rows)), rows
     # none is compiled twice
     assert len({(row["registers"], row["shared_bytes"]) for row in rows}) == 3, rows
@@ -563,8 +603,8 @@ def test_what_is_stored_of_the_compiler_is_of_these_kernels_and_fits_in_both_for
     from compiled_kernels import text_sha256
 
     stored = load_stored("compiled")
-    again = f"kernels.py has changed: {stored['about']['command']}"
+    again = f"the kernels have changed: {stored['about']['command']}"
     assert stored["about"]["kernels_sha256"] == text_sha256(), again
     rows = [row for row in stored["rows"] if row["capability"] != "7.5"]
-    assert len(rows) == 3 * 7 * 2 and {row["half"] for row in rows} == {"fp16", "bf16"}
+    assert len(rows) == 3 * 8 * 2 and {row["half"] for row in rows} == {"fp16", "bf16"}
     assert all(map(fits, rows))

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from flash_tutorial.gpu import tiles
-from flash_tutorial.gpu.tiles import KIB, SHARED, SMALL, Tile, shared_bytes, tile_for
+from flash_tutorial.gpu.tiles import KIB, LARGE, SHARED, SMALL, Tile, shared_bytes, tile_for
 
 HALVES = (torch.float16, torch.bfloat16)
 
@@ -38,33 +38,34 @@ def on_card(monkeypatch):
 @pytest.mark.parametrize("dtype", [*HALVES, torch.float32], ids=str)
 @pytest.mark.parametrize("S", [64, 128])
 @pytest.mark.parametrize("capability", SHARED)
-def test_the_tile_fits_the_card(capability, S, dtype, asked, on_card):
+@pytest.mark.parametrize("kernel", LARGE)
+def test_the_tile_fits_the_card(kernel, capability, S, dtype, asked, on_card):
     on_card(capability, KIB * SHARED[capability] if asked else None)
-    tile = tile_for("cuda", dtype, S)
-    assert shared_bytes(tile, S, 2, capability) <= KIB * SHARED[capability] or tile == SMALL
+    tile = tile_for(kernel, "cuda", dtype, S)
+    takes = shared_bytes(kernel, tile, S, 2, capability)
+    assert takes <= KIB * SHARED[capability] or tile == SMALL
     large = capability >= (8, 0) and dtype != torch.float32
-    assert tile == (Tile(64, 64) if large else SMALL)
+    assert tile == (LARGE[kernel][0] if large else SMALL)
 
 
 def test_a_card_with_little_shared_memory_gets_a_smaller_tile(on_card):
     found = []
-    for has in (160, 120, 60, 20):
+    for has in (100, 70, 50, 20):
         on_card((9, 0), KIB * has)
-        found.append(tile_for("cuda:0", torch.float16, 128))
-    assert found == list(tiles.LARGE)
+        found.append(tile_for("mix", "cuda:0", torch.float16, 128))
+    assert found == list(LARGE["mix"])
 
 
 def test_on_a_cpu_it_is_the_small_one():
-    assert tile_for("cpu", torch.float16, 128) == SMALL
+    assert tile_for("mix", "cpu", torch.float16, 128) == SMALL
 
 
 COMPILE = """
 import json, sys
 sys.path.insert(0, sys.argv[2])
 from compiled_kernels import compile_for
-for capability, *tile in json.loads(sys.argv[1]):
-    for kernel in ("mix", "maps", "values"):
-        print(compile_for(capability, kernel, tile=tile)["shared_bytes"])
+for capability, kernel, tile in json.loads(sys.argv[1]):
+    print(compile_for(capability, kernel, tile=tile)["shared_bytes"])
 """
 
 
@@ -72,7 +73,7 @@ for capability, *tile in json.loads(sys.argv[1]):
 @pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")
 @pytest.mark.parametrize("capability", [c for c in SHARED if c >= (8, 0)], ids=str)
 def test_the_count_is_never_below_what_the_compiler_takes(capability):
-    tried = [
+    sizes = [
         (64, 64, 4, 3),
         (64, 64, 8, 2),
         (32, 64, 4, 2),
@@ -80,7 +81,8 @@ def test_the_count_is_never_below_what_the_compiler_takes(capability):
         (128, 64, 4, 3),
         (64, 64, 4, 1),
     ]
-    asked = [("{}.{}".format(*capability), *tile) for tile in tried]
+    tried = [(kernel, size) for kernel in LARGE for size in sizes]
+    asked = [("{}.{}".format(*capability), *each) for each in tried]
     folder = Path(tiles.__file__).parents[2] / "experiments" / "timings"
     done = subprocess.run(
         [sys.executable, "-c", COMPILE, json.dumps(asked), str(folder)],
@@ -88,8 +90,9 @@ def test_the_count_is_never_below_what_the_compiler_takes(capability):
         text=True,
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    counted = [shared_bytes(Tile(*tile), 128, 2, capability) for tile in tried for _ in range(3)]
+    counted = [shared_bytes(kernel, Tile(*size), 128, 2, capability) for kernel, size in tried]
     compiled = [int(line) for line in done.stdout.split()]
-    assert all(a <= b for a, b in zip(compiled, counted, strict=True)), list(zip(compiled, counted))
+    pairs = [*zip(tried, compiled, counted, strict=True)]
+    assert all(a <= b for _, a, b in pairs), pairs
     # and not far above it for the tile that is taken
-    assert max(a / b for a, b in zip(compiled, counted)) == 1
+    assert max(a / b for _, a, b in pairs) == 1
