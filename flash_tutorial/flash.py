@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .config import check_options
 from .fast import read_earlier_chunks, relu2_attention
-from .formats import is_rewritten, product_dtype
+from .formats import is_transformed, product_dtype
 from .gau import GatedUnit
 from .gpu import floor
 from .layers import check_input, cos_sin, make_bias
@@ -97,10 +97,7 @@ class FLASH(GatedUnit):
 
     def fused_on(self, x):
         """Whether Triton's kernels compute the unit on ``x``, and why or why not, in words."""
-        why = self.gains_nothing(x) or self.cannot_be_fused(x)
-        # torch.compile follows what is called here, and no import
-        if why is None and not is_rewritten():
-            why = floor.lacking()
+        why = self.gains_nothing(x) or self.cannot_be_fused(x) or floor.lacking()
         return why is None, why or "the card, the sizes and the type are what they are made for"
 
     def gains_nothing(self, x):
@@ -111,8 +108,8 @@ class FLASH(GatedUnit):
             return None
         if x.device.type != "cuda":
             return "it is not on a CUDA card"
-        if is_rewritten():
-            return "torch.compile and torch.func want plain operations"
+        if is_transformed():
+            return "torch.func wants plain operations"
         if torch.cuda.get_device_capability(x.device) < (8, 0):
             return "cards before 8.0 gain nothing"
         if product_dtype(x) == torch.float32:
@@ -135,20 +132,18 @@ class FLASH(GatedUnit):
         return next((said for said, so in cannot.items() if so), None)
 
     def mix(self, heads, v, mask, segment_ids):
-        return mixed_chunk_attention(
-            *heads,
-            v,
-            chunk_size=self.chunk_size,
-            causal=self.causal,
-            bias=self.bias,
-            combine=self.combine,
-            local=self.local,
-            global_=self.global_,
-            mask=mask,
-            segment_ids=segment_ids,
-            attend=relu2_attention,
-            read=read_earlier_chunks,
-        )
+        return self.mixed(heads, v, mask=mask, segment_ids=segment_ids)
+
+    def mixed(self, heads, v, **options):
+        """Mixed chunk attention of this unit, by the kernels or by torch."""
+        options |= dict(chunk_size=self.chunk_size, bias=self.bias, combine=self.combine)
+        if self.fused_on(v)[0]:
+            from .gpu.fused import fused_mixed_chunk
+
+            return fused_mixed_chunk(*heads, v, **options)
+        parts = dict(causal=self.causal, local=self.local, global_=self.global_)
+        how = dict(attend=relu2_attention, read=read_earlier_chunks)
+        return mixed_chunk_attention(*heads, v, **options, **parts, **how)
 
     # ------------------------------------------------------------ token by token
     def remember(self, heads, v, rows):
@@ -165,18 +160,8 @@ class FLASH(GatedUnit):
         """
         C = self.chunk_size
         tensors, length = state.open_chunk_before(*heads[:, :, None], v[:, None])
-        mixed = mixed_chunk_attention(
-            *(t[:, 0] for t in tensors),
-            chunk_size=C,
-            causal=True,
-            bias=self.bias,
-            combine=self.combine,
-            local=self.local,
-            global_=self.global_,
-            attend=relu2_attention,
-            read=read_earlier_chunks,
-            before=state.before_open_chunk(),
-        )
+        *both, values = (t[:, 0] for t in tensors)
+        mixed = self.mixed(both, values, before=state.before_open_chunk())
         _, quad_k, _, lin_k, values = tensors
         state = ChunkState.after(quad_k, lin_k, values, C, rows, self.kept_bias(), before=state)
         return newest(mixed, length, v.shape[1]), state

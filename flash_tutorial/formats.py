@@ -27,7 +27,12 @@ def without_autocast(x):
 
 def is_rewritten():
     """Whether torch.compile or torch.func follows the operations: then plain ones, which they can rewrite."""
-    return torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
+    return torch.compiler.is_compiling() or is_transformed()
+
+
+def is_transformed():
+    """Whether torch.func follows the operations."""
+    return torch._C._are_functorch_transforms_active()
 
 
 def goes_back(*tensors):

@@ -5,14 +5,21 @@ import importlib.util
 import re
 from functools import cache
 
+import torch
+
 # A kernel is handed strides and heads as tuples. Tried with 3.1 and 3.2, which fail at the first start of `mix`, and
 # with 3.3 to 3.9, which compile all kernels. torch 2.7 comes with 3.3.
 FLOOR = (3, 3)
 
 
-@cache
+@torch.compiler.assume_constant_result  # torch.compile follows no import
 def lacking():
     """What keeps this Python from starting the kernels, in words; None if nothing does."""
+    return found_out()
+
+
+@cache
+def found_out():
     if importlib.util.find_spec("triton") is None:
         return "Triton is not installed"
     try:

@@ -1,7 +1,8 @@
 """Causal FLASH by the kernels of ``kernels.py``: the same numbers and gradients as ``mixing``, with less memory moved.
 
-What the kernels leave of a backward pass are plain products, and torch's libraries are good at those. Every kernel is
-an operator of torch's here, so that fake tensors and ``meta`` know its shapes.
+What the kernels leave of a backward pass are plain products, and torch's libraries are good at those. Two operators
+with gradients are made of them, ``mixed_chunk`` and ``unit``: that is what autograd, ``torch.compile``, checkpoints and
+``DistributedDataParallel`` see.
 Letters: B batch, T length, G chunks, C chunk length, S query/key width, E value width, D model width.
 """
 
@@ -10,7 +11,6 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from flash_tutorial.formats import goes_back
 
@@ -35,7 +35,7 @@ class Chunking(NamedTuple):
 
     C: int
     scale: float  # of the scores
-    tile: tuple[int, ...]  # that of all kernels; empty: each has its own
+    tile: list[int]  # that of all kernels; empty: each has its own
     factor: (
         Tensor  # (B or 1, G) float32: by what the sum of the earlier chunks' means is multiplied
     )
@@ -48,15 +48,15 @@ class Chunking(NamedTuple):
     leaves: Tensor | None = None  # (B, T, 1) bool: it is the last of its chunk
 
 
-def chunking(T, chunk_size, combine, segment_ids, device, tile=(), mask=None):
-    """The ``Chunking`` of a batch; a sequence shorter than a chunk is one short chunk.
+def chunking(T, chunk_size, combine, segment_ids, device, tile=(), mask=None, before=None):
+    """The ``Chunking`` of a batch; a sequence shorter than a chunk is one short chunk, if nothing came before.
 
-    ``mask`` matters with documents alone: without them the chunks that a valid token reads are full.
+    ``mask`` matters with documents alone: without them the chunks that a valid token reads are full. ``before``: how
+    many tokens were read before, a number or ``(B, 1)``.
     """
-    check_options(combine=combine)
-    C = min(chunk_size, T)
+    C = chunk_size if before is not None else min(chunk_size, T)
     earlier, parts = torch.arange(-(-T // C), device=device)[None], ()  # how many chunks are read
-    count = C * earlier
+    count = C * earlier + (0 if before is None else before)
     if segment_ids is not None:
         ids = chunk_documents(segment_ids, C)  # (B, G, C)
         joins, whole, earlier = crossings(ids)
@@ -69,10 +69,25 @@ def chunking(T, chunk_size, combine, segment_ids, device, tile=(), mask=None):
             *of_tokens,
         )
     factor = factor_of(count, C, combine, torch.empty(0)).contiguous()
-    return Chunking(C, 1 / chunk_size, tuple(tile), factor, *parts)
+    return Chunking(C, 1 / chunk_size, list(tile), factor, *parts)
 
 
 # ---------------------------------------------------------------- forward and backward of the mixing
+BODIES = {}  # the functions of operators that are made of others, by name
+
+
+def made_of_others(name):
+    """Registers a function as an operator; what it does to fake tensors is what its operators do."""
+
+    def register(body):
+        BODIES[name] = body
+        operator = torch.library.custom_op(name, body, mutates_args=())
+        operator.register_fake(body)
+        return operator
+
+    return register
+
+
 def scaled_product(scale, a, b):
     """scale a b of matrices ``(B, G, m, k)``, ``(B, G, k, n)``, scaled while the sums are still in float32."""
     nothing = torch.zeros((), dtype=a.dtype, device=a.device).expand(
@@ -83,24 +98,25 @@ def scaled_product(scale, a, b):
     )
 
 
-def read(heads, v, u, table, how, *, silu=False, keep=False):
+def read(heads, v, u, table, how, initial=None, *, silu=False, keep=False):
     """u * y, y if it is to be kept, and the state ``(B, G, S, E)`` that each chunk reads of those before it.
 
     The state is the mean of k^T v over the tokens of strictly earlier chunks (equation 8 with the mean of Code 8), or
-    the bare sum; of the reader's document, where there are several. Zero for the first chunk.
+    the bare sum; of the reader's document, where there are several. For the first chunk it is zero, or what
+    ``initial (B, S, E)``, float32, has of chunks that were read before.
     """
     quad_q, quad_k, lin_q, lin_k = heads
     if how.documents is not None:
         lin_q, lin_k = lin_q * how.entered, lin_k * how.leaves
     means = scaled_product(1 / how.C, to_chunks(lin_k, how.C).mT, to_chunks(v, how.C))
-    state, _ = scan(means, how.factor, how.joins, how.whole, False, None, False)
+    state, _ = scan(means, how.factor, how.joins, how.whole, False, initial, False)
     a = weights(quad_q, quad_k, table, how.documents, how.C, how.scale, how.tile)
     out, y = mix(lin_q, v, state, a, u, silu, keep, how.C, how.tile)
     return out, y, state
 
 
-def unread(dy, heads, v, state, table, how, dv, h=None):
-    """The backward pass of y: gradients of the four heads, and of ``table`` or None.
+def unread(dy, heads, v, state, table, how, dv, h=None, *, goes_on=False):
+    """The backward pass of y: gradients of the four heads, of ``table`` or None, and of the initial sum.
 
     That of ``v``, or of ``h`` where v = SiLU(h), goes into ``dv``.
     """
@@ -115,7 +131,7 @@ def unread(dy, heads, v, state, table, how, dv, h=None):
     # (B, G, S, E): what each chunk asks of the state that it reads
     wishes = scaled_product(1 / C, lin_q.mT, dy_chunks)
     # of later chunks: the gradient of a chunk's k^T v
-    dsums, _ = scan(wishes, how.factor, how.joins, how.whole, True, None, False)
+    dsums, dinitial = scan(wishes, how.factor, how.joins, how.whole, True, None, goes_on)
     values(lin_k, dsums, a, dy, h, dv, C, how.tile)
     dlin_q, dlin_k = dy_chunks @ state.mT, v_chunks @ dsums.mT  # (B, G, C, S)
     dquad_q, dquad_k = (
@@ -128,32 +144,95 @@ def unread(dy, heads, v, state, table, how, dv, h=None):
     dheads = [from_chunks(t, T) for t in (dquad_q, dquad_k, dlin_q, dlin_k)]
     if how.documents is not None:
         dheads[2:] = [dheads[2] * how.entered, dheads[3] * how.leaves]
-    return dheads, dtable
+    return dheads, dtable, dinitial * C  # of a sum of k^T v / C
 
 
-class _MixedChunk(torch.autograd.Function):
-    """Four heads, value, gate and table -> gate * y."""
+@made_of_others("flash_tutorial::mixed_chunk")
+def mixed_chunk(
+    quad_q: Tensor,
+    quad_k: Tensor,
+    lin_q: Tensor,
+    lin_k: Tensor,
+    v: Tensor,
+    gate: Tensor | None,
+    table: Tensor | None,
+    initial: Tensor | None,
+    keep: bool,
+    C: int,
+    scale: float,
+    tile: list[int],
+    factor: Tensor,
+    documents: Tensor | None,
+    joins: Tensor | None,
+    whole: Tensor | None,
+    entered: Tensor | None,
+    leaves: Tensor | None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """gate * y; for the backward pass, if it is to ``keep`` that, y and the state that each chunk reads."""
+    how = Chunking(C, scale, tile, factor, documents, joins, whole, entered, leaves)
+    heads = (quad_q, quad_k, lin_q, lin_k)
+    return read(heads, v, gate, table, how, initial, keep=keep)
 
-    @staticmethod
-    def forward(ctx, quad_q, quad_k, lin_q, lin_k, v, gate, table, how):
-        heads = (quad_q, quad_k, lin_q, lin_k)
-        out, y, state = read(heads, v, gate, table, how, keep=True)
-        ctx.save_for_backward(*heads, v, gate, table, state, y)
-        ctx.how = how
-        return out
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, grad):
-        *heads, v, gate, table, state, y = ctx.saved_tensors
-        dy = grad
-        dgate = None
-        if gate is not None:
-            dy = grad * gate
-            dgate = grad * y
-        dv = torch.empty_like(v)
-        dheads, dtable = unread(dy, heads, v, state, table, ctx.how, dv)
-        return *dheads, dv, dgate, dtable, None
+@made_of_others("flash_tutorial::mixed_chunk_backward")
+def mixed_chunk_backward(
+    grad: Tensor,
+    quad_q: Tensor,
+    quad_k: Tensor,
+    lin_q: Tensor,
+    lin_k: Tensor,
+    v: Tensor,
+    gate: Tensor | None,
+    table: Tensor | None,
+    state: Tensor,
+    y: Tensor,
+    goes_on: bool,
+    C: int,
+    scale: float,
+    tile: list[int],
+    factor: Tensor,
+    documents: Tensor | None,
+    joins: Tensor | None,
+    whole: Tensor | None,
+    entered: Tensor | None,
+    leaves: Tensor | None,
+) -> list[Tensor]:
+    """The gradients of the first eight inputs; without numbers where one was None. ``goes_on``: from an initial sum."""
+    how = Chunking(C, scale, tile, factor, documents, joins, whole, entered, leaves)
+    heads = (quad_q, quad_k, lin_q, lin_k)
+    dy, dgate = through_gate(grad, gate, y)
+    dv = torch.empty(v.shape, dtype=v.dtype, device=v.device)
+    dheads, dtable, dinitial = unread(dy, heads, v, state, table, how, dv, goes_on=goes_on)
+    dheads = [d.contiguous() for d in dheads]
+    dgate, dtable = (v.new_empty(0) if d is None else d for d in (dgate, dtable))
+    return [*dheads, dv, dgate, dtable, dinitial]
+
+
+def through_gate(grad, gate, y):
+    """The gradients of y and of the gate, which are ``grad`` and None where there is no gate."""
+    if gate is None:
+        return grad, None
+    return grad * gate, grad * y
+
+
+def _keep_mixed_chunk(ctx, inputs, output):
+    *heads, v, gate, table, initial, _, C, scale, tile = inputs[:12]
+    _, y, state = output
+    ctx.save_for_backward(*heads, v, gate, table, state, y, *inputs[12:])
+    ctx.set_materialize_grads(False)  # y and state have no gradients, and zeros would fill memory
+    ctx.goes_on = initial is not None
+    ctx.sizes = C, scale, tile
+
+
+def _mixed_chunk_gradients(ctx, grad, *_):
+    kept = ctx.saved_tensors  # asked for once: a checkpoint gives it once
+    first, rest = kept[:9], kept[9:]
+    found = mixed_chunk_backward(grad, *first, ctx.goes_on, *ctx.sizes, *rest)
+    asked = ctx.needs_input_grad[:8]
+    return *(d if wanted else None for d, wanted in zip(found, asked)), *[None] * 10
+
+
+mixed_chunk.register_autograd(_mixed_chunk_gradients, setup_context=_keep_mixed_chunk)
 
 
 def fused_mixed_chunk(
@@ -167,25 +246,30 @@ def fused_mixed_chunk(
     bias=None,
     combine="mean",
     gate=None,
+    mask=None,
     segment_ids=None,
+    before=None,
     tile=(),
 ):
     """``mixing.mixed_chunk_attention``, causal and gated, by the kernels: ``(B, T, E)``.
 
-    Padding on the right needs no mask: no token reads what comes later. The rows of padding itself mean nothing.
-    Heads ``(B, T, S)``, ``v`` and ``gate (B, T, E)``, all of one type: float32, float16, or on a GPU bfloat16.
-    ``bias(n) -> (n, n)``; sorted ``segment_ids (B, T)`` keep documents apart. ``tile``, a
-    ``tiles.Tile`` or its first numbers, is for all kernels, which else have their own; it sets the speed and nothing
-    else. The result has a gradient, and no second one.
+    Padding on the right needs no ``mask``, but where there are documents: no token reads what comes later. The rows of
+    padding itself mean nothing. Heads ``(B, T, S)``, ``v`` and ``gate (B, T, E)``, all of one type: float32, float16,
+    or on a GPU bfloat16. ``bias(n) -> (n, n)``; sorted ``segment_ids (B, T)`` keep documents apart; ``before`` is that
+    of ``mixing.global_part``. ``tile``, a ``tiles.Tile`` or its first numbers, is for all kernels, which else have
+    their own; it sets the speed and nothing else. The result has a gradient, and no second one.
     """
-    table = None if bias is None else bias(min(chunk_size, v.shape[1]))
-    _check([quad_q, quad_k, lin_q, lin_k, v], gate, table, min(chunk_size, v.shape[1]), tile)
-    how = chunking(v.shape[1], chunk_size, combine, segment_ids, v.device, tile)
+    check_options(combine=combine)
+    sums, tokens = (None, None) if before is None else before
+    T = v.shape[1]
+    how = chunking(T, chunk_size, combine, segment_ids, v.device, tile, mask, tokens)
+    table = None if bias is None else bias(how.C)
     heads = (quad_q, quad_k, lin_q, lin_k)
-    if goes_back(*heads, v, gate, table):
-        return _MixedChunk.apply(*heads, v, gate, table, how)
-    out, _, _ = read(heads, v, gate, table, how)
-    return out
+    _check([*heads, v], gate, table, how.C, tile)
+    if sums is not None:
+        sums = sums.float().contiguous()
+    keep = goes_back(*heads, v, gate, table, sums)
+    return mixed_chunk(*heads, v, gate, table, sums, keep, *how)[0]
 
 
 def _check(tensors, gate, table, C, tile):
@@ -219,45 +303,97 @@ def _check(tensors, gate, table, C, tile):
 
 
 # ---------------------------------------------------------------- a whole unit
-def read_gated(h, gamma, beta, table, E, angles, how, *, keep=False):
-    """As ``read``, of ``h (B, T, 2E + S)`` before its SiLU: its parts are gate, value and base of the heads."""
-    heads = make_heads(h[..., 2 * E :], gamma, beta, *angles)
-    v = F.silu(h[..., E : 2 * E])
-    return read(heads, v, h[..., :E], table, how, silu=True, keep=keep)
+@made_of_others("flash_tutorial::unit")
+def mix_and_project(
+    h: Tensor,
+    gamma: Tensor,
+    beta: Tensor,
+    table: Tensor | None,
+    weight: Tensor,
+    offset: Tensor,
+    cos: Tensor,
+    sin: Tensor,
+    keep: bool,
+    C: int,
+    scale: float,
+    tile: list[int],
+    factor: Tensor,
+    documents: Tensor | None,
+    joins: Tensor | None,
+    whole: Tensor | None,
+    entered: Tensor | None,
+    leaves: Tensor | None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """A unit from behind its first dense layer, ``h (B, T, 2E + S)``, through its last one: ``(B, T, D)``; y and state.
 
-
-class _MixAndProject(torch.autograd.Function):
-    """A unit from behind its first dense layer, ``h (B, T, 2E + S)``, through its last one: ``(B, T, D)``.
-
-    One function, so that little is kept: h before its SiLU, y and the state. Gate, values and heads are made again in
+    One operator, so that little is kept: h before its SiLU, y and the state. Gate, values and heads are made again in
     the backward pass, which costs less than their way to memory and back.
     """
+    how = Chunking(C, scale, tile, factor, documents, joins, whole, entered, leaves)
+    E = weight.shape[1]
+    heads = make_heads(h[..., 2 * E :], gamma, beta, cos, sin)
+    v = F.silu(h[..., E : 2 * E])
+    out, y, state = read(heads, v, h[..., :E], table, how, silu=True, keep=keep)
+    return F.linear(out, weight, offset), y, state
 
-    @staticmethod
-    def forward(ctx, h, gamma, beta, table, weight, offset, angles, how):
-        out, y, state = read_gated(h, gamma, beta, table, weight.shape[1], angles, how, keep=True)
-        ctx.save_for_backward(h, gamma, beta, table, weight, state, y, *angles)
-        ctx.how = how
-        return F.linear(out, weight, offset)
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, grad):
-        h, gamma, beta, table, weight, state, y, *angles = ctx.saved_tensors
-        E = weight.shape[1]
-        dh = torch.empty_like(h)
-        of_v = slice(E, 2 * E)
-        of_z = slice(2 * E, None)
-        heads = make_heads(h[..., of_z], gamma, beta, *angles)
-        v = F.silu(h[..., of_v])
-        out, dy = ungate(h[..., :E], y, (grad @ weight).contiguous(), dh[..., :E])
-        dheads, dtable = unread(dy, heads, v, state, table, ctx.how, dh[..., of_v], h[..., of_v])
-        dheads = [t.contiguous() for t in dheads]
-        dgamma, dbeta = unmake_heads(h[..., of_z], gamma, *angles, dheads, dh[..., of_z]).to(
-            gamma.dtype
-        )
-        dweight = grad.flatten(0, 1).mT @ out.flatten(0, 1)
-        return dh, dgamma, dbeta, dtable, dweight, grad.sum((0, 1)), None, None
+@made_of_others("flash_tutorial::unit_backward")
+def unmix_and_project(
+    grad: Tensor,
+    h: Tensor,
+    gamma: Tensor,
+    beta: Tensor,
+    table: Tensor | None,
+    weight: Tensor,
+    cos: Tensor,
+    sin: Tensor,
+    state: Tensor,
+    y: Tensor,
+    C: int,
+    scale: float,
+    tile: list[int],
+    factor: Tensor,
+    documents: Tensor | None,
+    joins: Tensor | None,
+    whole: Tensor | None,
+    entered: Tensor | None,
+    leaves: Tensor | None,
+) -> list[Tensor]:
+    """The gradients of h, gamma, beta, table (without numbers where it was None), weight and offset."""
+    how = Chunking(C, scale, tile, factor, documents, joins, whole, entered, leaves)
+    E = weight.shape[1]
+    dh = torch.empty_like(h)
+    of_v = slice(E, 2 * E)
+    of_z = slice(2 * E, None)
+    heads = make_heads(h[..., of_z], gamma, beta, cos, sin)
+    v = F.silu(h[..., of_v])
+    out, dy = ungate(h[..., :E], y, (grad @ weight).contiguous(), dh[..., :E])
+    dheads, dtable, _ = unread(dy, heads, v, state, table, how, dh[..., of_v], h[..., of_v])
+    dheads = [t.contiguous() for t in dheads]
+    of_heads = unmake_heads(h[..., of_z], gamma, cos, sin, dheads, dh[..., of_z])
+    dgamma, dbeta = (d.to(gamma.dtype, copy=True) for d in of_heads)
+    dtable = h.new_empty(0) if dtable is None else dtable
+    dweight = grad.flatten(0, 1).mT @ out.flatten(0, 1)
+    return [dh, dgamma, dbeta, dtable, dweight, grad.sum((0, 1))]
+
+
+def _keep_unit(ctx, inputs, output):
+    h, gamma, beta, table, weight, _, cos, sin, _, C, scale, tile = inputs[:12]
+    _, y, state = output
+    ctx.set_materialize_grads(False)
+    ctx.save_for_backward(h, gamma, beta, table, weight, cos, sin, state, y, *inputs[12:])
+    ctx.sizes = C, scale, tile
+
+
+def _unit_gradients(ctx, grad, *_):
+    kept = ctx.saved_tensors  # asked for once: a checkpoint gives it once
+    first, rest = kept[:9], kept[9:]
+    found = unmix_and_project(grad, *first, *ctx.sizes, *rest)
+    asked = ctx.needs_input_grad[:6]
+    return *(d if wanted else None for d, wanted in zip(found, asked)), *[None] * 12
+
+
+mix_and_project.register_autograd(_unit_gradients, setup_context=_keep_unit)
 
 
 def fused_unit(unit, h, angles, mask=None, segment_ids=None):
@@ -272,7 +408,5 @@ def fused_unit(unit, h, angles, mask=None, segment_ids=None):
     gamma = unit.scale_offset.gamma.contiguous()
     beta = unit.scale_offset.beta.contiguous()
     h = h.contiguous()
-    if goes_back(h, gamma, beta, table, weight, offset):
-        return _MixAndProject.apply(h, gamma, beta, table, weight, offset, angles, how)
-    out, _, _ = read_gated(h, gamma, beta, table, unit.expanded, angles, how)
-    return F.linear(out, weight, offset)
+    keep = goes_back(h, gamma, beta, table, weight, offset)
+    return mix_and_project(h, gamma, beta, table, weight, offset, *angles, keep, *how)[0]

@@ -9,6 +9,7 @@ from unittest import mock
 
 import pytest
 import torch
+from functorch.compile import make_boxed_func
 
 # it asks for the interpreter where it must
 from test_kernels import (
@@ -19,6 +20,8 @@ from test_kernels import (
     guarded,
     kernels,
 )
+from torch._dynamo.backends.common import aot_autograd
+from torch.utils.checkpoint import checkpoint
 
 from faults.planter import faults_of, faulty_copy
 from flash_tutorial import FLASH, LanguageModel, ModelConfig
@@ -38,7 +41,7 @@ def interpreter(monkeypatch):
         monkeypatch.setenv("TRITON_INTERPRET", "1")
 
 
-NAMES = ("quad_q", "quad_k", "lin_q", "lin_k", "v", "gate", "table")
+NAMES = ("quad_q", "quad_k", "lin_q", "lin_k", "v", "gate", "table", "sums")
 SIZES = {  # T, C, S, E, tile
     "three chunks and a tail": (150, 40, 24, 40, (16, 32)),
     "chunks of whole tiles": (101, 32, 16, 16, (16, 16)),
@@ -59,8 +62,9 @@ def inputs(sizes, dtype, device, combine="mean", transposed=False):
     heads[2].mul_(8 if combine == "mean" else 0.2)
     v, gate = (guarded(2, T, E, seed=seed, **kinds) for seed in (4, 5))
     table = guarded(min(C, T), min(C, T), seed=11, **kinds | {"dtype": torch.float32})
+    sums = guarded(2, S, E, seed=12, **kinds | {"dtype": torch.float32})
     grad = torch.randn(2, T, E, generator=torch.Generator().manual_seed(6)).to(device, dtype)
-    return [*heads, v, gate, table], grad
+    return [*heads, v, gate, table, sums], grad
 
 
 def documents(T, device):
@@ -89,19 +93,23 @@ def errors(
     combine="mean",
     ids=None,
     transposed=False,
+    before=False,
 ):
     """The relative error of the output and of each gradient, against ``mixing`` in float64."""
     tensors, grad = inputs(sizes, dtype, device, combine, transposed)
+    tokens = torch.tensor([[3], [1]], device=device) * sizes[1]  # of each row, in the sums
 
     def by_kernels(*leaves):
-        *five, u, table = leaves
+        *five, u, table, sums = leaves
         how = dict(chunk_size=sizes[1], combine=combine, segment_ids=ids, tile=sizes[4])
+        how |= dict(before=(sums, tokens) if before else None)
         how |= dict(bias=(lambda n: table) if bias else None, gate=u if gate else None)
         return module.fused_mixed_chunk(*five, **how)
 
     def by_mixing(*leaves):
-        *five, u, table = leaves
+        *five, u, table, sums = leaves
         how = dict(chunk_size=sizes[1], combine=combine, segment_ids=ids, causal=True)
+        how |= dict(before=(sums, tokens) if before else None)
         out = mixed_chunk_attention(*five, bias=(lambda n: table) if bias else None, **how)
         return u * out if gate else out
 
@@ -134,6 +142,8 @@ OPTIONS = {
     "no gate": {"gate": False},
     "sum": {"combine": "sum"},
     "any strides": {"transposed": True},
+    "behind earlier tokens": {"before": True},
+    "sum, behind earlier tokens": {"before": True, "combine": "sum"},
 }
 
 
@@ -177,14 +187,15 @@ def test_the_slope_along_a_line_is_the_gradient(device):
     ]
 
     def value(tensors):
-        *five, u, table = tensors
+        *five, u, table, _ = tensors
         return fused.fused_mixed_chunk(
             *five, chunk_size=USUAL[1], bias=lambda n: table, gate=u, tile=(32, 32)
         ).square()
 
     leaves = [t.clone().requires_grad_() for t in tensors]
     value(leaves).sum().backward()
-    slope = sum(float((leaf.grad.double() * line).sum()) for leaf, line in zip(leaves, lines))
+    pairs = [(leaf, line) for leaf, line in zip(leaves, lines) if leaf.grad is not None]
+    slope = sum(float((leaf.grad.double() * line).sum()) for leaf, line in pairs)
     with torch.no_grad():
         after, before = (
             value([t + step * line for t, line in zip(tensors, lines)]).double().sum()
@@ -264,7 +275,10 @@ def test_a_fault_is_noticed(name):
     # operators of one name may not be there twice
     namespace = f"flash_tutorial_faulty_{list(FAULTS).index(name)}"
     module = faulty_copy(FAULTS[name], ('"flash_tutorial::', f'"{namespace}::'))
-    found = errors(module, USUAL, torch.float32, "cpu", ids=documents(USUAL[0], "cpu"))
+    how = {"before": True}
+    if "before" not in FAULTS[name].noticed_by:
+        how = {"ids": documents(USUAL[0], "cpu")}
+    found = errors(module, USUAL, torch.float32, "cpu", **how)
     assert not all_below(found, 1e-3), found
 
 
@@ -345,6 +359,132 @@ def test_a_unit_with_padding_at_the_end_of_documents(device):
     last = torch.nn.functional.pad(ids[:, 1:] != ids[:, :-1], (0, 1), value=True)
     found = unit_errors(unit, other, x, ~last, ids)
     assert all_below(found, 1e-5), found
+
+
+# ---------------------------------------------------------------- a row in pieces
+PIECES = {"from the end of a chunk": (32, 38), "inside chunks": (21, 8, 41)}
+
+
+def in_pieces(unit, x, lengths, detach=False):
+    """The branch of a row that is read piece after piece, and the last state."""
+    state = None
+    branches = []
+    for piece in x.split(lengths, 1):
+        y, state = unit.prefill(piece, state=state)
+        branches.append(y - piece)
+        if detach:
+            state = state.with_each(lambda t, least=None: t.detach())
+    return torch.cat(branches, 1), state
+
+
+@pytest.mark.parametrize("device", [DEVICE])
+@pytest.mark.parametrize("detach", [False, True], ids=["whole", "truncated"])
+@pytest.mark.parametrize("name", PIECES)
+def test_a_row_in_pieces_is_read_by_the_kernels_with_its_gradients(name, detach, device):
+    """A prompt that is longer than the memory, and backpropagation through time, whole or truncated."""
+    unit, other = pair(device)
+    leaves = [drawn(device).requires_grad_(), drawn(device).double().requires_grad_()]
+    runs = mock.Mock(side_effect=kernels.run_mix)
+    with mock.patch.object(kernels, "run_mix", runs):
+        got, state = in_pieces(unit, leaves[0], PIECES[name], detach)
+    wanted, other_state = in_pieces(other, leaves[1], PIECES[name], detach)
+    assert runs.call_count == len(PIECES[name])
+    grad = torch.randn(got.shape, generator=torch.Generator().manual_seed(4)).to(device)
+    got.backward(grad)
+    wanted.backward(grad.double())
+    found = {"branch": error(got, wanted), "sums": error(state.sums, other_state.sums)}
+    found["x"] = error(leaves[0].grad, leaves[1].grad)
+    for (parameter, p), q in zip(unit.named_parameters(), other.parameters()):
+        found[parameter] = error(p.grad, q.grad)
+    assert all_below(found, 1e-5), found
+    assert not detach or leaves[0].grad[:, : PIECES[name][0]].any()
+
+
+# ---------------------------------------------------------------- what torch sees of a unit
+def operators_of(module):
+    return [str(node.target) for node in module.graph.nodes if node.op == "call_function"]
+
+
+def with_the_card_check_lifted(device, monkeypatch):
+    """A unit that takes the kernels by itself, wherever its tensors lie."""
+    monkeypatch.setattr(FLASH, "gains_nothing", lambda unit, x: None)
+    unit, _ = pair(device)
+    unit.backend = "auto"
+    return unit
+
+
+@pytest.mark.parametrize("device", [DEVICE])
+def test_compiled_without_a_graph_break_the_kernels_stay(device, monkeypatch):
+    unit, seen = with_the_card_check_lifted(device, monkeypatch), {}
+
+    def noting(name):
+        def compiler(module, example_inputs):
+            seen[name] = operators_of(module)
+            return make_boxed_func(module.forward)
+
+        return compiler
+
+    backend = aot_autograd(fw_compiler=noting("forward"), bw_compiler=noting("backward"))
+    compiled = torch.compile(unit, fullgraph=True, backend=backend)
+    grads = []
+    for function in (unit, compiled):
+        x = drawn(device).requires_grad_()
+        y = function(x)
+        y.sum().backward()
+        grads.append((y.detach(), x.grad))
+    assert "flash_tutorial.unit.default" in seen["forward"]
+    assert "flash_tutorial.unit_backward.default" in seen["backward"]
+    for eager, after in zip(*grads):
+        assert torch.equal(eager, after)
+
+
+@quick
+def test_exported_a_unit_has_its_operator(monkeypatch):
+    unit = with_the_card_check_lifted("cpu", monkeypatch)
+    program = torch.export.export(unit, (drawn("cpu"),))
+    assert "flash_tutorial.unit.default" in operators_of(program.graph_module)
+
+
+@pytest.mark.parametrize("device", [DEVICE])
+def test_with_autocast_a_unit_is_in_half_precision_and_its_gradients_are_not(device):
+    unit, other = pair(device)
+    x = drawn(device)
+    with torch.autocast(x.device.type, torch.float16):
+        branch = unit(x) - x
+    branch.square().sum().backward()
+    wanted = other(x.double()) - x
+    wanted.square().sum().backward()
+    assert error(branch.detach(), wanted.detach()) < 4e-3
+    for (name, p), q in zip(unit.named_parameters(), other.parameters()):
+        assert p.grad.dtype == torch.float32 and error(p.grad, q.grad) < 1e-2, name
+
+
+@pytest.mark.parametrize("device", [DEVICE])
+def test_computed_again_in_the_backward_pass_a_unit_has_the_same_gradients(device):
+    unit, _ = pair(device)
+    grads = []
+    for again in (False, True):
+        x = drawn(device).requires_grad_()
+        y = checkpoint(unit, x, use_reentrant=False) if again else unit(x)
+        (grad,) = torch.autograd.grad(y.square().sum(), x)
+        grads.append(grad)
+    assert torch.equal(*grads)
+
+
+@pytest.mark.skipif(GPU, reason="one process on a CPU")
+def test_among_several_processes_gradients_reach_every_parameter(tmp_path):
+    """One process is enough: DistributedDataParallel waits for the gradients of its hooks."""
+    unit, _ = pair("cpu")
+    alone = copy.deepcopy(unit)
+    store = dict(init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
+    torch.distributed.init_process_group("gloo", **store)
+    try:
+        torch.nn.parallel.DistributedDataParallel(unit)(drawn("cpu")).square().sum().backward()
+    finally:
+        torch.distributed.destroy_process_group()
+    alone(drawn("cpu")).square().sum().backward()
+    for p, q in zip(unit.parameters(), alone.parameters()):
+        assert torch.equal(p.grad, q.grad)
 
 
 TINY = dict(dim=16, depth=1, qk_dim=8, chunk_size=16)
@@ -465,7 +605,7 @@ def test_auto_takes_the_kernels_on_a_card_where_they_gain(capability, dtype, wor
 def test_auto_takes_torch_where_triton_is_too_old_and_says_so(version, taken, monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
     monkeypatch.setattr(kernels.triton, "__version__", version)
-    monkeypatch.setattr(floor, "lacking", floor.lacking.__wrapped__)  # without its memory
+    monkeypatch.setattr(floor, "found_out", floor.found_out.__wrapped__)  # without its memory
     unit = FLASH(16, chunk_size=16, qk_dim=8, causal=True)
     found, why = unit.fused_on(OnACard())
     assert found == taken and (taken or f"Triton is {version} here, and they need 3.3" in why), why
@@ -510,7 +650,7 @@ def test_there_is_no_second_derivative():
     heads = [torch.randn(1, 20, 16, requires_grad=True) for _ in range(4)]
     out = fused.fused_mixed_chunk(*heads, torch.randn(1, 20, 16), chunk_size=16)
     (slope,) = torch.autograd.grad(out.square().sum(), heads[0], create_graph=True)
-    with pytest.raises(RuntimeError, match="once_differentiable"):
+    with pytest.raises(RuntimeError, match=r"mixed_chunk_backward.* no autograd formula"):
         slope.sum().backward()
 
 

@@ -152,15 +152,16 @@ def interpret_triton():
         return
     os.environ["TRITON_INTERPRET"] = "1"
     try:
-        from flash_tutorial.gpu import kernels
+        from flash_tutorial.gpu import gates, kernels
     except ImportError:  # no package of ours on the path, or a Triton that it does not take
         return
     finally:
         del os.environ["TRITON_INTERPRET"]
     kernels.INTERPRETED = False
-    for name, kernel in list(vars(kernels).items()):
-        if name.endswith("_kernel"):
-            setattr(kernels, name, Interpreted(kernel))
+    for module in (kernels, gates):
+        for name, kernel in list(vars(module).items()):
+            if name.endswith("_kernel"):
+                setattr(module, name, Interpreted(kernel))
 
 
 class Interpreted:
