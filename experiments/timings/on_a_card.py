@@ -2,7 +2,8 @@
 
     python experiments/timings/on_a_card.py steps  # the base size in half precision, T = 512 to 65,536
     python experiments/timings/on_a_card.py decoding  # tokens a second, one row and 64, by position
-    python experiments/timings/on_a_card.py mixing  # one unit: torch, attention, the kernels with each tile that fits
+    python experiments/timings/on_a_card.py kernels  # each alone, with each tile that fits, beside its prediction
+    python experiments/timings/on_a_card.py mixing  # one unit: torch, attention, the kernels
     python experiments/timings/on_a_card.py training
         # 200 updates, beside the losses of a CPU (which --device cpu stores)
     python experiments/timings/on_a_card.py formats  # steps in the other formats, and with the tile that was measured
@@ -10,19 +11,21 @@
 Rows go to card_WHAT.json in flash_course/bench/results (or --out FOLDER), with the card's name and a digest of the code
 that ran. What stands in one row was timed in turn. A row is stored after the first call of each of its ways and after
 each round, so that what was measured stays where the run is stopped. After the last round it is complete, and is not
-measured again. A way that needs more memory than there is, or fails, is stored as such. The fastest tile of each format
-goes to card_tiles.json, whose rows ``flash_tutorial/gpu/tiles.py`` reads. ``--small`` is a try in small sizes, also
-without a card. ``tools/gpu_evidence`` runs all of it.
+measured again. A way that needs more memory than there is, or fails, is stored as such. A kernel is timed
+once what it makes is what torch makes. Its fastest tile goes to card_tiles.json, whose rows
+``flash_tutorial/gpu/tiles.py`` reads. ``--small`` is a try in small sizes, also without a card. ``tools/gpu_evidence``
+runs all of it.
 """
 
 import argparse
 import copy
 import gc
 import hashlib
+import time
 from contextlib import suppress
 from dataclasses import replace
 from functools import cache, partial
-from itertools import chain, product
+from itertools import product
 from pathlib import Path
 
 import torch
@@ -38,17 +41,16 @@ from flash_course.bench.against_length import (
     training_step,
 )
 from flash_course.bench.clock import peak_bytes, rounds_in_turn, summary, synchronize
+from flash_course.bench.stored import load_stored
 from flash_tutorial import FLASH, LanguageModel, ModelConfig
 from flash_tutorial.check import draw_order_one
 from flash_tutorial.corpora import load_corpus
 from flash_tutorial.generate import RecordedStep
-from flash_tutorial.gpu import tiles
+from flash_tutorial.gpu import tiles, tuning
 from flash_tutorial.training import TrainConfig, train
 from flash_tutorial.training.devices import DTYPES
 
 ROOT = Path(__file__).resolve().parents[2]
-SIZES = ((32, 64), (64, 32), (64, 64), (64, 128), (128, 64))  # of tiles: M tokens, numbers of E
-WARPS, STAGES = (4, 8), (1, 2, 3, 4)
 LONGEST_OF_QUAD, LONGEST_OF_GUEST = 8192, 8192
 LENGTHS = tuple(2**n for n in range(9, 17))  # 512 to 65,536
 # what is measured
@@ -103,27 +105,21 @@ class Card:
         self.halves = tuple(name for name in halves if not (no_units and name == "bfloat16"))
         self.formats = (*self.halves, "float32")
 
-    def tile(self, name):
-        """The tile that the package takes in that format, of ``mix``."""
-        return tiles.tile_for("mix", self.device, DTYPES[name], self.settings.qk_dim)
+    def tiles(self, name):
+        """The tiles that the package takes in that format, by kernel."""
+        sizes = self.sizes_of_kernels(name)
+        found = {}
+        for kernel in tiles.LARGE:
+            how = (sizes.C, sizes.S, 0 if kernel == "weights" else sizes.E)
+            found[kernel] = list(tiles.tile_for(kernel, self.device, sizes.dtype, *how))
+        return found
 
-    def tiles_to_try(self):
-        """The package's own first: a run that is stopped has them."""
-        usual = [*chain.from_iterable(tiles.LARGE.values()), tiles.SMALL]
-        every = [
-            tiles.Tile(*size, warps, stages)
-            for size, warps, stages in product(SIZES, WARPS, STAGES)
-        ]
-        if self.small:
-            every = []
-        return list(dict.fromkeys(usual + every))
-
-    def does_not_fit(self, tile, S, itemsize):
-        """Why a tile is not tried on this card, where all kernels have it, or None."""
-        capability = torch.cuda.get_device_capability(self.device)
-        has = tiles.shared_memory(self.device)
-        why = (tiles.does_not_fit(k, tile, S, itemsize, capability, has) for k in tiles.LARGE)
-        return next(filter(None, why), None)
+    def sizes_of_kernels(self, name):
+        """Those of a unit at the benchmark's sizes, in that format."""
+        s = self.settings
+        T = next((T for T in s.lengths if T == 8192), s.lengths[-1])
+        C = min(s.chunk_size, T)
+        return tuning.Sizes(C, s.qk_dim, 2 * s.dim, DTYPES[name], max(1, s.tokens // T), T // C * C)
 
     def row(self, what, key, ways):
         """Measure ``ways()`` and store what is known of them as it grows, unless the row is there and complete."""
@@ -232,7 +228,7 @@ def row_of_steps(card, name, T):
         "T": T,
         "tokens": settings.tokens,
         "dim": settings.dim,
-        "tile": list(card.tile(name)),
+        "tiles": card.tiles(name),
     }
     card.row("steps", key, partial(ways_of_a_step, card, settings, T))
 
@@ -285,6 +281,42 @@ def ways_of_a_step(card, settings, T):
     }
 
 
+# ---------------------------------------------------------------- each kernel alone
+def kernels(card):
+    """With each tile that fits; the fastest is what the package takes from then on."""
+    if not card.is_real:
+        return
+    for name, kernel in product(card.halves, tiles.LARGE):
+        sizes = card.sizes_of_kernels(name)
+        key = {"card": card.name, "code": code_digest()} | tuning.key_of(kernel, sizes, card.name)
+        key |= {"tokens": sizes.B * sizes.T}
+        row = StoredRuns("card_kernels", __doc__, card.out).find_or_make(
+            key, partial(tiles_of_a_kernel, card, kernel, sizes)
+        )
+        if best := tuning.fastest(row["tiles"]):
+            choice = tuning.key_of(kernel, sizes, card.name)
+            StoredRuns("card_tiles", __doc__, card.out).put(choice, choice | best)
+
+
+def tiles_of_a_kernel(card, kernel, sizes):
+    """What each tile takes, and what the model of time said that the package's own would."""
+    how = {"bench": clocked, "some": tiles.LARGE[kernel]} if card.small else {}
+    rows = tuning.tried(kernel, sizes, card.device, **how)
+    predicted = [
+        row["microseconds"]
+        for row in load_stored("kernel_times")["rows"]
+        if row["kernel"] == kernel and row["card"] in card.name
+    ]
+    return {"tiles": rows, "predicted_microseconds": predicted[0] if predicted else None}
+
+
+def clocked(function):
+    """In a try: one start by the clock."""
+    start = time.perf_counter()
+    function()
+    return [round(1e6 * (time.perf_counter() - start), 2)] * 3
+
+
 # ---------------------------------------------------------------- the mixing of one unit
 def mixing(card):
     """Forward and backward, against torch and against fused attention of a block of the same width."""
@@ -299,23 +331,6 @@ def mixing(card):
             "S": settings.qk_dim,
         }
         card.row("mixing", key, partial(ways_of_mixing, card, settings, T))
-    store_fastest(card)
-
-
-def store_fastest(card):
-    """The fastest tile of each complete row, as ``tiles.measured_tile`` reads it."""
-    for row in StoredRuns("card_mixing", __doc__, card.out).where(
-        card=card.name, code=code_digest(), complete=True
-    ):
-        timed = {}
-        for tile in card.tiles_to_try():
-            if seconds := row["ways"].get(f"kernels, {tile}", {}).get("seconds"):
-                timed[tile] = seconds["median"]
-        if timed:
-            fastest = min(timed, key=timed.get)
-            key = {"card": card.name, "format": row["format"], "S": row["S"]}
-            found = {"tile": list(fastest), "seconds": timed[fastest], "code": code_digest()}
-            StoredRuns("card_tiles", __doc__, card.out).put(key, key | found)
 
 
 def forward_and_back(function, inputs):
@@ -361,21 +376,15 @@ def ways_of_mixing(card, settings, T):
         C = min(s.chunk_size, T)
         return tensors(*[(batch, T, s.qk_dim)] * 4, *[(batch, T, E)] * 2, (C, C))
 
-    def by_kernels(tile):
-        def make():
-            from flash_tutorial.gpu.fused import fused_mixed_chunk
+    def by_kernels():
+        from flash_tutorial.gpu.fused import fused_mixed_chunk
 
-            if why := card.does_not_fit(tile, s.qk_dim, dtype.itemsize):
-                raise LeftOut(why)
+        def mix(*all_inputs):
+            *five, u, table = all_inputs
+            how = dict(chunk_size=s.chunk_size, bias=lambda n: table[:n, :n], gate=u)
+            return fused_mixed_chunk(*five, **how)
 
-            def mix(*all_inputs):
-                *five, u, table = all_inputs
-                how = dict(chunk_size=s.chunk_size, bias=lambda n: table[:n, :n], gate=u, tile=tile)
-                return fused_mixed_chunk(*five, **how)
-
-            return forward_and_back(mix, inputs())
-
-        return make
+        return forward_and_back(mix, inputs())
 
     def attention():
         heads = tensors(*[(batch, max(1, s.dim // 64), T, min(64, s.dim))] * 3)
@@ -385,7 +394,7 @@ def ways_of_mixing(card, settings, T):
     ways = {"torch, not compiled": by_torch(), "fused attention of a block": attention}
     if card.is_real:
         ways["torch, compiled"] = by_torch(compile=True)
-        ways |= {f"kernels, {tile}": by_kernels(tile) for tile in card.tiles_to_try()}
+        ways["kernels"] = by_kernels
     return ways
 
 
@@ -504,6 +513,7 @@ def train_and_compare(card, name, backend):
 
 def main():
     jobs = {
+        "kernels": kernels,
         "mixing": mixing,
         "steps": steps,
         "decoding": decoding,

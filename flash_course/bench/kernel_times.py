@@ -16,9 +16,11 @@ Letters: T length, G chunks, C chunk length, S query/key width, E value width, M
 import argparse
 import json
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
+from flash_course.bench.clock import machine
 from flash_course.bench.occupancy import CARDS, compiled_kernel, programs_at_once
 from flash_course.bench.stored import load_stored
 from flash_course.bench.traffic import CARDS as RATES
@@ -32,7 +34,8 @@ HALF, SINGLE = 2, 4  # bytes of a number
 L2 = {"H100": 5.5e12, "A100": 4.4e12, "L4": 1.5e12}
 BUSY = 8  # warps on a multiprocessor that keep its tensor cores busy: two for each of the four
 WAIT = 0.8e-6  # seconds from a load to its number, of main memory under load
-SCAN_AHEAD = 7  # loads of ``scan`` that are on their way: its stages less the one that is added
+# Loads of ``scan`` that are on their way at a time: before, and now, its stages less the one that is added.
+SCAN_AHEAD = {"one load": 1, "pipelined": 7}
 
 
 class Sizes(NamedTuple):
@@ -175,7 +178,7 @@ def seconds_of(work, row, card):
         "L2": work.cache / L2[card],
     }
     if work.steps:
-        waits["latency"] = work.steps * WAIT / SCAN_AHEAD
+        waits["latency"] = work.steps * WAIT / SCAN_AHEAD["pipelined"]
     return waits
 
 
@@ -286,6 +289,21 @@ def designs(sizes):
     return rows
 
 
+def scans():
+    """A row for each length and design of ``scan`` on an H100: what it waits for, in microseconds."""
+    rows = []
+    for T in (8192, TOKENS):
+        work = scan_work(Sizes(T=T))
+        for design, ahead in SCAN_AHEAD.items():
+            waits = {
+                "memory": work.memory / RATES["H100"][1],
+                "latency": work.steps * WAIT / ahead,
+            }
+            found = {name: round(1e6 * seconds, 1) for name, seconds in waits.items()}
+            rows.append({"scan": design, "card": "H100", "T": T, "microseconds": found})
+    return rows
+
+
 def both(a, b):
     return Work(a.flops + b.flops, a.scores + b.scores, a.memory + b.memory, a.cache + b.cache)
 
@@ -295,8 +313,8 @@ def main():
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     sizes = Sizes()
-    found = {"designs": designs(sizes), "rows": predictions(sizes)}
-    for row in (*found["designs"], *found["rows"]):
+    found = {"designs": designs(sizes), "scans": scans(), "rows": predictions(sizes)}
+    for row in chain.from_iterable(found.values()):
         print(json.dumps(row))
     if args.out:
         about = {
@@ -304,6 +322,7 @@ def main():
             "sizes": sizes._asdict(),
             "what": "predictions from counted work; nothing was measured",
             "bytes_a_second_l2": L2,
+            "machine": machine(),
         }
         parts = [f'"about": {json.dumps(about)}']
         for name, rows in found.items():

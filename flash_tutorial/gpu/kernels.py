@@ -379,9 +379,8 @@ def values_kernel(
 
 # ---------------------------------------------------------------- from torch: each result is written in place
 INTERPRETED = not isinstance(mix_kernel, triton.JITFunction)
-SCAN = dict(
-    WIDTH=512, AHEAD=8, num_warps=2
-)  # narrow: at B = 1 these are all programs that there are
+# Narrow, for a single row has no more programs than its S E numbers give; of AHEAD stages all but one are on their way.
+SCAN = dict(WIDTH=512, AHEAD=8, num_warps=2)
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
 
@@ -401,7 +400,7 @@ def run_scan(x, out, factor, joins, whole, later, initial=None, last=None):
 def run_weights(quad_q, quad_k, bias, documents, a, C, scale, tile=()):
     """Start one program for each tile of ``a (B, G, C, C)``, which is contiguous; nothing is written above WIDEST."""
     B, T, S = quad_q.shape
-    M, _, warps, stages = chosen("weights", tile, quad_q, S)
+    M, _, warps, stages = chosen("weights", tile, quad_q, C, S, 0)
     programs = B * triton.cdiv(T, C) * triton.cdiv(C, M) ** 2
     with torch.cuda.device_of(quad_q):
         weights_kernel[(programs,)](
@@ -426,7 +425,7 @@ def run_mix(lin_q, v, state, a, u, y, out, C, tile=(), silu=False):
     """Start one program for each tile of ``out``; ``y`` has its strides, ``a`` is contiguous, others may have any."""
     B, T, E = v.shape
     S = lin_q.shape[2]
-    M, E_tile, warps, stages = chosen("mix", tile, v, S)
+    M, E_tile, warps, stages = chosen("mix", tile, v, C, S, E)
     # the last tiles may stick out
     programs = B * triton.cdiv(T, C) * triton.cdiv(C, M) * triton.cdiv(E, E_tile)
     with torch.cuda.device_of(v):
@@ -456,7 +455,7 @@ def run_maps(quad_q, quad_k, dy, v, bias, documents, a, ds, C, scale, tile=()):
     """Start one program for each tile of ``a`` and ``ds (B, G, C, C)``, which are contiguous."""
     B, T, E = v.shape
     S = quad_q.shape[2]
-    M, E_tile, warps, stages = chosen("maps", tile, v, S)
+    M, E_tile, warps, stages = chosen("maps", tile, v, C, S, E)
     programs = B * triton.cdiv(T, C) * triton.cdiv(C, M) ** 2
     with torch.cuda.device_of(v):
         maps_kernel[(programs,)](
@@ -486,7 +485,7 @@ def run_values(lin_k, dsums, a, dy, h, out, C, tile=()):
     """Start one program for each tile of ``out (B, T, E)``; ``a`` is contiguous, the others may have any strides."""
     B, T, E = dy.shape
     S = lin_k.shape[2]
-    M, E_tile, warps, stages = chosen("values", tile, dy, S)
+    M, E_tile, warps, stages = chosen("values", tile, dy, C, S, E)
     programs = B * triton.cdiv(T, C) * triton.cdiv(C, M) * triton.cdiv(E, E_tile)
     with torch.cuda.device_of(dy):
         values_kernel[(programs,)](
@@ -509,9 +508,9 @@ def run_values(lin_k, dsums, a, dy, h, out, C, tile=()):
         )
 
 
-def chosen(kernel, tile, like, S):
+def chosen(kernel, tile, like, C, S, E):
     """The tile that was asked for, else the kernel's own for such tensors."""
-    return Tile(*tile) if tile else tile_for(kernel, like.device, like.dtype, S)
+    return Tile(*tile) if tile else tile_for(kernel, like.device, like.dtype, C, S, E)
 
 
 def _strides(*tensors):

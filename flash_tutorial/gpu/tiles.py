@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import torch
 
-# written by tools/gpu_evidence; not there before a card ran it
+# written by gpu/tuning.py and by tools/gpu_evidence; not there before a card ran one of them
 MEASURED = Path(__file__).with_name("tiles.json")
 KIB = 1024
 
@@ -87,16 +87,16 @@ def does_not_fit(kernel, tile, S, itemsize, capability, has):
     return None
 
 
-def tile_for(kernel, device, dtype, S):
-    """A kernel's tile for tensors of that type: what was measured to be fastest on this card, else the largest that
-    fits."""
+def tile_for(kernel, device, dtype, C, S, E):
+    """A kernel's tile for tensors of that type and those sizes: what was measured to be fastest on this card, else the
+    largest that fits."""
     device = torch.device(device)
     if device.type != "cuda" or dtype == torch.float32:
         return SMALL
     capability = torch.cuda.get_device_capability(device)
     if capability < (8, 0):
         return SMALL
-    if measured := measured_tile(torch.cuda.get_device_name(device), dtype, S):
+    if measured := measured_tile(kernel, torch.cuda.get_device_name(device), dtype, C, S, E):
         return measured
     return largest(kernel, S, dtype.itemsize, capability, shared_memory(device))
 
@@ -109,15 +109,33 @@ def largest(kernel, S, itemsize, capability, has):
     return LARGE[kernel][-1]
 
 
-def measured_tile(card, dtype, S):
-    """The tile that ``tiles.json`` has for a card, a type and a width, or None."""
-    key = (card, str(dtype).removeprefix("torch."), S)
-    return _measured().get(key)
+# ---------------------------------------------------------------- what was measured
+KEY = ("card", "triton", "kernel", "format", "C", "S", "E")  # of a row of the file
+
+
+def measured_tile(kernel, card, dtype, C, S, E):
+    """The tile that ``tiles.json`` has for a kernel, a card, this Triton, a type and sizes, or None."""
+    from triton import __version__
+
+    return _measured().get((card, __version__, kernel, str(dtype).removeprefix("torch."), C, S, E))
+
+
+def stored_rows():
+    """The rows of the file; none before a card was measured."""
+    if not MEASURED.exists():
+        return []
+    return json.loads(MEASURED.read_text(encoding="utf-8"))["runs"]
+
+
+def key_of_row(row):
+    return tuple(row[name] for name in KEY)
 
 
 @cache
 def _measured():
-    if not MEASURED.exists():
-        return {}
-    rows = json.loads(MEASURED.read_text(encoding="utf-8"))["runs"]
-    return {(row["card"], row["format"], row["S"]): Tile(*row["tile"]) for row in rows}
+    return {key_of_row(row): Tile(*row["tile"]) for row in stored_rows()}
+
+
+def forget():
+    """Read the file anew: it was written."""
+    _measured.cache_clear()

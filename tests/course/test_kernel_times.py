@@ -53,11 +53,19 @@ def test_the_slowest_sets_the_time_and_few_warps_slow_the_products_down():
     assert waits == pytest.approx(expected)
 
 
+def test_a_long_row_waited_for_each_load_of_the_scan_and_waits_for_bytes_now():
+    times = {(row["scan"], row["T"]): row["microseconds"] for row in kernel_times.scans()}
+    before, now = times["one load", 65_536], times["pipelined", 65_536]
+    assert before["latency"] > 2 * before["memory"] and now["latency"] < now["memory"]
+    assert before["latency"] == pytest.approx(256 * 0.8)
+
+
 def test_what_is_stored_is_what_is_counted():
     stored = load_stored("kernel_times")
     again = stored["about"]["command"]
     assert stored["rows"] == kernel_times.predictions(Sizes()), again
     assert stored["designs"] == kernel_times.designs(Sizes()), again
+    assert stored["scans"] == kernel_times.scans(), again
 
 
 def test_the_stored_weights_are_a_small_share_and_the_step_is_predicted_shorter():

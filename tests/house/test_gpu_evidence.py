@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import tarfile
+from importlib.metadata import version
 from itertools import chain
 
 import pytest
@@ -29,7 +30,7 @@ def evidence(monkeypatch, tmp_path):
     module.RESULTS.mkdir()
     module.TILES.mkdir()
     yield module
-    tiles._measured.cache_clear()
+    tiles.forget()
 
 
 @pytest.fixture
@@ -132,7 +133,8 @@ def test_what_is_missing_is_said_and_without_a_card_nothing_is_run(
 
 ROWS = """
 import json, sys
-row = {"card": "Card 1", "format": "float16", "S": 64, "tile": [64, 64, 8, 2], "T": 512}
+row = {"card": "Card 1", "triton": TRITON, "kernel": "mix", "format": "float16", "C": 256, "S": 64, "E": 512}
+row |= {"tile": [64, 64, 8, 2], "T": 512}
 for name in ("card_steps", "card_tiles"):
     with open(f"{sys.argv[1]}/{name}.json", "w") as file:
         json.dump({"about": {"commands": ["so"], "grid": {}}, "runs": [row]}, file)
@@ -144,7 +146,7 @@ def test_rows_go_among_the_projects_results_and_leave_other_cards_alone(
     at_home, evidence, jobs, monkeypatch, tmp_path, capsys
 ):
     """Where the card is, and at home from the archive, after which a later call goes on."""
-    jobs(steps=ROWS)
+    jobs(steps=ROWS.replace("TRITON", repr(version("triton"))))
     file = tmp_path / "out" / "home.tar.gz"
     if at_home:
         assert evidence.main(["--file", str(file)]) == 0
@@ -162,9 +164,12 @@ def test_rows_go_among_the_projects_results_and_leave_other_cards_alone(
     kept = json.loads((evidence.RESULTS / "gpu_evidence.json").read_text(encoding="utf-8"))
     assert kept["Card 1"]["jobs"]["steps"]["state"] == "done"
     monkeypatch.setattr(tiles, "MEASURED", evidence.TILES / "tiles.json")
-    tiles._measured.cache_clear()
-    assert tiles.measured_tile("Card 1", torch.float16, 64) == tiles.Tile(64, 64, 8, 2)
-    assert tiles.measured_tile("Card 2", torch.float16, 64) is None
+    tiles.forget()
+    found = [
+        tiles.measured_tile("mix", card, torch.float16, 256, 64, 512)
+        for card in ("Card 1", "Card 2")
+    ]
+    assert found == [tiles.Tile(64, 64, 8, 2), None]
     capsys.readouterr()
     assert evidence.main([]) == 0 and "steps: done before" in capsys.readouterr().out
 
@@ -235,7 +240,8 @@ def measured(folder, name):
 @pytest.mark.nightly
 def test_from_beginning_to_end_on_a_pretended_card(with_card, tmp_path):
     said, found = tried(tmp_path, with_card)
-    names = ("tests", "steps", "decoding", "mixing", "training", "formats", "bench", "lectures")
+    names = ("tests", "steps", "decoding", "mixing", "kernels", "training", "formats", "bench")
+    names += ("lectures",)
     states = {name: job["state"] for name, job in found.items()}
     assert states == dict.fromkeys(names, "done"), said
     assert found["tests"]["outcomes"]["passed"] >= 3 and found["tests"]["not_passed"] == []
@@ -246,6 +252,8 @@ def test_from_beginning_to_end_on_a_pretended_card(with_card, tmp_path):
         ways = {name: way for name, way in row["ways"].items() if ", compiled" not in name}
         assert not [name for name, way in ways.items() if "failed" in way]
         assert any("seconds" in way for way in ways.values())
+    for row in chain.from_iterable(row["tiles"] for row in measured(folder, "kernels")):
+        assert row["microseconds"][0] > 0
     backends = {row["backend"] for row in measured(folder, "training")}
     assert backends == {"torch", "triton"} and measured(folder, "tiles")
     with tarfile.open(folder.with_suffix(".tar.gz")) as file:

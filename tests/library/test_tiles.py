@@ -41,7 +41,7 @@ def on_card(monkeypatch):
 @pytest.mark.parametrize("kernel", LARGE)
 def test_the_tile_fits_the_card(kernel, capability, S, dtype, asked, on_card):
     on_card(capability, KIB * SHARED[capability] if asked else None)
-    tile = tile_for(kernel, "cuda", dtype, S)
+    tile = tile_for(kernel, "cuda", dtype, 256, S, 1536)
     takes = shared_bytes(kernel, tile, S, 2, capability)
     assert takes <= KIB * SHARED[capability] or tile == SMALL
     large = capability >= (8, 0) and dtype != torch.float32
@@ -52,12 +52,12 @@ def test_a_card_with_little_shared_memory_gets_a_smaller_tile(on_card):
     found = []
     for has in (100, 70, 50, 20):
         on_card((9, 0), KIB * has)
-        found.append(tile_for("mix", "cuda:0", torch.float16, 128))
+        found.append(tile_for("mix", "cuda:0", torch.float16, 256, 128, 1536))
     assert found == list(LARGE["mix"])
 
 
 def test_on_a_cpu_it_is_the_small_one():
-    assert tile_for("mix", "cpu", torch.float16, 128) == SMALL
+    assert tile_for("mix", "cpu", torch.float16, 256, 128, 1536) == SMALL
 
 
 COMPILE = """
