@@ -536,7 +536,7 @@ if fused:
 #
 # ## 8. What the card makes of it
 #
-# Compiling needs no card, so it was done for three and stored. **Your guess.** The products of `mix_kernel` want tensor cores. How many
+# Compiling needs no card, so it was done for four and stored. **Your guess.** The products of `mix_kernel` want tensor cores. How many
 # tensor-core instructions does the compiler make for a T4?
 
 # %%
@@ -593,7 +593,7 @@ for stages in (3, 2, 1):
 #
 # Counts do not say which is faster, nor which tile: narrow ones load the same weights more often, large ones leave room for fewer programs.
 # *Autotuning* tries. `triton.autotune` takes a list of tiles, `num_warps` and `num_stages`, times each on your card at the first call, and
-# keeps the fastest.
+# keeps the fastest. `python -m flash_tutorial.gpu.tuning` does so for the package's kernels, and writes the choice into a file.
 #
 # ## 9. Bytes of a whole step, and a prediction
 #

@@ -1,5 +1,6 @@
 """The kernels at the sizes that models have, with the tiles that a card gets, from a unit's first dense layer on."""
 
+import copy
 from itertools import product
 from types import SimpleNamespace
 
@@ -54,7 +55,7 @@ def tiles_of_a_card(monkeypatch):
     return given
 
 
-def drawn_unit(C, S, E, dtype, device):
+def drawn_unit(C, S, E, device):
     """A unit whose numbers are of order one, as are its scores and what it reads from afar."""
     unit = FLASH(E // 2, chunk_size=C, qk_dim=S, causal=True, bias="toeplitz", backend="triton")
     draw_order_one(unit, torch.Generator().manual_seed(1))
@@ -62,7 +63,7 @@ def drawn_unit(C, S, E, dtype, device):
         unit.scale_offset.gamma[0] *= C / S**0.5
         unit.scale_offset.gamma[2] *= 8
         unit.out_proj.weight /= E**0.5
-    return unit.to(device, dtype)
+    return unit.to(device)
 
 
 def by_kernels(unit, h):
@@ -70,10 +71,12 @@ def by_kernels(unit, h):
 
 
 def by_torch(unit, h):
-    u, v, z = F.silu(h).split([unit.expanded, unit.expanded, unit.qk_dim], dim=-1)
-    heads = unit.read_heads(z, *cos_sin(h.shape[1], unit.qk_dim, h))
-    how = dict(chunk_size=unit.chunk_size, causal=True, bias=unit.bias)
-    return unit.out_proj(u * mixed_chunk_attention(*heads, v, **how))
+    unit.backend = "torch"
+    half = h.dtype == torch.float16
+    with torch.autocast(h.device.type, torch.float16, enabled=half):
+        u, v, z = F.silu(h).split([unit.expanded, unit.expanded, unit.qk_dim], dim=-1)
+        heads = unit.read_heads(z, *cos_sin(h.shape[1], unit.qk_dim, h))
+        return unit.project_back(u, unit.mix(heads, v, None, None))
 
 
 def errors(C, S, E, dtype, device):
@@ -81,17 +84,17 @@ def errors(C, S, E, dtype, device):
     and by torch in the same format."""
     T = 3 * C + 37
     first = torch.Generator().manual_seed(2)
-    unit = drawn_unit(C, S, E, dtype, device)
+    unit = drawn_unit(C, S, E, device)
     h = torch.randn(1, T, 2 * E + S, generator=first).to(device, dtype)
     grad = torch.randn(1, T, E // 2, generator=first).to(device, dtype)
     ways = (by_kernels, dtype), (by_torch, dtype), (by_torch, torch.float64)
-    *found, wanted = (outcomes(way, unit.to(kind), h.to(kind), grad.to(kind)) for way, kind in ways)
+    *found, wanted = (outcomes(way, unit, h.to(kind), grad.to(kind)) for way, kind in ways)
     return [{name: error(got[name], wanted[name]) for name in wanted} for got in found]
 
 
 def outcomes(way, unit, h, grad):
-    """What comes out, and the gradients."""
-    unit.zero_grad()
+    """What comes out, and the gradients. The parameters are float32 where h is half, as in training."""
+    unit = copy.deepcopy(unit).to(torch.promote_types(h.dtype, torch.float32))
     leaf = h.clone().requires_grad_()
     out = way(unit, leaf)
     out.backward(grad)
