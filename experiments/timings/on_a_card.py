@@ -296,18 +296,35 @@ def kernels(card):
         if best := tuning.fastest(row["tiles"]):
             choice = tuning.key_of(kernel, sizes, card.name)
             StoredRuns("card_tiles", __doc__, card.out).put(choice, choice | best)
+    for name in card.halves:
+        sizes = card.sizes_of_kernels(name)
+        for kernel, start in tuning.without_tiles(sizes, card.device).items():
+            key = {"card": card.name, "code": code_digest(), "tokens": sizes.B * sizes.T}
+            key |= tuning.key_of(kernel, sizes, card.name)
+            StoredRuns("card_kernels", __doc__, card.out).find_or_make(
+                key, partial(time_of_a_kernel, card, kernel, start)
+            )
 
 
 def tiles_of_a_kernel(card, kernel, sizes):
     """What each tile takes, and what the model of time said that the package's own would."""
     how = {"bench": clocked, "some": tiles.LARGE[kernel]} if card.small else {}
     rows = tuning.tried(kernel, sizes, card.device, **how)
-    predicted = [
-        row["microseconds"]
-        for row in load_stored("kernel_times")["rows"]
-        if row["kernel"] == kernel and row["card"] in card.name
-    ]
-    return {"tiles": rows, "predicted_microseconds": predicted[0] if predicted else None}
+    return {"tiles": rows, "predicted_microseconds": predicted(kernel, card)}
+
+
+def time_of_a_kernel(card, kernel, start):
+    """The same of one that has no tile."""
+    bench = clocked if card.small else tuning.by_do_bench
+    return {"microseconds": bench(start), "predicted_microseconds": predicted(kernel, card)}
+
+
+def predicted(kernel, card):
+    """What the model of time says for that card at the paper's sizes; None for others."""
+    for row in load_stored("kernel_times")["rows"]:
+        if not card.small and row["kernel"] == kernel and row["card"] in card.name:
+            return row["microseconds"]
+    return None
 
 
 def clocked(function):

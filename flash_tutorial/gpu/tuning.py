@@ -33,8 +33,10 @@ class Sizes(NamedTuple):
 
 
 def candidates(kernel, sizes, device):
-    """The kernel's usual tiles and all others that fit, the usual ones first."""
-    every = product((32, 64, 128), (32, 64, 128), (4, 8), (1, 2, 3, 4))
+    """The kernel's usual tiles and others that fit, the usual ones first; each takes seconds to compile."""
+    every = product((64, 128), (64, 128), (4, 8), (2, 3, 4))
+    if kernel == "weights":  # it has no columns, and no loop
+        every = product((32, 64, 128), (64,), (4, 8), (3,))
     tried = dict.fromkeys([*LARGE[kernel], SMALL, *(Tile(*each) for each in every)])
     capability = torch.cuda.get_device_capability(device)
     has = tiles.shared_memory(device)
@@ -90,6 +92,28 @@ def starts(sizes, given):
         return [rows]
 
     return {"weights": weights, "mix": mix, "maps": both_maps, "values": values}
+
+
+def without_tiles(sizes, device):
+    """{kernel: a function that starts it}, of those that have no tile; h is what a first dense layer makes."""
+    from .operators import make_heads, scan, ungate, unmake_heads
+
+    C, S, E, dtype, B, T = sizes
+    h, dh = torch.randn(2, B, T, 2 * E + S, device=device).to(dtype)
+    y, dout = torch.randn(2, B, T, E, device=device).to(dtype)
+    gamma, beta = torch.randn(2, 4, S, device=device)
+    angles = torch.randn(2, T, S // 2, device=device)
+    dheads = list(torch.randn(4, B, T, S, device=device).to(dtype))
+    x = torch.randn(B, T // C, S, E, device=device).to(dtype)
+    factor = torch.ones(1, T // C, device=device)
+    gate = slice(None, E)
+    base = slice(2 * E, None)
+    return {
+        "heads": lambda: make_heads(h[..., base], gamma, beta, *angles),
+        "scan": lambda: scan(x, factor, None, None, False, None, False),
+        "ungate": lambda: ungate(h[..., gate], y, dout, dh[..., gate]),
+        "unheads": lambda: unmake_heads(h[..., base], gamma, *angles, dheads, dh[..., base]),
+    }
 
 
 def wanted(kernel, sizes, given):

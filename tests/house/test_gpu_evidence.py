@@ -252,8 +252,8 @@ def test_from_beginning_to_end_on_a_pretended_card(with_card, tmp_path):
         ways = {name: way for name, way in row["ways"].items() if ", compiled" not in name}
         assert not [name for name, way in ways.items() if "failed" in way]
         assert any("seconds" in way for way in ways.values())
-    for row in chain.from_iterable(row["tiles"] for row in measured(folder, "kernels")):
-        assert row["microseconds"][0] > 0
+    for row in measured(folder, "kernels"):
+        assert all(each["microseconds"][0] > 0 for each in row.get("tiles", [row]))
     backends = {row["backend"] for row in measured(folder, "training")}
     assert backends == {"torch", "triton"} and measured(folder, "tiles")
     with tarfile.open(folder.with_suffix(".tar.gz")) as file:

@@ -133,6 +133,11 @@ def test_a_tile_that_cannot_be_compiled_is_passed_over(card):
         assert tried[0] == usual[0] and SMALL in tried and len(tried) == len({*tried})
         takes = [tiles.shared_bytes(kernel, tile, 128, 2, (9, 0)) for tile in tried]
         assert max(takes) <= 227 * tiles.KIB
-        assert {tile.stages for tile in tried} == {1, 2, 3, 4} and {
-            tile.warps for tile in tried
-        } == {4, 8}
+        assert {tile.warps for tile in tried} == {4, 8}
+        assert kernel == "weights" or {2, 3, 4} <= {tile.stages for tile in tried}
+
+
+def test_kernels_without_a_tile_can_be_started():
+    small = SIZES._replace(dtype=torch.float32)
+    for start in tuning.without_tiles(small, "cpu").values():
+        start()
