@@ -405,6 +405,11 @@ def operators_of(module):
     return [str(node.target) for node in module.graph.nodes if node.op == "call_function"]
 
 
+not_on_a_pretended_card = pytest.mark.skipif(
+    GPU and torch.version.cuda is None, reason="torch compiles nothing for a pretended card"
+)
+
+
 def with_the_card_check_lifted(device, monkeypatch):
     """A unit that takes the kernels by itself, wherever its tensors lie."""
     monkeypatch.setattr(FLASH, "gains_nothing", lambda unit, x: None)
@@ -413,6 +418,7 @@ def with_the_card_check_lifted(device, monkeypatch):
     return unit
 
 
+@not_on_a_pretended_card
 @pytest.mark.parametrize("device", [DEVICE])
 def test_compiled_without_a_graph_break_the_kernels_stay(device, monkeypatch):
     unit, seen = with_the_card_check_lifted(device, monkeypatch), {}
@@ -436,6 +442,18 @@ def test_compiled_without_a_graph_break_the_kernels_stay(device, monkeypatch):
     assert "flash_tutorial.unit_backward.default" in seen["backward"]
     for eager, after in zip(*grads):
         assert torch.equal(eager, after)
+
+
+@not_on_a_pretended_card
+@pytest.mark.nightly
+@pytest.mark.parametrize("device", [DEVICE])
+def test_compiled_for_any_length_with_documents_too(device):
+    unit, _ = pair(device)
+    compiled = torch.compile(unit, fullgraph=True, backend="aot_eager", dynamic=True)
+    for T in (70, 33, 9):
+        x = drawn(device)[:, :T]
+        for ids in (None, documents(70, device)[:, :T]):
+            assert torch.equal(compiled(x, None, ids), unit(x, None, ids))
 
 
 @quick
