@@ -650,9 +650,22 @@ for flash, baseline in ((1, 3), (2, 4)):
 # **Misconception: what is right and fused is faster.** Compare with what a good compiler makes of the *other* model.
 #
 # Is the table at least a bound? No. A tensor that one operation writes and the next one reads need not leave the L2 cache, and the
-# count is too high. Tiles that many programs read again come from L2, which has a limit of its own, and then it is too low. So write down
-# which row you expect to be wrong, and **measure**: `tools/gpu_evidence --only steps`, in a copy of this repository on a machine with a CUDA
-# card, takes ten minutes and stores its result for the next cell.
+# count is too high. Tiles that many programs read again come from L2, which has a limit of its own, and then it is too low. A finer model,
+# `python -m flash_course.bench.kernel_times`, counts L2 and occupancy too. For each kernel it says what it waits for, and what would refute that.
+# Here it predicts a step at T = 8192 with one kernel for the local part, as yours, and with stored weights.
+
+# %% tags=["nbval-check-output"]
+for row in load_stored("kernel_times")["designs"]:
+    if row["card"] == "H100" and "step_milliseconds" in row:
+        percent_of_scores = f"{row['scores_percent']:.0f}% of the products are scores"
+        said = {"anew": "scores anew", "stored": "weights stored"}[row["design"]]
+        print(
+            f"{said:14} {percent_of_scores}, {row['megabytes_l2'] / 1e3:.1f} GB from L2: {row['step_milliseconds']:.0f} ms"
+        )
+
+# %% [markdown]
+# So write down which row you expect to be wrong, and **measure**: `tools/gpu_evidence --only steps`, in a copy of this repository on a machine
+# with a CUDA card, takes ten minutes and stores its result for the next cell.
 
 # %%
 try:

@@ -29,8 +29,7 @@ from flash_tutorial.files import write_text
 from flash_tutorial.gpu.tiles import LARGE, WIDEST, Tile
 
 HALF, SINGLE = 2, 4  # bytes of a number
-# Bytes a second from L2. Chips and Cheese measured 5.5e12 on an H100 and less on an A100; that of an L4 is a guess from
-# its multiprocessors and its clock.
+# Bytes a second from L2: assumed, for data sheets do not say. Whatever waits for L2 is off by as much as they are.
 L2 = {"H100": 5.5e12, "A100": 4.4e12, "L4": 1.5e12}
 BUSY = 8  # warps on a multiprocessor that keep its tensor cores busy: two for each of the four
 WAIT = 0.8e-6  # seconds from a load to its number, of main memory under load

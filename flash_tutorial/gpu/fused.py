@@ -267,6 +267,7 @@ def fused_mixed_chunk(
     heads = (quad_q, quad_k, lin_q, lin_k)
     _check([*heads, v], gate, table, how.C, tile)
     if sums is not None:
+        _check_before(sums, (len(v), quad_q.shape[2], v.shape[2]), segment_ids)
         sums = sums.float().contiguous()
     keep = goes_back(*heads, v, gate, table, sums)
     return mixed_chunk(*heads, v, gate, table, sums, keep, *how)[0]
@@ -300,6 +301,17 @@ def _check(tensors, gate, table, C, tile):
     if tile and tile[0] > WIDEST:
         raise ValueError(f"tile={tile}: expected at most {WIDEST} tokens")
     kernels.check_device(v.device, v.dtype)
+
+
+def _check_before(sums, shape, segment_ids):
+    if sums.shape != shape:
+        raise ValueError(
+            f"before has sums of shape {tuple(sums.shape)}: expected (B, S, E) = {shape}"
+        )
+    if segment_ids is not None:
+        raise ValueError(
+            "before and segment_ids: expected one of them; a row that goes on is one document"
+        )
 
 
 # ---------------------------------------------------------------- a whole unit

@@ -654,8 +654,14 @@ def test_a_row_that_outgrows_32_bits_is_not_for_the_kernels(qk_dim, numbers):
         (dict(v=torch.ones(1, 19, 16)), "heads have shapes"),
         (dict(bias=lambda n: torch.ones(n, 1)), r"bias\(8\) has shape \(8, 1\): expected \(8, 8\)"),
         (dict(combine="median"), "combine='median': expected 'mean'"),
+        (dict(tile=(256, 64)), r"tile=\(256, 64\): expected at most 128 tokens"),
+        (dict(before=(torch.ones(1, 16, 15), 8)), r"expected \(B, S, E\) = \(1, 16, 16\)"),
+        (
+            dict(before=(torch.ones(1, 16, 16), 8), segment_ids=torch.zeros(1, 20).long()),
+            "before and segment_ids: expected one of them",
+        ),
     ],
-    ids=[*range(7)],
+    ids=[*range(10)],
 )
 def test_refused(change, words):
     heads = [torch.ones(1, 20, 16) for _ in range(4)]
