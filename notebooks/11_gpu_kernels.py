@@ -660,7 +660,7 @@ for row in load_stored("kernel_times")["designs"]:
         percent_of_scores = f"{row['scores_percent']:.0f}% of the products are scores"
         said = {"anew": "scores anew", "stored": "weights stored"}[row["design"]]
         print(
-            f"{said:14} {percent_of_scores}, {row['megabytes_l2'] / 1e3:.1f} GB from L2: {row['step_milliseconds']:.0f} ms"
+            f"{said:14} {percent_of_scores}, {row['megabytes_l2'] / 1e3:.1f} GB a unit from L2: {row['step_milliseconds']:.0f} ms"
         )
 
 # %% [markdown]
