@@ -25,8 +25,8 @@ from flash_tutorial.training.context import bits_of_last
 
 T = 2048
 TOKENS_AN_UPDATE = 8192
-BUDGET, TUNING = 900, 100  # seconds of one core
-RATES = (5e-3, 1e-2, 2e-2)
+BUDGET, TUNING = 900, 300  # seconds of one core
+RATES = (1e-2, 2e-2, 4e-2)
 SCORED, LATE = 4096, 256  # the last tokens of each stretch of so many are scored
 LESS = (128, 512)  # what a model of T tokens is also given, in place of all that it reads
 CHOOSING = 60  # stretches of the text by which rates are chosen
