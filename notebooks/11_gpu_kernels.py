@@ -21,7 +21,7 @@
 #
 # **You need** lecture 05, and no GPU.
 #
-# **Time** 33 minutes to read, about 50 more to build. Running the code takes about 20 seconds on two CPU cores.
+# **Time** 34 minutes to read, about 50 more to build. Running the code takes about 20 seconds on two CPU cores.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 
@@ -428,8 +428,8 @@ def mix_program(place, sizes, quad_q, quad_k, lin_q, v, state, bias, u):
 mix_program = mine.check(mix_program)
 
 # %% [markdown]
-# **Misconception: the more is fused, the better.** Count what your programs do at the paper's base size. E = 1536 is 24 tiles of 64 columns, each
-# has a program of its own, and each of these makes the same weights anew.
+# **Misconception: the more is fused, the better.** Count what your programs do at the paper's base size. E = 1536 is 24 tiles of 64 columns,
+# and the program of each makes the same weights anew.
 
 
 # %% tags=["nbval-check-output"]
@@ -446,7 +446,7 @@ for name, times in (("one kernel", 1536 // 64), ("weights stored once", 1)):
 # %% [markdown]
 # Half the work of the fused kernel is scores. So the package cuts your program in two: `weights_kernel` makes each tile once and stores it in half
 # precision, and `mix_kernel` reads it. That is 2 C bytes a token to write and no more to read, each a twenty-fourth of the 8 E bytes of values,
-# gate and results. Here is the reader. It takes any strides and several sequences, and sums in float32 when the inputs are float16.
+# gate and results. Here is the reader.
 
 # %% tags=["nbval-check-output"]
 from importlib.resources import files
@@ -501,7 +501,7 @@ drawing.show(*drawing.tiles_of_the_kernels())
 # %% [markdown]
 # Forward, a program stays in its row of A and walks over the keys. For dv it belongs to M *keys*, and walks down their column over all
 # queries that read them, so no two programs add to one entry. Ask the package's kernels for output and gradients, against torch in float64.
-# (`TRITON_INTERPRET` switches the interpreter on for all of Triton, and has to be set before the import.)
+# (`TRITON_INTERPRET` has to be set before the import.)
 
 # %%
 import importlib.util
@@ -563,10 +563,9 @@ reveal("11.b", compiled_kernel("mix", "T4")["matrix_instructions"])
 # None. This version of Triton uses tensor cores from compute capability 8.0 on, and a T4 has 7.5. Without them its ridge point falls from 203
 # to 25, below the 64 of the fused part, so the kernel waits for *arithmetic*. (One instruction of an H100 covers more than one of an A100.)
 #
-# The T4 has a second trouble. The compiler gives a thread 255 *registers* at most, here fewer, and what does not fit is *spilled* to its *local
-# memory*, which despite the name lies in main memory. It is cached in L1 and L2, so a spill is seldom a trip to HBM, but it costs instructions,
-# and room in the caches.
-# So on a T4 this kernel should **lose** against PyTorch's products, and `backend="auto"` leaves it out.
+# The T4 has a second trouble. What does not fit into a thread's *registers* is *spilled* to its *local memory*, which despite the name lies in
+# main memory. The caches catch most of it, but it costs instructions. So on a T4 this kernel should **lose** against PyTorch's products, and
+# `backend="auto"` leaves it out.
 #
 # On the newer cards another number matters. Programs run on *streaming multiprocessors* (SM), each of which divides its registers and its shared
 # memory among as many as there is room for, and while one loads another can compute. The share of an SM's places for warps that is taken is
@@ -589,11 +588,10 @@ for stages in (3, 2, 1):
 # With three stages an SM of an H100 has room for **one** program, and nobody else computes while it waits. So it must not wait: the loop over
 # tiles is *pipelined*. While tile i is multiplied, tiles i + 1 and i + 2 are already on their way, each into a place of its own in shared
 # memory, and `num_stages` is the number of places. Waiting is hidden either by other programs or by the program's own next tiles, and both
-# are paid from the same 228 KiB. The package takes two stages and two programs.
+# are paid from the same 228 KiB. The package takes two and two.
 #
-# Counts do not say which is faster, nor which tile: narrow ones load the same weights more often, large ones leave room for fewer programs.
-# *Autotuning* tries. `triton.autotune` takes a list of tiles, `num_warps` and `num_stages`, times each on your card at the first call, and
-# keeps the fastest. `python -m flash_tutorial.gpu.tuning` does so for the package's kernels, and writes the choice into a file.
+# No count says which tile is the fastest. *Autotuning* tries: `triton.autotune` times a list of tiles, `num_warps` and `num_stages` on your card
+# and keeps the best. `python -m flash_tutorial.gpu.tuning` does so for the package's kernels.
 #
 # ## 9. Bytes of a whole step, and a prediction
 #
@@ -618,11 +616,11 @@ if fused:
 drawing.show(*drawing.bytes_of_a_step(gigabytes, after_compiling, title))
 
 # %% [markdown]
-# The attention matrix has the smallest part in what is saved (*relu²*): at C = 256 it is a sixth as wide as the values. Most is saved around the
-# products, where PyTorch makes the heads in float32, one operation after the other, and writes near and far before it adds and gates them.
+# Least is saved on the attention matrix (*relu²*), which at C = 256 is a sixth as wide as the values, and most around the products, where
+# PyTorch makes the heads in float32 step by step, and writes near and far before it adds them.
 #
-# The grey bars count element-wise operations that follow each other as one kernel, as `torch.compile` makes them. Counted so, Transformer++
-# moves least: half as many layers have values half as wide.
+# The grey bars count neighbouring element-wise operations as one kernel, as `torch.compile` makes them. Counted so, Transformer++ moves least:
+# half as many layers have values half as wide.
 #
 # From bytes and FLOPs to a time: let each operation take as long as its products or its bytes, whichever is longer.
 
@@ -643,16 +641,15 @@ for flash, baseline in ((1, 3), (2, 4)):
     print(f"{rows[flash][0]:14} is level with {rows[baseline][0]:23} at T = {T:,.0f}")
 
 # %% [markdown]
-# A FLASH step is predicted to take the same time at every length, and that of Transformer++ climbs, even with fused attention. Lecture 08 counted
-# multiply-adds and put the crossover below 2,000 tokens. Count bytes as well, and it lies near 10,000 for FLASH as PyTorch runs it. The
-# kernels bring it to 7,000, and that against a baseline that is compiled. Without a compiler Transformer++ loses to them at every length of the table.
+# A FLASH step takes the same time at every length, and that of Transformer++ climbs, even with fused attention. Lecture 08 counted
+# multiply-adds and put the crossover below 2,000 tokens. With bytes it lies near 10,000 for FLASH as PyTorch runs it, and at 7,000 with the
+# kernels, against a compiled baseline.
 #
 # **Misconception: what is right and fused is faster.** Compare with what a good compiler makes of the *other* model.
 #
-# Is the table at least a bound? No. A tensor that one operation writes and the next one reads need not leave the L2 cache, and the
-# count is too high. Tiles that many programs read again come from L2, which has a limit of its own, and then it is too low. A finer model,
-# `python -m flash_course.bench.kernel_times`, counts L2 and occupancy too. For each kernel it says what it waits for, and what would refute that.
-# Here it predicts a step at T = 8192 with one kernel for the local part, as yours, and with stored weights.
+# The table is no bound. What stays in the L2 cache is counted too high, and tiles that many programs load from L2, which has a limit of its
+# own, too low. A finer model, `python -m flash_course.bench.kernel_times`, counts L2 and occupancy too, and says of each kernel what it waits
+# for and what would refute that. Here it predicts a step at T = 8192 with one kernel for the local part, as yours, and with stored weights.
 
 # %% tags=["nbval-check-output"]
 for row in load_stored("kernel_times")["designs"]:
@@ -682,21 +679,19 @@ except ValueError:
 # One cost is missing. The CPU has to *launch* each kernel, which takes some microseconds. A training step hides that, because the card computes
 # while the next launches queue up. A decoding step has one token, and hundreds of kernels with next to nothing to do.
 #
-# The remedy is a *CUDA graph*: record all launches once, then replay them with one call. A recording knows addresses and not tensors, so it asks
-# for three things. Shapes never change. Inputs, outputs and state lie at the *same addresses* each time: the next token is copied into the old
-# one's place, and the state is updated where it is. And nothing waits for the card: no `.item()`, no `if` on a tensor's value, and the position
-# that RoPE needs is a number on the card. FLASH's state of constant size suits the first two by its nature; a KV cache has to be
-# reserved in full from the start.
+# The remedy is a *CUDA graph*: record all launches once, then replay them with one call. A recording knows addresses and not tensors. So shapes
+# never change, inputs, outputs and state stay *where they are*, and nothing waits for the card: no `.item()`, no `if` on a tensor's value.
+# FLASH's state of constant size suits that by its nature; a KV cache has to be reserved in full from the start.
 #
 # ## How we know
 #
 # - *Counted bytes and predicted times* of 65,536 tokens in bfloat16, by `flash_course/bench/traffic.py`: no card has tested them. Large products
 #   are taken to reach 61% of an H100's data sheet, long copies 84%; launching is free, memory suffices, the kernels run without a compiler
 #   around them.
-# - *The crossover* rests on products inside attention being as fast as large ones. If only the baseline's have half that rate, it moves from
-#   7,000 to 3,600; if only ours do, it stays, for their bytes take longer (`tests/course/test_traffic.py`).
+# - *The crossover* assumes that products inside attention are as fast as large ones. At half that rate for the baseline's alone it moves from
+#   7,000 to 3,600; for ours alone it stays (`tests/course/test_traffic.py`).
 # - *The only time from a GPU in the paper* is its Table 10: on a V100 a step of FLASH wins at T = 2048, 243 against 315 ms, and loses at 512, 254
-#   against 222. That was before today's fused attention.
+#   against 222.
 # - *What the compiler made*: Triton 3.9, S = 128, with bias and gate. Shared memory with one or three stages is computed, by a formula that
 #   gives what was compiled with two.
 # - *Section 1* is measured where this page ran, on one thread. Its bars count all products that are made, hidden pairs too.
