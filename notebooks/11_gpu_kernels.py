@@ -446,7 +446,7 @@ for name, times in (("one kernel", 1536 // 64), ("weights stored once", 1)):
 # %% [markdown]
 # Half the work of the fused kernel is scores. So the package cuts your program in two: `weights_kernel` makes each tile once and stores it in half
 # precision, and `mix_kernel` reads it. That is 2 C bytes a token to write and no more to read, each a twenty-fourth of the 8 E bytes of values,
-# gate and results. Here is the reader.
+# gate and results. The reader:
 
 # %% tags=["nbval-check-output"]
 from importlib.resources import files
