@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from flash_tutorial.formats import goes_back
+from flash_tutorial.formats import goes_back, product_dtype
 
 from ..chunks import (
     chunk_counts,
@@ -255,22 +255,30 @@ def fused_mixed_chunk(
 
     Padding on the right needs no ``mask``, but where there are documents: no token reads what comes later. The rows of
     padding itself mean nothing. Heads ``(B, T, S)``, ``v`` and ``gate (B, T, E)``, all of one type: float32, float16,
-    or on a GPU bfloat16. ``bias(n) -> (n, n)``; sorted ``segment_ids (B, T)`` keep documents apart; ``before`` is that
-    of ``mixing.global_part``. ``tile``, a ``tiles.Tile`` or its first numbers, is for all kernels, which else have
-    their own; it sets the speed and nothing else. The result has a gradient, and no second one.
+    or on a GPU bfloat16; autocast takes them in its own. ``bias(n) -> (n, n)``; sorted ``segment_ids (B, T)`` keep
+    documents apart; ``before`` is that of ``mixing.global_part``. ``tile``, a ``tiles.Tile`` or its first numbers, is
+    for all kernels, which else have their own; it sets the speed and nothing else. The result has a gradient, and no
+    second one.
     """
     check_options(combine=combine)
     sums, tokens = (None, None) if before is None else before
     T = v.shape[1]
     how = chunking(T, chunk_size, combine, segment_ids, v.device, tile, mask, tokens)
     table = None if bias is None else bias(how.C)
-    heads = (quad_q, quad_k, lin_q, lin_k)
+    heads = [in_autocast(t) for t in (quad_q, quad_k, lin_q, lin_k)]
+    v = in_autocast(v)
+    gate = in_autocast(gate)
     _check([*heads, v], gate, table, how.C, tile)
     if sums is not None:
         _check_before(sums, (len(v), quad_q.shape[2], v.shape[2]), segment_ids)
         sums = sums.float().contiguous()
     keep = goes_back(*heads, v, gate, table, sums)
     return mixed_chunk(*heads, v, gate, table, sums, keep, *how)[0]
+
+
+def in_autocast(x):
+    """In the type that autocast gives to products: those of the backward pass come when it is off."""
+    return None if x is None else x.to(product_dtype(x))
 
 
 def _check(tensors, gate, table, C, tile):
@@ -413,12 +421,12 @@ def fused_unit(unit, h, angles, mask=None, segment_ids=None):
 
     ``angles``: cos and sin of ``layers.cos_sin``.
     """
+    h = in_autocast(h).contiguous()
     how = chunking(h.shape[1], unit.chunk_size, unit.combine, segment_ids, h.device, mask=mask)
     table = None if unit.bias is None else unit.bias(how.C)
     weight = unit.out_proj.weight.to(h.dtype)
     offset = unit.out_proj.bias.to(h.dtype)
     gamma = unit.scale_offset.gamma.contiguous()
     beta = unit.scale_offset.beta.contiguous()
-    h = h.contiguous()
     keep = goes_back(h, gamma, beta, table, weight, offset)
     return mix_and_project(h, gamma, beta, table, weight, offset, *angles, keep, *how)[0]

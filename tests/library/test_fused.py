@@ -477,6 +477,28 @@ def test_with_autocast_a_unit_is_in_half_precision_and_its_gradients_are_not(dev
         assert p.grad.dtype == torch.float32 and error(p.grad, q.grad) < 1e-2, name
 
 
+@quick
+@pytest.mark.parametrize("device", [DEVICE])
+def test_with_autocast_the_mixing_takes_float32_and_gives_it_gradients(device):
+    """Its backward pass comes when autocast is off: what the forward pass kept has to be of one type."""
+    tensors, grad = inputs(USUAL, torch.float32, device)
+
+    def by_kernels(*leaves):
+        *five, gate, table, _ = leaves
+        how = dict(chunk_size=USUAL[1], bias=lambda n: table, gate=gate)
+        dtype = five[0].dtype
+        with torch.autocast(device, torch.float16, enabled=dtype == torch.float32):
+            return fused.fused_mixed_chunk(*five, **how).to(dtype)
+
+    halves = [t.half() if t.dim() == 3 else t for t in tensors[:-1]]
+    got, found = gradients(by_kernels, tensors, grad)
+    wanted, expected = gradients(by_kernels, [*halves, tensors[-1]], grad.half())
+    assert error(got, wanted.double()) == 0
+    for name in NAMES[:-1]:
+        assert found[name].dtype == torch.float32
+        assert error(found[name], expected[name].double()) == 0, name
+
+
 @pytest.mark.parametrize("device", [DEVICE])
 def test_computed_again_in_the_backward_pass_a_unit_has_the_same_gradients(device):
     unit, _ = pair(device)
