@@ -1,12 +1,14 @@
 """The fastest tile of each kernel: what is wrong is not timed, and the choice is kept by card, sizes and versions."""
 
 import json
+from unittest import mock
 
 import pytest
 import torch
 
 # it asks for the interpreter where it must
-from test_kernels import GPU, kernels
+from test_kernels import GPU, gates, kernels
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from faults.planter import faults_of, faulty_copy
 from flash_tutorial.gpu import tiles, tuning
@@ -137,7 +139,57 @@ def test_a_tile_that_cannot_be_compiled_is_passed_over(card):
         assert kernel == "weights" or {2, 3, 4} <= {tile.stages for tile in tried}
 
 
+def test_a_tile_that_writes_nothing_does_not_pass_with_what_another_wrote(monkeypatch):
+    run_mix = kernels.run_mix
+
+    def run_one(*args):
+        if args[-1] == SOME[0]:
+            run_mix(*args)
+
+    monkeypatch.setattr(kernels, "run_mix", run_one)
+    rows = tuning.tried("mix", SIZES, "cpu", clock(1), SOME[:2])
+    assert "microseconds" in rows[0] and rows[1]["off"] == "not finite"
+
+
+def test_what_is_not_finite_in_one_of_two_results_is_wrong(monkeypatch):
+    run_maps = kernels.run_maps
+
+    def run_to_nan(*args):
+        run_maps(*args)
+        args[7].fill_(float("nan"))  # ds; the weights are right
+
+    monkeypatch.setattr(kernels, "run_maps", run_to_nan)
+    (row,) = tuning.tried("maps", SIZES, "cpu", clock(1), SOME[:1])
+    assert row["off"] == "not finite"
+
+
+# ---------------------------------------------------------------- those without a tile
+SMALL_SIZES = SIZES._replace(dtype=torch.float32)
+
+
 def test_kernels_without_a_tile_can_be_started():
-    small = SIZES._replace(dtype=torch.float32)
-    for start in tuning.without_tiles(small, "cpu").values():
+    for start in tuning.without_tiles(SMALL_SIZES, "cpu").values():
         start()
+
+
+class Operations(TorchDispatchMode):
+    """Those of torch's that are done meanwhile; a view is nothing to a card."""
+
+    def __init__(self):
+        super().__init__()
+        self.done = []
+
+    def __torch_dispatch__(self, function, types, args=(), options=None):
+        self.done += [] if function.is_view else [str(function)]
+        return function(*args, **(options or {}))
+
+
+def test_of_a_kernel_without_a_tile_it_alone_is_timed(monkeypatch):
+    """One start, and nothing of torch's: no memory is taken, and no shares are added up."""
+    for name, start in tuning.without_tiles(SMALL_SIZES, "cpu").items():
+        module = kernels if name == "scan" else gates
+        kernel = mock.MagicMock()
+        monkeypatch.setattr(module, f"{name}_kernel", kernel)
+        with Operations() as operations:
+            start()
+        assert kernel.__getitem__.call_count == 1 and operations.done == [], name
