@@ -21,6 +21,7 @@ import argparse
 import copy
 import gc
 import hashlib
+import re
 import time
 from contextlib import suppress
 from dataclasses import replace
@@ -166,6 +167,7 @@ class Card:
         def leave_out(name, error):
             found[name] = reason(error)  # in place of the seconds before it
             del steps[name]
+            self.check_alive(found[name])
 
         warmup = 0 if self.small else 2
         how = dict(warmup=warmup, device=self.device, leave_out=leave_out)
@@ -283,46 +285,53 @@ def ways_of_a_step(card, settings, T):
 
 # ---------------------------------------------------------------- each kernel alone
 def kernels(card):
-    """With each tile that fits; the fastest is what the package takes from then on."""
+    """Those without a tile first, which take seconds; then with each tile that fits. The fastest is what the package
+    takes from then on."""
     if not card.is_real:
         return
-    for name, kernel in product(card.halves, tiles.LARGE):
-        sizes = card.sizes_of_kernels(name)
-        key = {"card": card.name, "code": code_digest()} | tuning.key_of(kernel, sizes, card.name)
-        key |= {"tokens": sizes.B * sizes.T}
-        row = StoredRuns("card_kernels", __doc__, card.out).find_or_make(
-            key, partial(tiles_of_a_kernel, card, kernel, sizes)
-        )
-        if best := tuning.fastest(row["tiles"]):
-            choice = tuning.key_of(kernel, sizes, card.name)
-            StoredRuns("card_tiles", __doc__, card.out).put(choice, choice | best)
     for name in card.halves:
         sizes = card.sizes_of_kernels(name)
         for kernel, start in tuning.without_tiles(sizes, card.device).items():
-            key = {"card": card.name, "code": code_digest(), "tokens": sizes.B * sizes.T}
-            key |= tuning.key_of(kernel, sizes, card.name)
-            StoredRuns("card_kernels", __doc__, card.out).find_or_make(
-                key, partial(time_of_a_kernel, card, kernel, start)
-            )
+            row_of_a_kernel(card, kernel, sizes, partial(time_of_a_kernel, card, start))
+    for name, kernel in product(card.halves, tiles.LARGE):
+        sizes = card.sizes_of_kernels(name)
+        make = partial(tiles_of_a_kernel, card, kernel, sizes)
+        rows = row_of_a_kernel(card, kernel, sizes, make)["tiles"]
+        if best := tuning.fastest(rows):
+            choice = tuning.key_of(kernel, sizes, card.name)
+            StoredRuns("card_tiles", __doc__, card.out).put(choice, choice | best)
+        card.check_alive(rows)
+
+
+def row_of_a_kernel(card, kernel, sizes, make):
+    """What ``make()`` measures, beside what the model of time said of the package's own tile."""
+    key = {"card": card.name, "code": code_digest(), "tokens": sizes.B * sizes.T}
+    key |= tuning.key_of(kernel, sizes, card.name)
+    return StoredRuns("card_kernels", __doc__, card.out).find_or_make(
+        key, lambda: make() | {"predicted_microseconds": predicted(kernel, sizes, card.name)}
+    )
 
 
 def tiles_of_a_kernel(card, kernel, sizes):
-    """What each tile takes, and what the model of time said that the package's own would."""
+    """What each tile takes."""
     how = {"bench": clocked, "some": tiles.LARGE[kernel]} if card.small else {}
-    rows = tuning.tried(kernel, sizes, card.device, **how)
-    return {"tiles": rows, "predicted_microseconds": predicted(kernel, card)}
+    return {"tiles": tuning.tried(kernel, sizes, card.device, **how)}
 
 
-def time_of_a_kernel(card, kernel, start):
+def time_of_a_kernel(card, start):
     """The same of one that has no tile."""
     bench = clocked if card.small else tuning.by_do_bench
-    return {"microseconds": bench(start), "predicted_microseconds": predicted(kernel, card)}
+    return {"microseconds": bench(start)}
 
 
-def predicted(kernel, card):
-    """What the model of time says for that card at the paper's sizes; None for others."""
-    for row in load_stored("kernel_times")["rows"]:
-        if not card.small and row["kernel"] == kernel and row["card"] in card.name:
+def predicted(kernel, sizes, card):
+    """What the model of time says of a kernel; None for other sizes than its own, and for other cards."""
+    stored = load_stored("kernel_times")
+    at = {"T": sizes.T, "tokens": sizes.B * sizes.T, "C": sizes.C, "S": sizes.S, "E": sizes.E}
+    if at != stored["about"]["sizes"]:
+        return None
+    for row in stored["rows"]:
+        if row["kernel"] == kernel and row["card"] in re.split(r"[ -]", card):
             return row["microseconds"]
     return None
 
