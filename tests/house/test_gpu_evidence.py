@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tarfile
 from importlib.metadata import version
+from importlib.util import find_spec
 from itertools import chain
 
 import pytest
@@ -182,6 +183,34 @@ def test_as_a_t4_a_card_has_its_limits_before_a_job_begins_and_a_place_of_its_ow
     found = noted(evidence, "card_1_as_a_t4"), noted(evidence, "card_1")
     assert [jobs["limits"]["last_line"] == str(limits) for jobs in found] == [True, False]
     assert (limits / "sitecustomize.py").read_text(encoding="utf-8") == evidence.AS_T4
+
+
+LARGER_CARD = """
+from types import SimpleNamespace
+import torch
+torch.cuda.is_available = lambda: True
+torch.cuda.get_device_capability = lambda device=None: (9, 0)
+torch.cuda.get_device_properties = lambda device=None: SimpleNamespace(total_memory=80e9)
+torch.cuda.set_per_process_memory_fraction = lambda fraction: None
+"""
+ASKED = """
+from torch._dynamo.device_interface import CudaInterface
+from triton.backends.nvidia.driver import CudaDriver
+driver = object.__new__(CudaDriver)
+super(CudaDriver, driver).__init__()
+driver.get_current_device = lambda: 0
+print(torch.cuda.get_device_capability(0), CudaInterface.get_compute_capability(0))
+print(driver.get_current_target().arch)
+"""
+
+
+@pytest.mark.nightly
+@pytest.mark.skipif(find_spec("triton") is None, reason="Triton is not installed")
+def test_as_a_t4_a_card_still_gets_code_that_it_can_load(evidence):
+    """The package takes it for a T4; what torch.compile and Triton make for a T4 no other card loads."""
+    code = LARGER_CARD + evidence.AS_T4 + ASKED
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.split("\n")[:2] == ["(7, 5) 90", "90"], done.stderr
 
 
 # ---------------------------------------------------------------- tests, each as it ends
