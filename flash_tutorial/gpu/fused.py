@@ -61,7 +61,9 @@ def chunking(T, chunk_size, combine, segment_ids, device, tile=(), mask=None, be
         ids = chunk_documents(segment_ids, C)  # (B, G, C)
         joins, whole, earlier = crossings(ids)
         count = count_earlier(chunk_counts(T, C, mask, device), earlier)
-        of_tokens = [from_chunks((ids == ids[:, :, edge, None])[..., None], T) for edge in (0, -1)]
+        chunk = torch.arange(T, device=device) // C
+        # first and last document of each token's chunk; cut to T from whole chunks Inductor gets it wrong on a CPU
+        of_tokens = [(segment_ids == ids[:, chunk, edge])[..., None] for edge in (0, -1)]
         parts = (
             segment_ids.to(torch.int32).contiguous(),
             joins.to(torch.int8),

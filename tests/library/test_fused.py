@@ -456,6 +456,17 @@ def test_compiled_for_any_length_with_documents_too(device):
             assert torch.equal(compiled(x, None, ids), unit(x, None, ids))
 
 
+@not_on_a_pretended_card
+@pytest.mark.nightly
+@pytest.mark.parametrize("device", [DEVICE])
+def test_inductor_finds_the_documents_of_each_chunk(device):
+    unit, _ = pair(device)
+    x = drawn(device)
+    ids = documents(70, device)
+    found = torch.compile(unit, fullgraph=True)(x, None, ids).detach()
+    assert error(found, unit(x, None, ids).detach()) < 1e-5
+
+
 @quick
 def test_exported_a_unit_has_its_operator(monkeypatch):
     unit = with_the_card_check_lifted("cpu", monkeypatch)
