@@ -472,7 +472,7 @@ from flash_tutorial.mixing import global_part, local_part
 from flash_tutorial.training import train_step
 
 print(side_by_side.tally())
-parts = {"FLASH": (GatedUnit.project, GatedUnit.read_heads, FLASH.mix, GatedUnit.forward)}
+parts = {"FLASH": (GatedUnit.project, GatedUnit.read_heads, FLASH.mixed, GatedUnit.forward)}
 if "mixed_chunk" in mine.built():
     parts["mixed_chunk"] = (local_part, global_part)
 parts |= {"decode_step": (FLASH.mix_newest,), "fit": (train_step,)}

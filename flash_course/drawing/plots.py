@@ -103,22 +103,24 @@ def name_lines(axes, *, numbers=False, apart=0.07):
     """
     axes.set_ylim(axes.get_ylim())  # from here on nothing moves
     edge = max(line.get_xdata(orig=False)[-1] for line in _named(axes) if _has_points(axes, line))
-    ends = []
+    ends = {}  # names and their heights by the x at which the lines end
     for line in _named(axes):
         last = np.flatnonzero(~np.isnan(line.get_ydata()))[-1]
         x, y = line.get_xdata(orig=False)[last], line.get_ydata()[last]
         if not _has_points(axes, line):
             x = edge
         name = line.get_label() + f" {plain(y)}" * numbers
-        if x < edge:
-            _write(axes, name, (x, y), (-6, 10), line.get_color(), ha="right")
-        else:
-            height = axes.transAxes.inverted().transform(axes.transData.transform((x, y)))[1]
-            ends.append((height, name, line.get_color()))
-    below = -np.inf
-    for height, name, colour in sorted(ends):
-        below = max(height, below + apart)
-        _write(axes, name, (1, below), (6, 0), colour, xycoords="axes fraction")
+        height = axes.transAxes.inverted().transform(axes.transData.transform((x, y)))[1]
+        ends.setdefault(min(x, edge), []).append((height, name, line.get_color()))
+    early = {"ha": "right", "xycoords": axes.get_xaxis_transform()}
+    for x, names in ends.items():
+        below = -np.inf
+        for height, name, colour in sorted(names):
+            below = max(height, below + apart)
+            if x < edge:
+                _write(axes, name, (x, below), (-6, 10), colour, **early)
+            else:
+                _write(axes, name, (1, below), (6, 0), colour, xycoords="axes fraction")
 
 
 def in_words(axes, *, x="{:,}", form=None, missing="does not fit"):
