@@ -13,7 +13,9 @@ ROOT = Path(__file__).resolve().parents[2]
 def test_the_gpu_tests_pass_on_the_pretended_card(with_card):
     """In float32 and float16, whose kernels Triton interprets."""
     options = ["-o", "addopts=", "-p", "no:cacheprovider", "-q", "-m", "gpu", "tests/library"]
-    options.append("--ignore=tests/library/test_sizes_in_use.py")  # ten minutes, which are the same without a card
+    options.append(
+        "--ignore=tests/library/test_sizes_in_use.py"
+    )  # ten minutes, which are the same without a card
     command = [sys.executable, "-m", "pytest", *options]
     done = subprocess.run(
         command, env=with_card, cwd=ROOT, capture_output=True, text=True, timeout=3000
