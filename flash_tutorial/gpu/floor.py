@@ -5,17 +5,19 @@ import importlib.util
 import re
 from functools import cache
 
-import torch
-
 # A kernel is handed strides and heads as tuples. Tried with 3.1 and 3.2, which fail at the first start of `mix`, and
 # with 3.3 to 3.9, which compile all kernels. torch 2.7 comes with 3.3.
 FLOOR = (3, 3)
 
 
-@torch.compiler.assume_constant_result  # torch.compile follows no import
 def lacking():
     """What keeps this Python from starting the kernels, in words; None if nothing does."""
     return found_out()
+
+
+# torch.compile follows no import, and takes the answer as it is. This is what torch.compiler.assume_constant_result
+# does; to call that would load the compiler wherever the package is imported.
+lacking._dynamo_marked_constant = True
 
 
 @cache
