@@ -321,6 +321,20 @@ def text_of_run(name):
     return "austen"
 
 
+def text_to_score(args):
+    """Its name and its corpus: what is asked for, else what the model was trained on."""
+    from flash_tutorial.corpora import load_corpus
+
+    name = args.corpus or text_of_run(args.model)
+    try:
+        return name, load_corpus(name)
+    except ValueError as error:
+        if args.corpus:
+            raise
+        asked = f"{args.model} was trained on {name!r}; --corpus takes another text"
+        raise ValueError(f"{asked}: {error}") from None
+
+
 def readable(model, name):
     """Whether text can be made of a model's ids; if not, the line that says so is on standard error."""
     try:
@@ -352,7 +366,6 @@ def run_evaluate(args):
     """``flash-tutorial evaluate``: 1 if the model's tokens cannot be told from text."""
     import numpy as np
 
-    from flash_tutorial.corpora import load_corpus
     from flash_tutorial.training.devices import keep_freed_memory
     from flash_tutorial.training.score import evaluate, first_bytes, in_words
 
@@ -361,8 +374,8 @@ def run_evaluate(args):
     model = load_model(args.model, args.device)
     if not readable(model, args.model):
         return 1
-    corpus = args.corpus or text_of_run(args.model)
-    text = first_bytes(getattr(load_corpus(corpus), args.split), args.bytes)
+    name, corpus = text_to_score(args)
+    text = first_bytes(getattr(corpus, args.split), args.bytes)
     split = text
     if model.config.tokens is not None:
         split = text.encoded(model.vocabulary)
@@ -371,7 +384,7 @@ def run_evaluate(args):
     kind = split.vocabulary.unit
     if not model.config.causal:
         kind = f"hidden {kind}"
-    print(f"{in_words(score, kind)}: {args.model} on {corpus}, {args.split}, ", end="")
+    print(f"{in_words(score, kind)}: {args.model} on {name}, {args.split}, ", end="")
     counted = "of" if model.config.tokens is None else "tokens in"
     print(f"{score.n_tokens:,} {counted} {len(text.tokens):,} bytes, windows of {length}")
     print(f"by position in the window (bits per {kind}):")

@@ -206,7 +206,9 @@ def test_a_model_of_ones_own_says_its_length_or_is_asked_for_it(corpus):
 
 def test_the_command_scores_as_it_was_trained(corpus, tmp_path, capsys):
     run(corpus, tmp_path, config=replace(CONFIG, length=30, steps=2, warmup=0))
-    main(["evaluate", str(tmp_path), "--bytes", "200"])
+    assert main(["evaluate", str(tmp_path)]) == 2  # its text was never a file
+    assert "trained on 'text.txt'; --corpus takes another" in capsys.readouterr().err
+    main(["evaluate", str(tmp_path), "--corpus", "austen", "--bytes", "200"])
     assert "windows of 30\n" in capsys.readouterr().out
-    main(["evaluate", str(tmp_path), "--bytes", "200", "--length", "15"])
+    main(["evaluate", str(tmp_path), "--corpus", "austen", "--bytes", "200", "--length", "15"])
     assert "windows of 15\n" in capsys.readouterr().out
