@@ -22,6 +22,7 @@ OWN = "a class of your own"
 HYBRID = "hybrid"  # units of several kinds
 FORMAT = 3  # of a stored configuration
 PAPER_STD = 0.02  # what the paper draws kernels, gamma and position bias with
+GIVEN_UP = {"start": {"small": "width"}}  # values that were, and what they are read as
 LEFT_TO_START = {"init_std": None, "embedding_std": None, "position_scale": "start"}
 TOEPLITZ_BELOW = (
     512  # Code 4's condition: the table by distance below this length, the rotary form from it on
@@ -467,14 +468,19 @@ class ModelConfig:
             raise ValueError(
                 f"this model was built from the class {name}: hand that class back, {back}"
             )
-        if values.get("start") == "small":  # a start that was: a stored model is drawn no more
-            values["start"] = "width"
+        values = of_today(values)
         if "start" not in values:  # the paper's, with its numbers written out
             values |= {n: left for n, left in LEFT_TO_START.items() if values.get(n) == PAPER_STD}
         config = cls(**values)
         missing = before_they_existed(cls).keys() - values.keys() - config.inert().keys()
         missing = [name for name in missing if getattr(config, name) is not ABSENT]
         return replace(config, **{name: rules(cls)[name].before for name in missing})
+
+
+def of_today(values):
+    """A stored configuration without the values that were given up: what is stored is drawn no more."""
+    kept = {name: given_up.get(values.get(name)) for name, given_up in GIVEN_UP.items()}
+    return values | {name: value for name, value in kept.items() if value is not None}
 
 
 def kind_of(architecture):

@@ -17,6 +17,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..config import of_today
 from ..files import (
     advising,
     altered,
@@ -151,6 +152,7 @@ def refuse_foreign_steps(out):
 def refuse_another_run(path, saved, facts, earlier):
     """A run goes on with the settings that it began with; the first that differs is named."""
     check_format(saved["model_config"], facts["model_config"]["format"], path)
+    saved = saved | {"model_config": of_today(saved["model_config"])}
     for part in ("model_config", "train_config"):
         missing = earlier.get(part, {})
         for key in sorted({*saved[part], *facts[part]} - MAY_DIFFER):

@@ -1,4 +1,6 @@
-"""What versions wrote that kept one number without an axis, a norm's gain as (): weights, checkpoints, runs."""
+"""What versions wrote that kept one number without an axis, a norm's gain as (), and had another start by default:
+weights, checkpoints, runs.
+"""
 
 import pytest
 import torch
@@ -35,6 +37,9 @@ def rewrite(folder):
             values["sha256"] = {n: files.file_sha256(folder / n) for n in values["sha256"]}
             shapes = values.get("model_config", {}).get("weights", {})
             shapes.update({n: [] for n in shapes if n.endswith(ONE_NUMBER)})
+            for config in (values, values.get("model_config", {})):
+                if config.get("start") == "width":
+                    config["start"] = "small"
             files.write_json(folder / name, values)
 
 
