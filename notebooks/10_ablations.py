@@ -244,7 +244,7 @@ for name in ("MHSA+MLP", "GAU, softmax", "GAU", "FLASH", "FLASH, global only"):
 # So these variants did not begin alike. **Each ablation exchanged a part, and a start with it.**
 #
 # The start by the *width*, this package's default, is made for such models. Here each one is trained for 600 updates from four starts, each
-# time at its best of four rates.
+# time at its best of four rates. (*fan-in* draws a matrix that reads n numbers with 1 / √n, *small* is the start of GPT-NeoX.)
 
 # %% tags=["nbval-check-output"]
 from flash_course.bench.stored import best_by_start, load_stored

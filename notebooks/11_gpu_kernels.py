@@ -588,7 +588,7 @@ for stages in (3, 2, 1):
 # With three stages an SM of an H100 has room for **one** program, and nobody else computes while it waits. So it must not wait: the loop over
 # tiles is *pipelined*. While tile i is multiplied, tiles i + 1 and i + 2 are already on their way, each into a place of its own in shared
 # memory, and `num_stages` is the number of places. Waiting is hidden either by other programs or by the program's own next tiles, and both
-# are paid from the same 228 KiB. The package takes two and two.
+# are paid from the same 228 KiB. The package: two stages, two programs.
 #
 # No count says which tile is the fastest. *Autotuning* tries: `triton.autotune` times a list of tiles, `num_warps` and `num_stages` on your card
 # and keeps the best. `python -m flash_tutorial.gpu.tuning` does so for the package's kernels.

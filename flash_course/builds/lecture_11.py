@@ -243,7 +243,7 @@ BUILDS = (
                 wrong(weights_tile, "(rows[:, None] >= keys[None, :]) & ", ""),
             ),
         ),
-        why="These M × M weights are all that ever exists of the attention matrix.",
+        why="In your kernel these M × M weights are all that ever exists of the attention matrix.",
         tolerance=1e-4,
     ),
     Build(

@@ -96,7 +96,9 @@ def starts(sizes, given):
 
 
 def without_tiles(sizes, device):
-    """{kernel: a function that starts it}, of those that have no tile; h is what a first dense layer makes.
+    """{kernel: a function that starts it and gives what it writes}, of those that have no tile.
+
+    h is what a first dense layer makes.
 
     Each alone, as those with tiles: an operator would allocate and, for ``unheads``, add up shares in the time.
     """
@@ -115,12 +117,24 @@ def without_tiles(sizes, device):
     dheads = tuple(heads)
     gate, dgate = h[..., :E], dh[..., :E]
     base, dbase = h[..., 2 * E :], dh[..., 2 * E :]
-    return {
-        "heads": lambda: gates.run_heads(base, gamma, beta, cos, sin, heads),
-        "scan": lambda: kernels.run_scan(x, states, factor, None, None, False),
-        "ungate": lambda: gates.run_ungate(gate, y, dout, out, dy, dgate),
-        "unheads": lambda: gates.run_unheads(base, gamma, cos, sin, dheads, dbase, sums),
-    }
+
+    def make_heads():
+        gates.run_heads(base, gamma, beta, cos, sin, heads)
+        return [heads]
+
+    def scan():
+        kernels.run_scan(x, states, factor, None, None, False)
+        return [states]
+
+    def ungate():
+        gates.run_ungate(gate, y, dout, out, dy, dgate)
+        return [out, dy, dgate]
+
+    def unheads():
+        gates.run_unheads(base, gamma, cos, sin, dheads, dbase, sums)
+        return [dbase, sums]
+
+    return {"heads": make_heads, "scan": scan, "ungate": ungate, "unheads": unheads}
 
 
 def wanted(kernel, sizes, given):
