@@ -16,6 +16,7 @@ from torch.profiler import ProfilerActivity, profile
 from flash_course.bench.clock import machine, time_in_turn
 from flash_tutorial import LanguageModel, ModelConfig
 from flash_tutorial.files import write_text
+from flash_tutorial.states import with_each
 
 OUT = Path(__file__).resolve().parents[2] / "flash_course" / "bench" / "results"
 OUT /= "decoding_floor.json"
@@ -57,7 +58,8 @@ def kept_tensors(state):
         found.append(t)
         return t
 
-    state.with_each(note)
+    for unit in state.units:
+        with_each(unit, note)
     return [t for t in found if t.dim() >= 2 and t.numel() > 1000]
 
 
