@@ -44,6 +44,7 @@ ORDER = (  # on the page; an experiment that is not named here stands behind the
     "ablations_long",
     "ablations",
     "starts",
+    "optimizers",
     "shipping",
     "dynamic",
     "ngrams",

@@ -1,0 +1,58 @@
+"""What does Muon change in the default run of `flash-tutorial train`, in the same time?"""
+
+from itertools import product
+
+from flash_course.bench.stored import RESULTS
+from flash_tutorial import ModelConfig
+from flash_tutorial.corpora import Split
+from flash_tutorial.experiments import Arm, Compare, Experiment, Search, command
+from flash_tutorial.training import evaluate
+
+T, BATCH = 512, 8
+BUDGET, TUNING = 300, 100  # seconds of one core
+REPORTED = 100_000  # first bytes of Persuasion; rates are chosen on as many bytes at its end
+RATES = {"adamw": (2.5e-3, 5e-3, 1e-2), "muon": (5e-3, 1e-2, 2e-2)}
+ARCHITECTURES = ("flash", "transformer++")
+
+
+def arm(architecture, optimizer):
+    """A model by an optimizer."""
+    return Arm(
+        f"{architecture} {optimizer}",
+        ModelConfig(architecture, max_length=T),
+        RATES[optimizer],
+        train=dict(optimizer=optimizer),
+    )
+
+
+def on_choosing_text(model, corpus):
+    """Bits a byte of the text by which rates are chosen."""
+    end = Split.from_documents([corpus.validation.tokens[-REPORTED:]])
+    return {"bits_on_choosing_text": round(evaluate(model, end, T).bits_per_byte, 4)}
+
+
+PAIRS = (
+    ("flash muon", "flash adamw", "flash"),
+    ("transformer++ muon", "transformer++ adamw", "transformer"),
+    ("flash muon", "transformer++ muon", "by_muon"),
+)
+
+EXPERIMENT = Experiment(
+    "optimizers",
+    "What does Muon change in the default run of `flash-tutorial train`, in the same time?",
+    arms=tuple(arm(*each) for each in product(ARCHITECTURES, RATES)),
+    train=dict(batch=BATCH, length=T, dtype="bfloat16", eval_bytes=REPORTED),
+    seconds=(BUDGET,),
+    search=Search(
+        seconds=TUNING, seeds=(100,), score="bits_on_choosing_text", measure=on_choosing_text
+    ),
+    measure=on_choosing_text,
+    compare=tuple(Compare(*pair, budget=BUDGET) for pair in PAIRS),
+    setting="Five minutes of one core, D = 128, T = 512, 4,096 bytes an update, bfloat16, a start by the width; bits of "
+    "the first 100,000 bytes of *Persuasion*. Updates are counted by the time of one that was measured in turn.",
+    meaning="The runs are going on.",
+    not_tried="Other optimizers; a rate of its own for what is no matrix; longer runs.",
+)
+
+if __name__ == "__main__":
+    command(EXPERIMENT, RESULTS)
