@@ -38,7 +38,9 @@ def arm(name, T):
     middle = RATES[name]
     return Arm(
         name,
-        ModelConfig(name, vocab_size=257, causal=False, max_length=T),  # a byte more: the hidden one
+        ModelConfig(
+            name, vocab_size=257, causal=False, max_length=T
+        ),  # a byte more: the hidden one
         (middle / 2, middle, middle * 2),
         settings={"T": T},
         train=dict(batch=BYTES // T, length=T),

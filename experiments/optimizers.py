@@ -48,8 +48,8 @@ EXPERIMENT = Experiment(
     ),
     measure=on_choosing_text,
     compare=tuple(Compare(*pair, budget=BUDGET) for pair in PAIRS),
-    setting="Five minutes of one core, D = 128, T = 512, 4,096 bytes an update, bfloat16, a start by the width; bits of "
-    "the first 100,000 bytes of *Persuasion*. Updates are counted by the time of one that was measured in turn.",
+    setting="Five minutes of one core, D = 128, T = 512, 4,096 bytes an update, bfloat16, a start by the width; bits "
+    "of the first 100,000 bytes of *Persuasion*. Updates are counted by the time of one that was measured in turn.",
     meaning="The runs are going on.",
     not_tried="Other optimizers; a rate of its own for what is no matrix; longer runs.",
 )

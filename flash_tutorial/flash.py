@@ -15,7 +15,7 @@ from .gpu import floor
 from .layers import check_input, cos_sin, make_bias
 from .mixing import mixed_chunk_attention
 from .names import ours
-from .states import ChunkState, newest
+from .states import ChunkState, lengths_behind, newest
 
 
 @ours
@@ -134,21 +134,34 @@ class FLASH(GatedUnit):
     def mix(self, heads, v, mask, segment_ids):
         return self.mixed(heads, v, mask=mask, segment_ids=segment_ids)
 
-    def mixed(self, heads, v, **options):
-        """Mixed chunk attention of this unit, by the kernels or by torch."""
+    def mixed(self, heads, v, *, finished=None, **options):
+        """Mixed chunk attention of this unit, by the kernels or by torch.
+
+        With ``finished (B,)``, how many chunks of each row are whole, the sum over these too; torch leaves it to
+        ``ChunkState.after``, and gives None.
+        """
         options |= dict(chunk_size=self.chunk_size, bias=self.bias, combine=self.combine)
         if self.fused_on(v)[0]:
             from .gpu.fused import fused_mixed_chunk
 
-            return fused_mixed_chunk(*heads, v, **options)
+            return fused_mixed_chunk(*heads, v, finished=finished, **options)
         parts = dict(causal=self.causal, local=self.local, global_=self.global_)
         how = dict(attend=relu2_attention, read=read_earlier_chunks)
-        return mixed_chunk_attention(*heads, v, **options, **parts, **how)
+        mixed = mixed_chunk_attention(*heads, v, **options, **parts, **how)
+        return mixed if finished is None else (mixed, None)
 
     # ------------------------------------------------------------ token by token
-    def remember(self, heads, v, rows):
+    def mix_first(self, heads, v, mask, rows):
+        if type(self).mix is not FLASH.mix:  # a mixing of one's own
+            return super().mix_first(heads, v, mask, rows)
+        finished = lengths_behind(None, rows, v.device) // self.chunk_size
+        mixed, sums = self.mixed(heads, v, mask=mask, finished=finished)
+        return mixed, self.remember(heads, v, rows, sums)
+
+    def remember(self, heads, v, rows, sums=None):
         _, quad_k, _, lin_k = (t[:, None] for t in heads)
-        return ChunkState.after(quad_k, lin_k, v[:, None], self.chunk_size, rows, self.kept_bias())
+        how = dict(bias=self.kept_bias(), sums=of_one_head(sums))
+        return ChunkState.after(quad_k, lin_k, v[:, None], self.chunk_size, rows, **how)
 
     def kept_bias(self):
         return None if self.bias is None else self.bias(self.chunk_size).detach()
@@ -161,9 +174,11 @@ class FLASH(GatedUnit):
         C = self.chunk_size
         tensors, length = state.open_chunk_before(*heads[:, :, None], v[:, None])
         *both, values = (t[:, 0] for t in tensors)
-        mixed = self.mixed(both, values, before=state.before_open_chunk())
+        finished = lengths_behind(state, rows, v.device) // C
+        mixed, sums = self.mixed(both, values, before=state.before_open_chunk(), finished=finished)
         _, quad_k, _, lin_k, values = tensors
-        state = ChunkState.after(quad_k, lin_k, values, C, rows, self.kept_bias(), before=state)
+        how = dict(bias=self.kept_bias(), before=state, sums=of_one_head(sums))
+        state = ChunkState.after(quad_k, lin_k, values, C, rows, **how)
         return newest(mixed, length, v.shape[1]), state
 
     def mix_newest(self, heads, v, state):
@@ -181,3 +196,8 @@ class FLASH(GatedUnit):
             mixed = state.add_far(mixed, lin_q, self.combine)
         state.advance()
         return mixed[:, 0]
+
+
+def of_one_head(sums):
+    """Sums ``(B, S, E)`` as a state has them, ``(B, 1, S, E)``; None if there are none."""
+    return None if sums is None else sums[:, None]

@@ -125,13 +125,16 @@ class GatedUnit(nn.Module):
         if state is None:
             rows = Rows.after(x, mask)
             heads = self.read_heads(z, *cos_sin(x.shape[1], self.qk_dim, x))  # (H, B, T, S)
-            mixed = self.mix(heads, v, mask, None)
-            state = self.remember(heads, v, rows)
+            mixed, state = self.mix_first(heads, v, mask, rows)
         else:
             rows = Rows.after(x, mask, state.rows)
             heads = self.read_heads(z, *further_tables(x, self.qk_dim, state.rows, rows))
             mixed, state = self.mix_further(heads, v, state, rows)
         return x + self.project_back(u, mixed), state
+
+    def mix_first(self, heads, v, mask, rows):
+        """What the tokens of a prompt read, ``(B, T, E)``, and the state behind it, at ``rows``."""
+        return self.mix(heads, v, mask, None), self.remember(heads, v, rows)
 
     @by_call
     def step(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:

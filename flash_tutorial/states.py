@@ -257,18 +257,18 @@ class ChunkState(Kept):
         self.count_chunks()
 
     @classmethod
-    def after(cls, quad_k, lin_k, v, C, rows, bias=None, before=None):
+    def after(cls, quad_k, lin_k, v, C, rows, bias=None, before=None, sums=None):
         """The state after a prompt: keys ``(B, H, T, S)``, values ``(B, H, T, E)``; ``bias (C, C)``.
 
-        Of a prompt that was read after the state ``before`` they begin with the tokens of its open chunk.
+        Of a prompt that was read after the state ``before`` they begin with the tokens of its open chunk. ``sums``
+        are those over all finished chunks, if they are known already.
         """
-        lengths = rows.lengths.to(v.device)  # (B,)
-        if before is not None:
-            lengths = lengths - before.finished_tokens()
+        lengths = lengths_behind(before, rows, v.device)
         finished = lengths // C  # (B,) whole chunks
-        sums = sum_of_chunks(lin_k, v, C, finished)
-        if before is not None:
-            sums = before.sums + sums
+        if sums is None:
+            sums = sum_of_chunks(lin_k, v, C, finished)
+            if before is not None:
+                sums = before.sums + sums
         # the tokens of each row's open chunk; empty places are zero
         places = finished[:, None] * C + torch.arange(C, device=v.device)  # (B, C)
         is_token = (places < lengths[:, None])[:, None, :, None]
@@ -364,6 +364,12 @@ class ChunkState(Kept):
     def numel(self):
         """Numbers kept, the room for a whole chunk included."""
         return sum(t.numel() for t in (self.sums, self.quad_k, self.lin_k, self.v))
+
+
+def lengths_behind(before, rows, device):
+    """Tokens of each row ``(B,)``, counted from where the open chunk of the state ``before`` began, if there is one."""
+    lengths = rows.lengths.to(device)
+    return lengths if before is None else lengths - before.finished_tokens()
 
 
 def sum_of_chunks(lin_k, v, C, finished):

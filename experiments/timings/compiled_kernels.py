@@ -25,7 +25,7 @@ from flash_tutorial.gpu.tiles import KIB, LARGE, SHARED, SMALL, Tile, largest
 
 CARDS = {"7.5": "T4", "8.0": "A100", "8.6": "A10", "8.9": "L4", "9.0": "H100"}
 KERNELS = ("heads", "scan", "weights", "mix", "ungate", "maps", "values", "unheads")
-VARIANTS = ("weights_documents", "weights_no_bias")  # as other units call it
+VARIANTS = ("weights_documents", "weights_no_bias", "scan_share", "scan_parts")  # as others call it
 FLOATS = (
     "gamma",
     "beta",
@@ -35,9 +35,10 @@ FLOATS = (
     "sums",
     "bias",
     "initial",
+    "shares",
     "last",
 )  # float32, whatever the rest is
-WHOLE = {"documents": "*i32", "joins": "*i8", "whole": "*i8", "scale": "fp32"}
+WHOLE = {"documents": "*i32", "finished": "*i32", "joins": "*i8", "whole": "*i8", "scale": "fp32"}
 
 
 def tile_on(capability, kernel, S=128, itemsize=2):
@@ -57,7 +58,7 @@ def kernel_of(name):
 
 # Numbers of the paper's sizes that are multiples of 16, as Triton finds out by itself when it is called.
 ALIGNED = ("T", "C", "S", "E", "N", "h_stride")
-PLAIN = (*ALIGNED, "G", "rows_end", "factor_stride")
+PLAIN = (*ALIGNED, "G", "chunks", "rows_end", "factor_stride")
 
 
 def known(kernel, S, tile, variant):
@@ -65,8 +66,10 @@ def known(kernel, S, tile, variant):
 
     As it is called in training: with bias and gate, without documents, unless ``variant`` says otherwise.
     """
-    nothing = dict.fromkeys(("documents", "joins", "whole", "initial", "last"))
-    of_gates = {"HALF": S // 2, "R": gates.ROWS}
+    none = ("documents", "joins", "whole", "finished", "initial", "shares", "last")
+    nothing = dict.fromkeys(none)
+    rows = gates.ROWS_BACK if kernel is gates.unheads_kernel else gates.ROWS
+    of_gates = {"HALF": S // 2, "R": rows}
     if kernel is gates.ungate_kernel:
         of_gates = gates.UNGATE
     if hasattr(gates, kernel.fn.__name__):
@@ -75,6 +78,11 @@ def known(kernel, S, tile, variant):
         del nothing["documents"]
     if variant == "no_bias":
         nothing["bias"] = None
+    if variant == "share":  # of a part of a row
+        nothing["out"] = None
+        del nothing["last"]
+    if variant == "parts":
+        nothing = dict.fromkeys(("joins", "whole"))
     sizes = {"M": tile.M, "E_TILE": tile.E, "S": S, "E": 12 * S, "S_TILE": S}
     return nothing | sizes | {"SILU": True, "LATER": False} | kernels.SCAN
 
@@ -94,9 +102,6 @@ def signature(kernel, half, S, tile, variant=""):
             kinds[name] = ("i32",) * (dims - 1) + ("constexpr",)
             constants[i, dims - 1] = 1  # the numbers of a row lie side by side
             aligned |= {(i, j): SIXTEEN for j in range(dims - 1)}
-        elif name == "dheads":
-            kinds[name] = (f"*{half}",) * 4
-            aligned |= {(i, j): SIXTEEN for j in range(4)}
         else:
             kinds[name] = kind_of(name, half)
             if name in ALIGNED or name not in (*WHOLE, *PLAIN):
@@ -132,7 +137,7 @@ def compile_for(capability, name="mix", *, half="fp16", S=128, tile=None):
     kernel = kernel_of(plain)
     source = triton.compiler.ASTSource(kernel, *signature(kernel, half, S, tile, variant))
     target = triton.backends.compiler.GPUTarget("cuda", int(capability.replace(".", "")), 32)
-    options = {"num_warps": tile.warps, "num_stages": tile.stages, "enable_fp_fusion": True}
+    options = {"num_warps": tile.warps, "num_stages": tile.stages} | kernels.FUSED
     compiled = triton.compile(source, target=target, options=options)
     code = compiled.asm["ptx"]
     return {

@@ -26,7 +26,7 @@ from flash_course.bench.stored import load_stored
 from flash_course.bench.traffic import CARDS as RATES
 from flash_course.bench.traffic import TOKENS, base, count_traffic, share_of_tiles
 from flash_tutorial.files import write_text
-from flash_tutorial.gpu.tiles import LARGE, WIDEST, Tile
+from flash_tutorial.gpu.tiles import LARGE, WIDEST, Tile, parts_of
 
 HALF, SINGLE = 2, 4  # bytes of a number
 # Bytes a second from L2: assumed, for data sheets do not say. Whatever waits for L2 is off by as much as they are.
@@ -35,6 +35,8 @@ BUSY = 8  # warps on a multiprocessor that keep its tensor cores busy: two for e
 WAIT = 0.8e-6  # seconds from a load to its number, of main memory under load
 # Loads of ``scan`` that are on their way at a time: before, and now, its stages less the one that is added.
 SCAN_AHEAD = {"one load": 1, "pipelined": 7}
+WIDTH = 512  # numbers of a program of ``scan``
+MULTIPROCESSORS = 132  # of an H100
 
 
 class Sizes(NamedTuple):
@@ -49,6 +51,9 @@ class Sizes(NamedTuple):
     @property
     def chunks(self):
         return self.tokens // self.C
+
+
+NARROW = Sizes(T=TOKENS, C=128, S=64, E=256)
 
 
 @dataclass(frozen=True)
@@ -289,18 +294,30 @@ def designs(sizes):
 
 
 def scans():
-    """A row for each length and design of ``scan`` on an H100: what it waits for, in microseconds."""
+    """A row for each design of ``scan`` and size on an H100, one long row among them: what it waits for.
+
+    In microseconds. Of a narrow unit's single row there are few programs, so it is cut into parts and read twice.
+    """
     rows = []
-    for T in (8192, TOKENS):
-        work = scan_work(Sizes(T=T))
+    for sizes in (Sizes(), Sizes(T=TOKENS), NARROW):
+        work = scan_work(sizes)
+        programs = sizes.tokens // sizes.T * -(-sizes.S * sizes.E // WIDTH)
+        cut = parts_of(sizes.T // sizes.C, programs, MULTIPROCESSORS)
         for design, ahead in SCAN_AHEAD.items():
-            waits = {
-                "memory": work.memory / RATES["H100"][1],
-                "latency": work.steps * WAIT / ahead,
-            }
-            found = {name: round(1e6 * seconds, 1) for name, seconds in waits.items()}
-            rows.append({"scan": design, "card": "H100", "T": T, "microseconds": found})
+            rows.append(scan_row(sizes, design, work.memory, work.steps / ahead))
+        if cut > 1:
+            steps = 2 * -(-work.steps // cut)
+            rows.append(
+                scan_row(sizes, f"{cut} parts", 1.5 * work.memory, steps / SCAN_AHEAD["pipelined"])
+            )
     return rows
+
+
+def scan_row(sizes, design, moved, waits):
+    found = {"memory": moved / RATES["H100"][1], "latency": waits * WAIT}
+    found = {name: round(1e6 * seconds, 1) for name, seconds in found.items()}
+    key = {"scan": design, "card": "H100", "T": sizes.T, "S": sizes.S, "E": sizes.E}
+    return key | {"microseconds": found}
 
 
 def both(a, b):

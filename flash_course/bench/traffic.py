@@ -291,9 +291,10 @@ class _Counting(TorchDispatchMode):
         if is_view or "empty" in name or name in ("detach", "_unsafe_view", "device"):
             return out
         read = args[1:] if kwargs.get("beta") == 0 else args  # beta = 0: the first is not read
+        others = {key: value for key, value in kwargs.items() if key != "out"}  # it is written
         read, written = (
             [t for t in tree_leaves(these) if isinstance(t, torch.Tensor)]
-            for these in ((read, kwargs), out)
+            for these in ((read, others), out)
         )
         name = name.rstrip("_")  # what is done in place costs as much
         counter = flop_registry.get(getattr(torch.ops.aten, name, None))

@@ -20,7 +20,6 @@ from ..chunks import (
     count_earlier,
     crossings,
     factor_of,
-    from_chunks,
     to_chunks,
 )
 from ..config import check_options
@@ -90,37 +89,43 @@ def made_of_others(name):
     return register
 
 
-def scaled_product(scale, a, b):
-    """scale a b of matrices ``(B, G, m, k)``, ``(B, G, k, n)``, scaled while the sums are still in float32."""
+def scaled_product(scale, a, b, out=None):
+    """scale a b of matrices ``(B, G, m, k)``, ``(B, G, k, n)``, scaled while the sums are still in float32.
+
+    ``out`` is where it goes, if it has a place already.
+    """
     nothing = torch.zeros((), dtype=a.dtype, device=a.device).expand(
         a[:, :, 0, 0].numel(), a.shape[2], b.shape[3]
     )
-    return torch.baddbmm(nothing, a.flatten(0, 1), b.flatten(0, 1), beta=0, alpha=scale).unflatten(
-        0, a.shape[:2]
-    )
+    if out is not None:
+        out = out.flatten(0, 1)
+    product = torch.baddbmm(nothing, a.flatten(0, 1), b.flatten(0, 1), beta=0, alpha=scale, out=out)
+    return product.unflatten(0, a.shape[:2])
 
 
-def read(heads, v, u, table, how, initial=None, *, silu=False, keep=False):
-    """u * y, y if it is to be kept, and the state ``(B, G, S, E)`` that each chunk reads of those before it.
+def read(heads, v, u, table, how, initial=None, finished=None, *, silu=False, keep=False):
+    """u * y, y if it is to be kept, the state ``(B, G, S, E)`` that each chunk reads of those before it, and the end.
 
     The state is the mean of k^T v over the tokens of strictly earlier chunks (equation 8 with the mean of Code 8), or
     the bare sum; of the reader's document, where there are several. For the first chunk it is zero, or what
-    ``initial (B, S, E)``, float32, has of chunks that were read before.
+    ``initial (B, S, E)``, float32, has of chunks that were read before. The end is its like behind the first
+    ``finished (B,)`` chunks of each row, if these are given.
     """
     quad_q, quad_k, lin_q, lin_k = heads
     if how.documents is not None:
         lin_q, lin_k = lin_q * how.entered, lin_k * how.leaves
     means = scaled_product(1 / how.C, to_chunks(lin_k, how.C).mT, to_chunks(v, how.C))
-    state, _ = scan(means, how.factor, how.joins, how.whole, False, initial, False)
+    ends = finished is not None
+    state, end = scan(means, how.factor, how.joins, how.whole, False, initial, ends, finished)
     a = weights(quad_q, quad_k, table, how.documents, how.C, how.scale, how.tile)
     out, y = mix(lin_q, v, state, a, u, silu, keep, how.C, how.tile)
-    return out, y, state
+    return out, y, state, end
 
 
-def unread(dy, heads, v, state, table, how, dv, h=None, *, goes_on=False):
-    """The backward pass of y: gradients of the four heads, of ``table`` or None, and of the initial sum.
+def unread(dy, heads, v, state, table, how, dv, h=None, dend=None, finished=None, *, goes_on=False):
+    """The backward pass of y: gradients of the heads ``(4, B, T, S)``, of ``table`` or None, and of the initial sum.
 
-    That of ``v``, or of ``h`` where v = SiLU(h), goes into ``dv``.
+    That of ``v``, or of ``h`` where v = SiLU(h), goes into ``dv``. ``dend`` is the gradient of the end, or None.
     """
     T, C = v.shape[1], how.C
     quad_q, quad_k, lin_q, lin_k = heads
@@ -133,20 +138,22 @@ def unread(dy, heads, v, state, table, how, dv, h=None, *, goes_on=False):
     # (B, G, S, E): what each chunk asks of the state that it reads
     wishes = scaled_product(1 / C, lin_q.mT, dy_chunks)
     # of later chunks: the gradient of a chunk's k^T v
-    dsums, dinitial = scan(wishes, how.factor, how.joins, how.whole, True, None, goes_on)
+    ends = None if dend is None else dend / C  # it was a sum of k^T v / C
+    dsums, dinitial = scan(wishes, how.factor, how.joins, how.whole, True, ends, goes_on, finished)
     values(lin_k, dsums, a, dy, h, dv, C, how.tile)
-    dlin_q, dlin_k = dy_chunks @ state.mT, v_chunks @ dsums.mT  # (B, G, C, S)
-    dquad_q, dquad_k = (
-        scaled_product(how.scale, ds, quad_k),
-        scaled_product(how.scale, ds.mT, quad_q),
-    )
+    dheads = dy.new_empty(4, *quad_q.shape)  # (4, B, G, C, S)
+    scaled_product(how.scale, ds, quad_k, dheads[0])
+    scaled_product(how.scale, ds.mT, quad_q, dheads[1])
+    scaled_product(1, dy_chunks, state.mT, dheads[2])
+    scaled_product(1, v_chunks, dsums.mT, dheads[3])
+    dheads = dheads.flatten(2, 3)[:, :, :T]
+    if how.documents is not None:
+        dheads[2] *= how.entered
+        dheads[3] *= how.leaves
     dtable = None
     if table is not None:
         dtable = ds.sum((0, 1), dtype=torch.float32).to(table.dtype)
-    dheads = [from_chunks(t, T) for t in (dquad_q, dquad_k, dlin_q, dlin_k)]
-    if how.documents is not None:
-        dheads[2:] = [dheads[2] * how.entered, dheads[3] * how.leaves]
-    return dheads, dtable, dinitial * C  # of a sum of k^T v / C
+    return dheads.contiguous(), dtable, dinitial * C
 
 
 @made_of_others("flash_tutorial::mixed_chunk")
@@ -159,6 +166,7 @@ def mixed_chunk(
     gate: Tensor | None,
     table: Tensor | None,
     initial: Tensor | None,
+    finished: Tensor | None,
     keep: bool,
     C: int,
     scale: float,
@@ -169,16 +177,17 @@ def mixed_chunk(
     whole: Tensor | None,
     entered: Tensor | None,
     leaves: Tensor | None,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """gate * y; for the backward pass, if it is to ``keep`` that, y and the state that each chunk reads."""
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """gate * y; for the backward pass, if it is to ``keep`` that, y and the state that each chunk reads; the end."""
     how = Chunking(C, scale, tile, factor, documents, joins, whole, entered, leaves)
     heads = (quad_q, quad_k, lin_q, lin_k)
-    return read(heads, v, gate, table, how, initial, keep=keep)
+    return read(heads, v, gate, table, how, initial, finished, keep=keep)
 
 
 @made_of_others("flash_tutorial::mixed_chunk_backward")
 def mixed_chunk_backward(
     grad: Tensor,
+    dend: Tensor | None,
     quad_q: Tensor,
     quad_k: Tensor,
     lin_q: Tensor,
@@ -188,6 +197,7 @@ def mixed_chunk_backward(
     table: Tensor | None,
     state: Tensor,
     y: Tensor,
+    finished: Tensor | None,
     goes_on: bool,
     C: int,
     scale: float,
@@ -199,15 +209,18 @@ def mixed_chunk_backward(
     entered: Tensor | None,
     leaves: Tensor | None,
 ) -> list[Tensor]:
-    """The gradients of the first eight inputs; without numbers where one was None. ``goes_on``: from an initial sum."""
+    """The gradients of the heads as one, and of the next four inputs; without numbers where one was None.
+
+    ``goes_on``: from an initial sum. ``dend``: the gradient of the end.
+    """
     how = Chunking(C, scale, tile, factor, documents, joins, whole, entered, leaves)
     heads = (quad_q, quad_k, lin_q, lin_k)
     dy, dgate = through_gate(grad, gate, y)
     dv = torch.empty(v.shape, dtype=v.dtype, device=v.device)
-    dheads, dtable, dinitial = unread(dy, heads, v, state, table, how, dv, goes_on=goes_on)
-    dheads = [d.contiguous() for d in dheads]
+    how_ends = dict(dend=dend, finished=finished, goes_on=goes_on)
+    dheads, dtable, dinitial = unread(dy, heads, v, state, table, how, dv, **how_ends)
     dgate, dtable = (v.new_empty(0) if d is None else d for d in (dgate, dtable))
-    return [*dheads, dv, dgate, dtable, dinitial]
+    return [dheads, dv, dgate, dtable, dinitial]
 
 
 def through_gate(grad, gate, y):
@@ -218,20 +231,25 @@ def through_gate(grad, gate, y):
 
 
 def _keep_mixed_chunk(ctx, inputs, output):
-    *heads, v, gate, table, initial, _, C, scale, tile = inputs[:12]
-    _, y, state = output
-    ctx.save_for_backward(*heads, v, gate, table, state, y, *inputs[12:])
+    *heads, v, gate, table, initial, finished, _, C, scale, tile = inputs[:13]
+    _, y, state, _ = output
+    ctx.save_for_backward(*heads, v, gate, table, state, y, finished, *inputs[13:])
     ctx.set_materialize_grads(False)  # y and state have no gradients, and zeros would fill memory
     ctx.goes_on = initial is not None
     ctx.sizes = C, scale, tile
 
 
-def _mixed_chunk_gradients(ctx, grad, *_):
+def _mixed_chunk_gradients(ctx, grad, _, __, dend):
     kept = ctx.saved_tensors  # asked for once: a checkpoint gives it once
-    first, rest = kept[:9], kept[9:]
-    found = mixed_chunk_backward(grad, *first, ctx.goes_on, *ctx.sizes, *rest)
+    first, rest = kept[:10], kept[10:]
+    if grad is None:  # the end alone was used
+        grad = torch.zeros_like(kept[4])
+    if dend is not None:
+        dend = dend.contiguous()
+    dheads, *others = mixed_chunk_backward(grad, dend, *first, ctx.goes_on, *ctx.sizes, *rest)
+    found = *dheads, *others
     asked = ctx.needs_input_grad[:8]
-    return *(d if wanted else None for d, wanted in zip(found, asked)), *[None] * 10
+    return *(d if wanted else None for d, wanted in zip(found, asked)), *[None] * 11
 
 
 mixed_chunk.register_autograd(_mixed_chunk_gradients, setup_context=_keep_mixed_chunk)
@@ -251,6 +269,7 @@ def fused_mixed_chunk(
     mask=None,
     segment_ids=None,
     before=None,
+    finished=None,
     tile=(),
 ):
     """``mixing.mixed_chunk_attention``, causal and gated, by the kernels: ``(B, T, E)``.
@@ -261,6 +280,10 @@ def fused_mixed_chunk(
     documents apart; ``before`` is that of ``mixing.global_part``. ``tile``, a ``tiles.Tile`` or its first numbers, is
     for all kernels, which else have their own; it sets the speed and nothing else. The result has a gradient, and no
     second one.
+
+    With ``finished (B,)``, how many chunks of each row are whole, it is a pair: the other one is the sum over these of
+    k^T v / C and over what was before, ``(B, S, E)``, float32. What follows them in a row are a last, open chunk and
+    padding: nobody reads these.
     """
     check_options(combine=combine)
     sums, tokens = (None, None) if before is None else before
@@ -275,7 +298,10 @@ def fused_mixed_chunk(
         _check_before(sums, (len(v), quad_q.shape[2], v.shape[2]), segment_ids)
         sums = sums.float().contiguous()
     keep = goes_back(*heads, v, gate, table, sums)
-    return mixed_chunk(*heads, v, gate, table, sums, keep, *how)[0]
+    if finished is not None:
+        finished = finished.to(torch.int32)
+    out, _, _, end = mixed_chunk(*heads, v, gate, table, sums, finished, keep, *how)
+    return out if finished is None else (out, end)
 
 
 def in_autocast(x):
@@ -355,7 +381,7 @@ def mix_and_project(
     E = weight.shape[1]
     heads = make_heads(h[..., 2 * E :], gamma, beta, cos, sin)
     v = F.silu(h[..., E : 2 * E])
-    out, y, state = read(heads, v, h[..., :E], table, how, silu=True, keep=keep)
+    out, y, state, _ = read(heads, v, h[..., :E], table, how, silu=True, keep=keep)
     return F.linear(out, weight, offset), y, state
 
 
@@ -391,8 +417,7 @@ def unmix_and_project(
     v = F.silu(h[..., of_v])
     out, dy = ungate(h[..., :E], y, (grad @ weight).contiguous(), dh[..., :E])
     dheads, dtable, _ = unread(dy, heads, v, state, table, how, dh[..., of_v], h[..., of_v])
-    dheads = [t.contiguous() for t in dheads]
-    of_heads = unmake_heads(h[..., of_z], gamma, cos, sin, dheads, dh[..., of_z])
+    of_heads = unmake_heads(h[..., of_z], gamma, cos, sin, dheads, dh[..., of_z]).sum(0)
     dgamma, dbeta = (d.to(gamma.dtype, copy=True) for d in of_heads)
     dtable = h.new_empty(0) if dtable is None else dtable
     dweight = grad.flatten(0, 1).mT @ out.flatten(0, 1)

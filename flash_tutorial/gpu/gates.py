@@ -9,7 +9,17 @@ Letters: B batch, T length, S query/key width, E value width, R tokens of a prog
 
 import torch
 
-from flash_tutorial.gpu.kernels import add, check_device, sigmoid, silu_slope, tl, triton
+from flash_tutorial.gpu.kernels import (
+    FUSED,
+    add,
+    cdiv,
+    check_device,
+    sigmoid,
+    silu_slope,
+    tl,
+    triton,
+)
+from flash_tutorial.gpu.tiles import multiprocessors
 
 
 @triton.jit
@@ -90,7 +100,7 @@ def unheads_kernel(
     sin,
     dheads,
     dh,
-    sums,  # dheads: four times (B T, S); sums (programs, 2, 4, S), float32
+    sums,  # dheads (4, B T, S); sums (programs, 2, 4, S), float32
     h_stride,
     rows_end,
     T,
@@ -98,43 +108,60 @@ def unheads_kernel(
     R: tl.constexpr,
     HALF: tl.constexpr,
 ):
-    """Backward through the heads of R tokens: the gradient of h, and the program's share of gamma's and beta's."""
-    rows = tl.program_id(0).to(tl.int64) * R + tl.arange(0, R)
+    """Backward through the heads: the gradient of h, and the program's share of gamma's and beta's.
+
+    A program takes R tokens at a time, as many times as it must, so that there are few shares.
+    """
     k = tl.arange(0, HALF)
-    table = (rows % T)[:, None] * (S // 2) + k[None, :]
-    inside = (rows < rows_end)[:, None] & (k < S // 2)[None, :]
-    # (R, HALF)
-    c, s = (
-        tl.load(cos + table, mask=inside, other=0.0),
-        tl.load(sin + table, mask=inside, other=0.0),
-    )
-    low = silu_of(h, h_stride, rows, k, inside)
-    high = silu_of(h + S // 2, h_stride, rows, k, inside)
-    dlow = tl.full((R, HALF), 0.0, tl.float32)
-    dhigh = tl.full((R, HALF), 0.0, tl.float32)
-    for head in tl.static_range(4):
-        place = dheads[head] + rows[:, None] * S + k[None, :]
-        x = tl.load(place, mask=inside, other=0.0).to(tl.float32)
-        y = tl.load(place + S // 2, mask=inside, other=0.0).to(tl.float32)
-        x, y = x * c + y * s, y * c - x * s  # turned back
-        dlow += x * of_head(gamma, head, k, S)
-        dhigh += y * of_head(gamma + S // 2, head, k, S)
-        share = sums + (tl.program_id(0) * 8 + head) * S + k  # gamma's four rows, and then beta's
-        tl.store(share, tl.reduce(x * low, 0, add), mask=k < S // 2)
-        tl.store(share + S // 2, tl.reduce(y * high, 0, add), mask=k < S // 2)
-        tl.store(share + 4 * S, tl.reduce(x, 0, add), mask=k < S // 2)
-        tl.store(share + 4 * S + S // 2, tl.reduce(y, 0, add), mask=k < S // 2)
-    wide = rows[:, None] * h_stride + k[None, :]
-    x = tl.load(h + wide, mask=inside, other=0.0).to(tl.float32)
-    y = tl.load(h + S // 2 + wide, mask=inside, other=0.0).to(tl.float32)
-    tl.store(dh + wide, (dlow * silu_slope(x)).to(dh.dtype.element_ty), mask=inside)
-    tl.store(dh + S // 2 + wide, (dhigh * silu_slope(y)).to(dh.dtype.element_ty), mask=inside)
+    head = tl.arange(0, 4)
+    of_heads = head[:, None] * S + k[None, :]
+    here = (head < 4)[:, None] & (k < S // 2)[None, :]  # (4, HALF)
+    gamma_low = tl.load(gamma + of_heads, mask=here, other=0.0).to(tl.float32)[:, None, :]
+    gamma_high = tl.load(gamma + S // 2 + of_heads, mask=here, other=0.0).to(tl.float32)[:, None, :]
+    # of each head and token: summed up over tokens at the end
+    dgamma_low = tl.full((4, R, HALF), 0.0, tl.float32)
+    dgamma_high = tl.full((4, R, HALF), 0.0, tl.float32)
+    dbeta_low = tl.full((4, R, HALF), 0.0, tl.float32)
+    dbeta_high = tl.full((4, R, HALF), 0.0, tl.float32)
+    for block in range(tl.program_id(0), cdiv(rows_end, R), tl.num_programs(0)):
+        rows = tl.full((R,), R, tl.int64) * block + tl.arange(0, R)
+        table = (rows % T)[:, None] * (S // 2) + k[None, :]
+        inside = (rows < rows_end)[:, None] & (k < S // 2)[None, :]
+        # (R, HALF)
+        c = tl.load(cos + table, mask=inside, other=0.0)
+        s = tl.load(sin + table, mask=inside, other=0.0)
+        wide = rows[:, None] * h_stride + k[None, :]
+        low = tl.load(h + wide, mask=inside, other=0.0).to(tl.float32)
+        high = tl.load(h + S // 2 + wide, mask=inside, other=0.0).to(tl.float32)
+        # (4, R, HALF)
+        place = dheads + (head[:, None, None] * rows_end + rows[None, :, None]) * S + k[None, None]
+        within = (head < 4)[:, None, None] & inside[None]
+        left = tl.load(place, mask=within, other=0.0).to(tl.float32)
+        right = tl.load(place + S // 2, mask=within, other=0.0).to(tl.float32)
+        x = left * c[None] + right * s[None]  # turned back
+        y = right * c[None] - left * s[None]
+        dgamma_low += x * (low * sigmoid(low))[None]
+        dgamma_high += y * (high * sigmoid(high))[None]
+        dbeta_low += x
+        dbeta_high += y
+        dlow = tl.reduce(x * gamma_low, 0, add) * silu_slope(low)
+        dhigh = tl.reduce(y * gamma_high, 0, add) * silu_slope(high)
+        tl.store(dh + wide, dlow.to(dh.dtype.element_ty), mask=inside)
+        tl.store(dh + S // 2 + wide, dhigh.to(dh.dtype.element_ty), mask=inside)
+    share = sums + tl.program_id(0) * 8 * S + of_heads  # gamma's four rows, and then beta's
+    tl.store(share, tl.reduce(dgamma_low, 1, add), mask=here)
+    tl.store(share + S // 2, tl.reduce(dgamma_high, 1, add), mask=here)
+    tl.store(share + 4 * S, tl.reduce(dbeta_low, 1, add), mask=here)
+    tl.store(share + 4 * S + S // 2, tl.reduce(dbeta_high, 1, add), mask=here)
 
 
 # ---------------------------------------------------------------- from torch: each result is written in place
-# Tokens of a program. With 32 a thread of ``unheads`` takes 180 registers, and two programs are all that fits.
-ROWS = 16
-UNGATE = dict(R=16, WIDTH=128)
+ROWS = 16  # tokens of a program of ``heads``
+ROWS_BACK = (
+    4  # tokens that a program of ``unheads`` takes at a time: with 8 registers become scarce
+)
+ROOM = 4  # programs of ``unheads`` that a multiprocessor has room for
+UNGATE = dict(R=16, WIDTH=128, **FUSED)
 
 
 def run_heads(h, gamma, beta, cos, sin, out):
@@ -155,14 +182,23 @@ def run_heads(h, gamma, beta, cos, sin, out):
             S,
             R=R,
             HALF=triton.next_power_of_2(S // 2),
+            **FUSED,
         )
 
 
+def shares_of(tokens, device):
+    """How many programs of ``unheads`` so many tokens have, each with a share of the gradients of gamma and beta."""
+    return min(-(-tokens // ROWS_BACK), ROOM * multiprocessors(device))
+
+
 def run_unheads(h, gamma, cos, sin, dheads, dh, sums):
-    """``dh`` has the strides of ``h``; ``sums (programs, 2, 4, S)`` are shares of the gradients of gamma and beta."""
-    (B, T, S), R = h.shape, ROWS
+    """``dheads (4, B, T, S)`` is contiguous, ``dh`` has the strides of ``h``.
+
+    ``sums (programs, 2, 4, S)`` are shares of the gradients of gamma and beta, of as many programs as there are.
+    """
+    B, T, S = h.shape
     with torch.cuda.device_of(h):
-        unheads_kernel[(triton.cdiv(B * T, R),)](
+        unheads_kernel[(len(sums),)](
             h,
             gamma,
             cos,
@@ -174,8 +210,9 @@ def run_unheads(h, gamma, cos, sin, dheads, dh, sums):
             B * T,
             T,
             S,
-            R=R,
+            R=ROWS_BACK,
             HALF=triton.next_power_of_2(S // 2),
+            **FUSED,
         )
 
 

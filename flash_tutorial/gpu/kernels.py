@@ -29,7 +29,7 @@ except ImportError as error:
     ) from error
 
 from flash_tutorial.gpu.floor import too_old
-from flash_tutorial.gpu.tiles import Tile, tile_for
+from flash_tutorial.gpu.tiles import Tile, multiprocessors, parts_of, tile_for
 
 if why := too_old(triton.__version__):
     raise ImportError(
@@ -156,6 +156,19 @@ def store_map(x, b, g, rows, keys, chunk, T, C, values):
     store_tile(matrix, (C, 1), rows - chunk, keys - chunk, C, C, values)
 
 
+@triton.jit
+def sum_before(initial, shares, b, n, part, N, WIDTH: tl.constexpr):
+    """What the sum of a part begins with: ``(WIDTH,)`` float32."""
+    total = tl.full((WIDTH,), 0.0, tl.float32)
+    if initial is not None:
+        total = tl.load(initial + b * N + n, mask=n < N, other=0.0)
+    if shares is not None:
+        for earlier in range(0, part):
+            share = shares + (earlier * tl.num_programs(0) + b) * N + n
+            total += tl.load(share, mask=n < N, other=0.0)
+    return total
+
+
 # ---------------------------------------------------------------- the kernels
 @triton.jit
 def scan_kernel(
@@ -163,30 +176,35 @@ def scan_kernel(
     out,
     factor,
     joins,
-    whole,  # (B, G, N), (B, G, N), (B or 1, G), and (B, G) each or None
+    whole,  # (B, G, N), (B, G, N) or None, (B or 1, G), and (B, G) each or None
+    finished,  # (B,) or None
     initial,
-    last,  # (B, N) float32 or None
+    shares,
+    last,  # (B, N), (parts - 1, B, N), (B, N) float32, each or None
     factor_stride,
     G,
     N,
+    chunks,
     LATER: tl.constexpr,
     WIDTH: tl.constexpr,
     AHEAD: tl.constexpr,
 ):
-    """One program sums WIDTH of the N numbers over the chunks of one row, in float32.
+    """One program sums WIDTH of the N numbers over a part of one row, so many chunks, in float32.
 
     out[g] = factor[g] * (initial + x[0] + ... + x[g - 1]), and last = initial + x[0] + ... + x[G - 1].
-    LATER is the transpose: out[g] = factor[g + 1] x[g + 1] + factor[g + 2] x[g + 2] + ..., and last all of these.
-    With documents the sum starts anew where none crosses from chunk to chunk (joins), or fills one (whole).
+    LATER is the transpose: out[g] = initial + factor[g + 1] x[g + 1] + factor[g + 2] x[g + 2] + ..., and last all of
+    these. With documents the sum starts anew where none crosses from chunk to chunk (joins), or fills one (whole). Of
+    a row only the first ``finished`` chunks are summed up. A part begins with the shares of those before it; without
+    ``out`` it writes its own.
     """
     # 64 bits: B G N may be large
     b = tl.program_id(0).to(tl.int64)
     n = tl.program_id(1) * WIDTH + tl.arange(0, WIDTH)
-    total = tl.full((WIDTH,), 0.0, tl.float32)
-    if initial is not None:
-        total = tl.load(initial + b * N + n, mask=n < N, other=0.0)
+    part = tl.program_id(2)
+    total = sum_before(initial, shares, b, n, part, N, WIDTH)
+    first = part * chunks
     # Each load takes far longer than its addition, so the next ones are on their way already.
-    for i in tl.range(0, G, num_stages=AHEAD):
+    for i in tl.range(first, tl.minimum(first + chunks, G), num_stages=AHEAD):
         g = G - 1 - i if LATER else i
         if joins is not None:  # the border that was just crossed; those at the ends join nothing
             border = g + 1 if LATER else g
@@ -195,12 +213,23 @@ def scan_kernel(
         place = (b * G + g) * N + n
         new = tl.load(x + place, mask=n < N, other=0.0).to(tl.float32)
         f = tl.load(factor + b * factor_stride + g)
-        tl.store(out + place, (total if LATER else f * total).to(out.dtype.element_ty), mask=n < N)
+        read = total if LATER else f * total
+        if finished is not None:
+            counts = g < tl.load(finished + b)
+            if LATER:
+                read = tl.where(counts, read, 0.0)
+            else:
+                new = tl.where(counts, new, 0.0)
+        if out is not None:
+            tl.store(out + place, read.to(out.dtype.element_ty), mask=n < N)
         if whole is not None:
             total = tl.where(tl.load(whole + b * G + g) != 0, total, 0.0)
         total += f * new if LATER else new
-    if last is not None:
-        tl.store(last + b * N + n, total, mask=n < N)
+    if out is None:
+        tl.store(last + (part * tl.num_programs(0) + b) * N + n, total, mask=n < N)
+    elif last is not None:
+        written = tl.where(first + chunks >= G, N, 0)  # by the last part alone
+        tl.store(last + b * N + n, total, mask=n < written)
 
 
 @triton.jit
@@ -379,21 +408,52 @@ def values_kernel(
 
 # ---------------------------------------------------------------- from torch: each result is written in place
 INTERPRETED = not isinstance(mix_kernel, triton.JITFunction)
+# One instruction for a product and its sum, as the kernels were compiled and counted, whatever Triton's default is.
+FUSED = dict(enable_fp_fusion=True)
 # Narrow, for a single row has no more programs than its S E numbers give; of AHEAD stages all but one are on their way.
-SCAN = dict(WIDTH=512, AHEAD=8, num_warps=2)
+SCAN = dict(WIDTH=512, AHEAD=8, num_warps=2, **FUSED)
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
 
-def run_scan(x, out, factor, joins, whole, later, initial=None, last=None):
+def run_scan(
+    x, out, factor, joins, whole, later, initial=None, last=None, finished=None, parts=None
+):
     """Sums of ``x (B, G, S, E)`` over earlier chunks, times ``factor``, or the transpose of that; all contiguous.
 
-    ``initial (B, S, E)``, float32, is what the sum begins with; ``last`` gets what it is behind the last chunk.
+    ``initial (B, S, E)``, float32, is what the sum begins with; ``last`` gets what it is behind the last chunk, or
+    behind the first ``finished (B,)`` chunks of each row. Where rows alone are too few programs for the card, they are
+    cut into ``parts``, and x is read twice: for the share of each part, and for the sums.
     """
     B, G, N = *x.shape[:2], x[0, 0].numel()
+    programs = (B, triton.cdiv(N, SCAN["WIDTH"]))
     stride = G if factor.shape[0] > 1 else 0
+    if joins is not None:  # where a sum starts anew, what came before is nobody's share
+        parts = 1
+    if parts is None:
+        parts = parts_of(G, programs[0] * programs[1], multiprocessors(x.device))
+    chunks = triton.cdiv(G, parts)
+    parts = triton.cdiv(G, chunks)
+    how = (stride, G, N, chunks)
+    shares = None
     with torch.cuda.device_of(x):
-        scan_kernel[(B, triton.cdiv(N, SCAN["WIDTH"]))](
-            x, out, factor, joins, whole, initial, last, stride, G, N, LATER=later, **SCAN
+        if parts > 1:
+            shares = x.new_empty(parts - 1, B, N, dtype=torch.float32)
+            scan_kernel[*programs, parts - 1](
+                x, None, factor, None, None, finished, None, None, shares, *how, LATER=later, **SCAN
+            )
+        scan_kernel[*programs, parts](
+            x,
+            out,
+            factor,
+            joins,
+            whole,
+            finished,
+            initial,
+            shares,
+            last,
+            *how,
+            LATER=later,
+            **SCAN,
         )
 
 
@@ -418,6 +478,7 @@ def run_weights(quad_q, quad_k, bias, documents, a, C, scale, tile=()):
             S_TILE=_power_of_two(S),
             num_warps=warps,
             num_stages=stages,
+            **FUSED,
         )
 
 
@@ -448,6 +509,7 @@ def run_mix(lin_q, v, state, a, u, y, out, C, tile=(), silu=False):
             E_TILE=E_tile,
             num_warps=warps,
             num_stages=stages,
+            **FUSED,
         )
 
 
@@ -478,6 +540,7 @@ def run_maps(quad_q, quad_k, dy, v, bias, documents, a, ds, C, scale, tile=()):
             E_TILE=E_tile,
             num_warps=warps,
             num_stages=stages,
+            **FUSED,
         )
 
 
@@ -505,6 +568,7 @@ def run_values(lin_k, dsums, a, dy, h, out, C, tile=()):
             E_TILE=E_tile,
             num_warps=warps,
             num_stages=stages,
+            **FUSED,
         )
 
 

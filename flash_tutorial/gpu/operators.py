@@ -18,16 +18,17 @@ def scan(
     later: bool,
     initial: Tensor | None,
     keep: bool,
+    finished: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
     """Sums of ``x (B, G, S, E)`` over the earlier chunks, times ``factor``; ``later``: the transpose of that.
 
-    They begin with ``initial (B, S, E)``; if it is to be kept, what they come to behind the last chunk, float32.
+    They begin with ``initial (B, S, E)``; if it is to be kept, what they come to behind the last chunk, float32. Of
+    each row only the first ``finished (B,)`` chunks count, where that is given.
     """
     out = torch.empty(x.shape, dtype=x.dtype, device=x.device)
     last = x.new_empty(x[:, 0].shape if keep else 0, dtype=torch.float32)
-    kernels.run_scan(
-        x.contiguous(), out, factor, joins, whole, later, initial, last if keep else None
-    )
+    kept = last if keep else None
+    kernels.run_scan(x.contiguous(), out, factor, joins, whole, later, initial, kept, finished)
     return out, last
 
 
@@ -110,14 +111,17 @@ def make_heads(h: Tensor, gamma: Tensor, beta: Tensor, cos: Tensor, sin: Tensor)
 
 @torch.library.custom_op("flash_tutorial::unheads", mutates_args=("dh",))
 def unmake_heads(
-    h: Tensor, gamma: Tensor, cos: Tensor, sin: Tensor, dheads: list[Tensor], dh: Tensor
+    h: Tensor, gamma: Tensor, cos: Tensor, sin: Tensor, dheads: Tensor, dh: Tensor
 ) -> Tensor:
-    """The gradients of gamma and beta ``(2, 4, S)``, float32; that of ``h`` goes into ``dh``, in place."""
-    sums = gamma.new_empty(
-        -(-h[..., 0].numel() // gates.ROWS), 2, *gamma.shape, dtype=torch.float32
-    )
-    gates.run_unheads(h, gamma, cos, sin, tuple(dheads), dh, sums)
-    return sums.sum(0)
+    """Shares ``(n, 2, 4, S)``, float32, of gamma's gradient and beta's; that of ``h`` goes into ``dh``, in place."""
+    sums = _shares(h, gamma)
+    gates.run_unheads(h, gamma, cos, sin, dheads, dh, sums)
+    return sums
+
+
+def _shares(h, gamma):
+    programs = gates.shares_of(h.shape[0] * h.shape[1], h.device)
+    return gamma.new_empty(programs, 2, *gamma.shape, dtype=torch.float32)
 
 
 @torch.library.custom_op("flash_tutorial::ungate", mutates_args=("dh",))
@@ -131,7 +135,7 @@ def ungate(h: Tensor, y: Tensor, dout: Tensor, dh: Tensor) -> tuple[Tensor, Tens
 
 # What a fake tensor gets: shape and type of the results.
 @scan.register_fake
-def _(x, factor, joins, whole, later, initial, keep):
+def _(x, factor, joins, whole, later, initial, keep, finished):
     last = x.new_empty(x[:, 0].shape if keep else 0, dtype=torch.float32)
     return torch.empty(x.shape, dtype=x.dtype, device=x.device), last
 
@@ -154,7 +158,5 @@ maps.register_fake(
 )
 values.register_fake(lambda *_: None)
 make_heads.register_fake(lambda h, gamma, *_: h.new_empty(len(gamma), *h.shape))
-unmake_heads.register_fake(
-    lambda h, gamma, *_: gamma.new_empty(2, *gamma.shape, dtype=torch.float32)
-)
+unmake_heads.register_fake(lambda h, gamma, *_: _shares(h, gamma))
 ungate.register_fake(lambda h, y, *_: (torch.empty_like(y), torch.empty_like(y)))

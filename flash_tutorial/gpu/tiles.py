@@ -79,6 +79,21 @@ def shared_memory(device):
         return KIB * SHARED.get((properties.major, properties.minor), min(SHARED.values()))
 
 
+def multiprocessors(device):
+    """How many the card has; an H100's number where there is none."""
+    if device.type != "cuda":
+        return 132
+    return torch.cuda.get_device_properties(device).multi_processor_count
+
+
+def parts_of(G, programs, multiprocessors):
+    """Into how many parts ``scan`` cuts a row of G chunks: three programs for each multiprocessor, if rows give fewer.
+
+    So many loads are on their way then as keep the memory of an H100 busy; a part has 16 chunks or more.
+    """
+    return max(1, min(3 * multiprocessors // programs, G // 16))
+
+
 def does_not_fit(kernel, tile, S, itemsize, capability, has):
     """Why a tile cannot be tried where a program ``has`` so many bytes of shared memory; None if it can."""
     takes = shared_bytes(kernel, tile, S, itemsize, capability)

@@ -100,7 +100,7 @@ def without_tiles(sizes, device):
 
     h is what a first dense layer makes.
 
-    Each alone, as those with tiles: an operator would allocate and, for ``unheads``, add up shares in the time.
+    Each alone, as those with tiles: an operator would allocate in the time.
     """
     from . import gates, kernels
 
@@ -110,11 +110,10 @@ def without_tiles(sizes, device):
     gamma, beta = torch.randn(2, 4, S, device=device)
     cos, sin = torch.randn(2, T, S // 2, device=device)
     heads = torch.randn(4, B, T, S, device=device).to(dtype)
-    sums = torch.empty(-(-B * T // gates.ROWS), 2, 4, S, device=device)
+    sums = torch.empty(gates.shares_of(B * T, torch.device(device)), 2, 4, S, device=device)
     x = torch.randn(B, T // C, S, E, device=device).to(dtype)
     states = torch.empty_like(x)
     factor = torch.ones(1, T // C, device=device)
-    dheads = tuple(heads)
     gate, dgate = h[..., :E], dh[..., :E]
     base, dbase = h[..., 2 * E :], dh[..., 2 * E :]
 
@@ -131,7 +130,7 @@ def without_tiles(sizes, device):
         return [out, dy, dgate]
 
     def unheads():
-        gates.run_unheads(base, gamma, cos, sin, dheads, dbase, sums)
+        gates.run_unheads(base, gamma, cos, sin, heads, dbase, sums)
         return [dbase, sums]
 
     return {"heads": make_heads, "scan": scan, "ungate": ungate, "unheads": unheads}
@@ -250,6 +249,8 @@ def main():
     parser.add_argument("--dtype", choices=("float16", "bfloat16"), default="bfloat16")
     parser.add_argument("--length", type=int, default=8192)
     args = parser.parse_args()
+    if args.length < args.chunk_size:
+        parser.error(f"--length {args.length}: expected at least a chunk, {args.chunk_size} tokens")
     if not torch.cuda.is_available():
         parser.exit(2, "tiles are timed on a CUDA card, and torch sees none\n")
     C, B = args.chunk_size, max(1, TOKENS // args.length)

@@ -89,9 +89,9 @@ def test_bytes_by_purpose_are_those_of_the_operations_in_the_unit():
     assert rows["gate"] == pytest.approx(silu + back + silu + 4 * 3 * E, rel=1e-3)
     # relu, square, its slope, 1 / C, bias
     assert rows["relu²"] == pytest.approx((2 + 3 + 3 + 3 + 1) * C, rel=0.03)
-    # heads, by the four of them in float32: from z; RoPE, forward and backward; to half precision and back; gradients
-    # put together; scale and offset backward; five times one head in half precision
-    heads = 1.125 + 8 * 1.5 + 2 * 1.5 + 1 + (2 + 2.125 + 1 + 1.25 + 0.375 + 1) + 5 * 0.25
+    # heads, by the four of them in float32: from z; RoPE, forward and backward, a product and a second one added to it;
+    # to half precision and back; gradients put together; scale and offset backward; five times one head in halves
+    heads = 1.125 + 4 * (1 + 1.5) + 2 * 1.5 + 1 + (2 + 2.125 + 1 + 1.25 + 0.375 + 1) + 5 * 0.25
     assert rows["heads"] == pytest.approx(heads * 4 * S * 2, rel=0.02)  # and tables of RoPE
     # x and its gradient are float32; from and to half precision: copies, norm, residual
     assert rows["norm and residual"] == pytest.approx((3 * 3 + 10 + 11) * D, rel=2e-3)

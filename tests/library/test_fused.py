@@ -24,7 +24,7 @@ from torch._dynamo.backends.common import aot_autograd
 from torch.utils.checkpoint import checkpoint
 
 from faults.planter import faults_of, faulty_copy
-from flash_tutorial import FLASH, LanguageModel, ModelConfig
+from flash_tutorial import FLASH, LanguageModel, ModelConfig, states
 from flash_tutorial.check import draw_order_one
 from flash_tutorial.corpora import load_corpus
 from flash_tutorial.gpu import floor, fused
@@ -73,13 +73,15 @@ def documents(T, device):
     return torch.stack([(places > T // 7).long() + (places > T - T // 6), places // 11])
 
 
-def gradients(mixed, tensors, grad):
+def gradients(mixed, tensors, grads):
+    """What comes out, the output and perhaps the sum at the end, and the gradients of all tensors."""
     leaves = [
         t.detach().clone(memory_format=torch.preserve_format).requires_grad_() for t in tensors
     ]
-    out = mixed(*leaves)
-    found = torch.autograd.grad(out, leaves, grad, allow_unused=True)
-    return out.detach(), dict(zip(NAMES, found))
+    results = mixed(*leaves)
+    grads = [grad.to(result) for result, grad in zip(results, grads)]
+    found = torch.autograd.grad(results, leaves, grads, allow_unused=True)
+    return [result.detach() for result in results], dict(zip(NAMES, found))
 
 
 def errors(
@@ -95,27 +97,40 @@ def errors(
     transposed=False,
     before=False,
 ):
-    """The relative error of the output and of each gradient, against ``mixing`` in float64."""
+    """The relative error of what comes out and of each gradient, against ``mixing`` in float64.
+
+    Behind earlier tokens it is also the sum at the end: over all whole chunks of the first row, two of the second.
+    """
     tensors, grad = inputs(sizes, dtype, device, combine, transposed)
     tokens = torch.tensor([[3], [1]], device=device) * sizes[1]  # of each row, in the sums
+    finished = torch.tensor([sizes[0] // sizes[1], 2], device=device)
+    grads = [grad, torch.randn(tensors[-1].shape, generator=torch.Generator().manual_seed(5))]
 
     def by_kernels(*leaves):
         *five, u, table, sums = leaves
         how = dict(chunk_size=sizes[1], combine=combine, segment_ids=ids, tile=sizes[4])
-        how |= dict(before=(sums, tokens) if before else None)
         how |= dict(bias=(lambda n: table) if bias else None, gate=u if gate else None)
-        return module.fused_mixed_chunk(*five, **how)
+        if not before:
+            return [module.fused_mixed_chunk(*five, **how)]
+        return module.fused_mixed_chunk(*five, before=(sums, tokens), finished=finished, **how)
 
     def by_mixing(*leaves):
         *five, u, table, sums = leaves
         how = dict(chunk_size=sizes[1], combine=combine, segment_ids=ids, causal=True)
         how |= dict(before=(sums, tokens) if before else None)
+        if before:  # what is not finished is read by nobody
+            chunk = torch.arange(sizes[0], device=device)[:, None] // sizes[1]
+            five[3] = five[3] * (chunk < finished[:, None, None])
         out = mixed_chunk_attention(*five, bias=(lambda n: table) if bias else None, **how)
-        return u * out if gate else out
+        results = [u * out if gate else out]
+        if before:
+            lin_k, v = five[3][:, None], five[4][:, None]
+            results.append(sums + states.sum_of_chunks(lin_k, v, sizes[1], finished)[:, 0])
+        return results
 
-    got, found = gradients(by_kernels, tensors, grad)
-    wanted, expected = gradients(by_mixing, [t.double() for t in tensors], grad.double())
-    result = {"out": error(got, wanted)}
+    got, found = gradients(by_kernels, tensors, grads)
+    wanted, expected = gradients(by_mixing, [t.double() for t in tensors], grads)
+    result = {name: error(*both) for name, *both in zip(("out", "end"), got, wanted)}
     for name in NAMES:
         # no gradient, as of the far heads in a single chunk
         if expected[name] is None or not expected[name].any():
@@ -377,6 +392,13 @@ def in_pieces(unit, x, lengths, detach=False):
     return torch.cat(branches, 1), state
 
 
+def backward_from(*results):
+    """Gradients of order one for all results, the same for those of the same shapes."""
+    draw = torch.Generator().manual_seed(4)
+    grads = [torch.randn(t.shape, generator=draw).to(t) for t in results]
+    torch.autograd.backward(results, grads)
+
+
 @pytest.mark.parametrize("device", [DEVICE])
 @pytest.mark.parametrize("detach", [False, True], ids=["whole", "truncated"])
 @pytest.mark.parametrize("name", PIECES)
@@ -385,19 +407,42 @@ def test_a_row_in_pieces_is_read_by_the_kernels_with_its_gradients(name, detach,
     unit, other = pair(device)
     leaves = [drawn(device).requires_grad_(), drawn(device).double().requires_grad_()]
     runs = mock.Mock(side_effect=kernels.run_mix)
-    with mock.patch.object(kernels, "run_mix", runs):
+    by_torch = mock.Mock(side_effect=states.sum_of_chunks)
+    with (
+        mock.patch.object(kernels, "run_mix", runs),
+        mock.patch.object(states, "sum_of_chunks", by_torch),
+    ):
         got, state = in_pieces(unit, leaves[0], PIECES[name], detach)
+    assert not by_torch.called  # the state behind a piece is the kernels' too
     wanted, other_state = in_pieces(other, leaves[1], PIECES[name], detach)
     assert runs.call_count == len(PIECES[name])
-    grad = torch.randn(got.shape, generator=torch.Generator().manual_seed(4)).to(device)
-    got.backward(grad)
-    wanted.backward(grad.double())
+    backward_from(got, *([] if detach else [state.sums]))
+    backward_from(wanted, *([] if detach else [other_state.sums]))
     found = {"branch": error(got, wanted), "sums": error(state.sums, other_state.sums)}
     found["x"] = error(leaves[0].grad, leaves[1].grad)
     for (parameter, p), q in zip(unit.named_parameters(), other.parameters()):
         found[parameter] = error(p.grad, q.grad)
     assert all_below(found, 1e-5), found
     assert not detach or leaves[0].grad[:, : PIECES[name][0]].any()
+
+
+@pytest.mark.parametrize("device", [DEVICE])
+def test_each_row_of_a_prompt_ends_in_its_own_state(device):
+    """The second row ends inside its third chunk, the first inside its fifth; both go on."""
+    unit, other = pair(device)
+    mask = torch.arange(70, device=device) < torch.tensor([[70], [37]], device=device)
+    found = {}
+    states_then = []
+    for module, x in ((unit, drawn(device)), (other, drawn(device).double())):
+        leaf = x.clone().requires_grad_()
+        y, state = module.prefill(leaf, mask)
+        further, state = module.prefill(x[:, :30], state=state)
+        branch = torch.cat([(y - leaf)[mask], (further - x[:, :30]).flatten(0, 1)])
+        backward_from(branch, state.sums)
+        states_then.append((branch, state.sums, state.v, leaf.grad))
+    for name, got, wanted in zip(("branch", "sums", "open chunk", "x"), *states_then):
+        found[name] = error(got, wanted)
+    assert all_below(found, 1e-5), found
 
 
 # ---------------------------------------------------------------- what torch sees of a unit
@@ -499,11 +544,11 @@ def test_with_autocast_the_mixing_takes_float32_and_gives_it_gradients(device):
         how = dict(chunk_size=USUAL[1], bias=lambda n: table, gate=gate)
         dtype = five[0].dtype
         with torch.autocast(device, torch.float16, enabled=dtype == torch.float32):
-            return fused.fused_mixed_chunk(*five, **how).to(dtype)
+            return [fused.fused_mixed_chunk(*five, **how).to(dtype)]
 
     halves = [t.half() if t.dim() == 3 else t for t in tensors[:-1]]
-    got, found = gradients(by_kernels, tensors, grad)
-    wanted, expected = gradients(by_kernels, [*halves, tensors[-1]], grad.half())
+    (got,), found = gradients(by_kernels, tensors, [grad])
+    (wanted,), expected = gradients(by_kernels, [*halves, tensors[-1]], [grad])
     assert error(got, wanted.double()) == 0
     for name in NAMES[:-1]:
         assert found[name].dtype == torch.float32

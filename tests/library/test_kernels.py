@@ -241,23 +241,23 @@ def test_sums_of_float16_are_kept_in_float32(device):
 # Each returns (what came out, what was to come out, whether nothing else was written), for one list of tensors.
 
 
-def sums_case(module, later):
-    """Without documents, from an initial sum; and what the sum comes to."""
+def sums_case(module, later, parts=1):
+    """Without documents, from an initial sum, over the chunks that are finished; and what the sum comes to."""
     x, initial = (
         flat(torch.randn(3, *shape, device=ODD["device"])) for shape in ((5, 6, 7), (6, 7))
     )
     out, last = flat((3, 5, 6, 7)), flat((3, 6, 7))
     factor = torch.rand(3, 5, device=ODD["device"]) + 0.5
-    given = None if later else initial
-    module.run_scan(x, out, factor, None, None, later, given, last)
-    if later:  # its transpose: all of what is read is read of the initial sum
-        weights = factor[:, :, None] * torch.ones(5, 5, device=ODD["device"]).tril(-1)
-        wanted = (weights.mT @ x.flatten(2)).view_as(x)
-        end = (factor[:, :, None, None] * x).sum(1)
+    finished = torch.tensor([5, 2, 0], dtype=torch.int32, device=ODD["device"])
+    module.run_scan(x, out, factor, None, None, later, initial, last, finished, parts)
+    counts = torch.arange(5, device=ODD["device"]) < finished[:, None]  # (B, G)
+    reads = factor[:, :, None] * torch.ones(5, 5, device=ODD["device"]).tril(-1) * counts[:, None]
+    if later:  # its transpose: the gradient of what the sum came to is in each chunk that counts
+        wanted = (reads.mT @ x.flatten(2)).view_as(x) + counts[..., None, None] * initial[:, None]
+        end = initial + (factor[:, :, None, None] * x).sum(1)
     else:
-        sums = initial[:, None] + x.cumsum(1)
-        before = torch.cat([initial[:, None], sums[:, :-1]], 1)
-        wanted, end = factor[:, :, None, None] * before, sums[:, -1]
+        wanted = (reads @ x.flatten(2)).view_as(x) + factor[..., None, None] * initial[:, None]
+        end = initial + (counts[..., None, None] * x).sum(1)
     return [out, last], [wanted, end], untouched(out, last)
 
 
@@ -301,7 +301,7 @@ def heads_inputs(B, T, S):
 
 
 def unheads_case(module):
-    B, T, S = 2, 70, 12
+    B, T, S = 2, 71, 12
     h, gamma, beta, angles = heads_inputs(B, T, S)
     leaves = [t.detach().requires_grad_() for t in (h, gamma, beta)]
     out = rope(
@@ -310,8 +310,9 @@ def unheads_case(module):
     )
     grads = torch.randn(4, B, T, S, device=ODD["device"])
     wanted = torch.autograd.grad(out, leaves, grads)
-    dh, sums = flat((B, T, S), parts=3), flat((-(-B * T // gates.ROWS), 2, 4, S))
-    module.run_unheads(h, gamma, *angles, tuple(map(flat, grads)), dh, sums)
+    # each of four programs takes tokens nine times, the last of them with two that are none
+    dh, sums = flat((B, T, S), parts=3), flat((4, 2, 4, S))
+    module.run_unheads(h, gamma, *angles, flat(grads), dh, sums)
     dgamma, dbeta = sums.sum(0)
     return [dh, dgamma, dbeta], wanted, untouched(dh, sums)
 
@@ -392,6 +393,8 @@ CASES = {
     "scan back": lambda m: scan_case(m, True),
     "sums": lambda m: sums_case(m, False),
     "sums back": lambda m: sums_case(m, True),
+    "sums in parts": lambda m: sums_case(m, False, parts=3),
+    "sums in parts back": lambda m: sums_case(m, True, parts=3),
     "heads": heads_case,
     "unheads": unheads_case,
     "maps": maps_case,
@@ -457,13 +460,11 @@ def test_a_program_writes_its_own_chunk_only(device):
 
 def writes_its_own_share_only(module, device):
     """And the tokens of one program of ``unheads``: the next program would write over what was wrong in its share."""
-    T, S = gates.ROWS, 12
+    T, S = gates.ROWS_BACK, 12
     h, gamma, _, angles = heads_inputs(1, T, S)
-    dheads, sums = (
-        tuple(flat(torch.ones(1, T, S, device=device)) for _ in range(4)),
-        flat((2, 2, 4, S)),
-    )
-    module.run_unheads(h, gamma, *angles, dheads, flat((1, T, S), parts=3), sums)
+    dheads = flat(torch.ones(4, 1, T, S, device=device))
+    sums = flat((2, 2, 4, S))
+    module.run_unheads(h, gamma, *angles, dheads, flat((1, T, S), parts=3), sums[:1])
     return bool(sums[0].isfinite().all()) and untouched(sums[0])
 
 
