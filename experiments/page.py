@@ -11,6 +11,7 @@ import importlib
 import itertools
 import json
 import re
+import statistics
 import sys
 from pathlib import Path
 
@@ -53,6 +54,7 @@ ORDER = (  # on the page; an experiment that is not named here stands behind the
     "curves",
 )
 MODELS = ("austen-flash", "austen-transformer++")
+TITLES = {"flash": "FLASH", "transformer++": "Transformer++"}
 HEAD = """# Results
 
 What was asked of the models, and what came out; built by `python experiments/page.py` from what is
@@ -140,6 +142,37 @@ arithmetic: the first chunk of a sequence reads no earlier one.
 """
 
 
+def writing():
+    """What a token costs above the products that nobody could save, as ``decoding_floor`` stored it."""
+    head = ["model", "prompt", "floor, µs", "step / floor", "compiled / floor", "operations"]
+    lines = []
+    for row in load_stored("decoding_floor")["rows"]:
+        took = {way: statistics.median(row[way]) for way in ("floor", "step", "compiled")}
+        ratios = [f"{took[way] / took['floor']:.2f}" for way in ("step", "compiled")]
+        key = [TITLES[row["architecture"]], f"{row['prompt']:,}", f"{took['floor']:.0f}"]
+        lines.append([*key, *ratios, str(row["operations"])])
+    return f"""## writing
+
+**What does a token cost that is written alone, and how much of it could nobody save?**
+`python experiments/timings/decoding_floor.py`: D = 256, one core, one row, medians of nine rounds in
+turn. The floor reads each matrix and what is remembered once, as products with one vector;
+"compiled" is `torch.compile(model.step)`.
+
+{markdown(head, lines)}
+What is left above the floor is small operations: each computes next to nothing and costs a call,
+about {microseconds_of_a_call()} µs in FLASH as it is. A compiler merges some of them.
+
+*Not tried:* A step written in C++; batches; a GPU, where a recorded step makes no calls.
+"""
+
+
+def microseconds_of_a_call():
+    """Of FLASH's step: what it takes above the floor, by operation."""
+    row = load_stored("decoding_floor")["rows"][0]
+    above = statistics.median(row["step"]) - statistics.median(row["floor"])
+    return f"{above / row['operations']:.0f}"
+
+
 def break_even(bench):
     """The lengths between which FLASH becomes the faster one."""
     rows = bench["conclusions"]["speedups"]
@@ -181,9 +214,9 @@ def card_of(name):
 
 def page(sections):
     """The whole page: a list of its sections, and these."""
-    names = ["speed", "models", *ORDER]
+    names = ["speed", "writing", "models", *ORDER]
     listed = ", ".join(f"[{name}](#{name})" for name in names)
-    return "\n".join([HEAD, f"{listed}.\n", speed(), models(), *sections])
+    return "\n".join([HEAD, f"{listed}.\n", speed(), writing(), models(), *sections])
 
 
 # ---------------------------------------------------------------- numbers in other pages
