@@ -6,8 +6,9 @@ import re
 from functools import cache
 
 # A kernel is handed strides and heads as tuples. Tried with 3.1 and 3.2, which fail at the first start of `mix`, and
-# with 3.3 to 3.9, which compile all kernels. torch 2.7 comes with 3.3.
-FLOOR = (3, 3)
+# with 3.3 to 3.9, which compile all kernels; 3.3 none with a product for a card before 8.0, as a T4.
+FLOOR, FLOOR_BEFORE_8 = (3, 3), (3, 4)
+BROUGHT_BY = {FLOOR: "torch 2.7", FLOOR_BEFORE_8: "torch 2.8"}
 
 
 def lacking():
@@ -31,10 +32,11 @@ def found_out():
     return too_old(version)
 
 
-def too_old(version):
-    """The same for a version of Triton, as "3.2.0" or "3.4.0+git1234"."""
+def too_old(version, capability=(8, 0)):
+    """The same for a version of Triton, as "3.2.0" or "3.4.0+git1234", and a card of that capability or a later one."""
+    needed = FLOOR if capability >= (8, 0) else FLOOR_BEFORE_8
     parts = re.match(r"(\d+)\.(\d+)", version)
-    if parts and tuple(map(int, parts.groups())) >= FLOOR:
+    if parts and tuple(map(int, parts.groups())) >= needed:
         return None
-    floor = ".".join(map(str, FLOOR))
-    return f"Triton is {version} here, and they need {floor} (torch 2.7 brings it)"
+    number = ".".join(map(str, needed))
+    return f"Triton is {version} here, and they need {number} ({BROUGHT_BY[needed]} brings it)"

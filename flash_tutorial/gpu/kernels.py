@@ -35,6 +35,7 @@ if why := too_old(triton.__version__):
     raise ImportError(
         f"the kernels cannot be used: {why}; pip install --upgrade triton, or take backend='torch'"
     )
+TOO_OLD_BEFORE_8 = too_old(triton.__version__, (7, 5))  # or None
 
 
 # ---------------------------------------------------------------- pieces of kernels
@@ -597,3 +598,7 @@ def check_device(device, dtype):
     if not INTERPRETED and device.type != "cuda":
         advice = "set TRITON_INTERPRET=1 before flash_tutorial.gpu.kernels is imported, or move them to a CUDA card"
         raise ValueError(f"the tensors lie on {device}: {advice}")
+    if TOO_OLD_BEFORE_8 and not INTERPRETED and torch.cuda.get_device_capability(device) < (8, 0):
+        raise ValueError(
+            f"the kernels cannot be used on this card: {TOO_OLD_BEFORE_8}, or take backend='torch'"
+        )

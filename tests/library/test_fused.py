@@ -712,6 +712,19 @@ def test_auto_takes_torch_where_triton_is_too_old_and_says_so(version, taken, mo
 
 
 @quick
+def test_a_card_before_8_needs_a_later_triton(monkeypatch):
+    why = floor.too_old("3.3.1", (7, 5))
+    assert floor.too_old("3.3.1") is floor.too_old("3.4.0", (7, 5)) is None
+    monkeypatch.setattr(kernels, "INTERPRETED", False)
+    monkeypatch.setattr(kernels, "TOO_OLD_BEFORE_8", why)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
+    with pytest.raises(ValueError, match=r"Triton is 3\.3\.1 here, and they need 3\.4"):
+        kernels.check_device(torch.device("cuda"), torch.float16)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 0))
+    kernels.check_device(torch.device("cuda"), torch.float16)
+
+
+@quick
 # of one token
 @pytest.mark.parametrize("qk_dim, numbers", [(8, 72), (128, 256)], ids=["first layer", "state"])
 def test_a_row_that_outgrows_32_bits_is_not_for_the_kernels(qk_dim, numbers):
