@@ -46,6 +46,7 @@ ORDER = (  # on the page; an experiment that is not named here stands behind the
     "ablations",
     "starts",
     "optimizers",
+    "package_models",
     "shipping",
     "dynamic",
     "ngrams",

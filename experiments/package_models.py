@@ -1,0 +1,78 @@
+"""Which settings do the models of the package want, by Muon from a start by the width? All of it is chosen on *Emma*.
+
+Both models then are trained on all four novels with what was chosen here, and are scored once on two novels that
+chose nothing: `timings/ship_model.py`.
+"""
+
+from dataclasses import replace
+
+from flash_course.bench.stored import RESULTS
+from flash_tutorial import ModelConfig
+from flash_tutorial.corpora import Split, load_corpus
+from flash_tutorial.experiments import Arm, Experiment, Search, command
+from flash_tutorial.training import evaluate, first_bytes
+
+T = 1024
+MODELS = {  # 2.97 million parameters each
+    "flash": ModelConfig("flash", dim=240, depth=8, max_length=T),
+    "transformer++": ModelConfig(
+        "transformer++", dim=240, depth=4, heads=4, ff_dim=608, max_length=T
+    ),
+}
+RATES = (5e-3, 1e-2, 2e-2)
+SHORT, MIDDLE = 600, 2000  # updates that choose a rate, and that choose dropout and decay
+TRIED = ((0.1, 0.1), (0.2, 0.1), (0.3, 0.1), (0.2, 0.03), (0.2, 0.3))  # (dropout, decay)
+CHOSEN_BY = "Emma"
+
+
+def without_the_choosing_text():
+    """The corpus with three novels to train on, and the fourth in place of the one that is reported."""
+    corpus = load_corpus("austen")
+    novels = {title: corpus.train.document(i) for i, title in enumerate(corpus.train.titles)}
+    kept = [title for title in novels if title != CHOSEN_BY]
+    train = Split.from_documents([novels[title] for title in kept], kept)
+    choosing = Split.from_documents([novels[CHOSEN_BY]], [CHOSEN_BY])
+    return replace(corpus, name=f"austen without {CHOSEN_BY}", train=train, validation=choosing)
+
+
+def measure(model, corpus):
+    """Bits a byte by which all choices are made."""
+    split = first_bytes(corpus.validation, 400_000)
+    return {"bits_per_byte": round(evaluate(model, split, T).bits_per_byte, 4)}
+
+
+def arms():
+    """First the rate, then dropout and decay at that rate."""
+    for name, config in MODELS.items():
+        model = replace(config, dropout=TRIED[0][0])
+        decay = {"weight_decay": TRIED[0][1]}
+        search = Search(steps=SHORT, seeds=(100,))
+        base = Arm(name, model, RATES, steps=(SHORT,), seeds=(100,), train=decay, search=search)
+        yield base
+        for dropout, decay in TRIED:
+            yield Arm(
+                name,
+                replace(config, dropout=dropout),
+                rates_of=(base.label,),
+                settings={"dropout": dropout, "weight_decay": decay},
+                steps=(MIDDLE,),
+                seeds=(0,),
+                train={"weight_decay": decay},
+            )
+
+
+EXPERIMENT = Experiment(
+    "package_models",
+    "Which settings do the models of the package want, by Muon?",
+    arms=tuple(replace(arm, corpus=without_the_choosing_text) for arm in arms()),
+    train=dict(batch=4, length=T, eval_bytes=0, optimizer="muon", dtype="bfloat16"),
+    measure=measure,
+    setting="2.97 million parameters, T = 1,024, 4,096 bytes an update, Muon, bfloat16, a start by the width. Three "
+    "novels are trained on; 600 updates choose the rate, 2,000 look at dropout and decay, all by the first 400,000 "
+    "bytes of *Emma*; one seed.",
+    meaning="The runs are going on.",
+    not_tried="More seeds; other sizes; a rate of its own for what is no matrix.",
+)
+
+if __name__ == "__main__":
+    command(EXPERIMENT, RESULTS)
