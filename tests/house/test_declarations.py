@@ -23,16 +23,18 @@ def other_tokens():
 
 
 def waiting():
-    """(experiment, arm) of the arms without a stored row that the runner trains by itself."""
+    """(experiment, arm) of the arms without a stored row that the runner trains by itself, one of each name."""
+    found = {}
     for experiment in page.declarations():
         rows = StoredRows(experiment, RESULTS)
         ran = [rows.arm_of(row) for row in rows.load() if row["arm"] is not None]
         for arm in experiment.arms:
             if arm not in ran and not experiment.make:
-                yield pytest.param(experiment, arm, id=f"{experiment.name}-{arm.label}")
+                found.setdefault((experiment.name, arm.name), (experiment, arm))
+    return [pytest.param(*each, id=" ".join(key)) for key, each in found.items()]
 
 
-@pytest.mark.parametrize("experiment, arm", list(waiting()))
+@pytest.mark.parametrize("experiment, arm", waiting())
 def test_an_arm_can_begin(experiment, arm):
     if arm.corpus is gate.load_sources:
         arm = replace(arm, corpus=other_tokens)
