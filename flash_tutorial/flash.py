@@ -125,8 +125,8 @@ class FLASH(GatedUnit):
             "they compute both parts, local and global": not (self.local and self.global_),
             f"S={self.qk_dim}, and they hold at most 128": self.qk_dim > 128,
             f"C={self.chunk_size} is no multiple of 16": self.chunk_size % 16,
-            f"a row of {x.shape[1]} tokens outgrows their 32-bit addresses": x.shape[1] * width
-            >= 2**31,
+            # without its number: read, it would be a graph more for each length
+            "a row of so many tokens outgrows their 32-bit addresses": x.shape[1] * width >= 2**31,
             "float64 is torch's": product_dtype(x) == torch.float64,
         }
         return next((said for said, so in cannot.items() if so), None)

@@ -83,6 +83,12 @@ class Rows:
             return torch.full((self.batch,), self.used)
         return self.used - self.behind
 
+    def lengths_on(self, device):
+        """The same on a device, which is not waited for."""
+        if self.behind is None:
+            return torch.full((self.batch,), self.used, device=device)
+        return self.lengths.to(device)
+
     def next_places(self, T, device):
         """Where T further tokens of each row go: ``(T,)``, or ``(B, T)``."""
         tokens = torch.arange(T, device=device)
@@ -368,7 +374,7 @@ class ChunkState(Kept):
 
 def lengths_behind(before, rows, device):
     """Tokens of each row ``(B,)``, counted from where the open chunk of the state ``before`` began, if there is one."""
-    lengths = rows.lengths.to(device)
+    lengths = rows.lengths_on(device)
     return lengths if before is None else lengths - before.finished_tokens()
 
 

@@ -68,8 +68,9 @@ def known(kernel, S, tile, variant):
     """
     none = ("documents", "joins", "whole", "finished", "initial", "shares", "last")
     nothing = dict.fromkeys(none)
-    rows = gates.ROWS_BACK if kernel is gates.unheads_kernel else gates.ROWS
-    of_gates = {"HALF": S // 2, "R": rows}
+    of_gates = {"HALF": S // 2, "R": gates.ROWS}
+    if kernel is gates.unheads_kernel:
+        of_gates |= {"R": gates.ROWS_BACK, "STAGES": gates.STAGES}
     if kernel is gates.ungate_kernel:
         of_gates = gates.UNGATE
     if hasattr(gates, kernel.fn.__name__):

@@ -306,7 +306,7 @@ def scans():
         for design, ahead in SCAN_AHEAD.items():
             rows.append(scan_row(sizes, design, work.memory, work.steps / ahead))
         if cut > 1:
-            steps = 2 * -(-work.steps // cut)
+            steps = 2 * -(-work.steps // cut) + cut  # and the shares of the parts before
             rows.append(
                 scan_row(sizes, f"{cut} parts", 1.5 * work.memory, steps / SCAN_AHEAD["pipelined"])
             )

@@ -6,13 +6,14 @@ with gradients are made of them, ``mixed_chunk`` and ``unit``: that is what auto
 Letters: B batch, T length, G chunks, C chunk length, S query/key width, E value width, D model width.
 """
 
+from functools import wraps
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from flash_tutorial.formats import goes_back, product_dtype
+from flash_tutorial.formats import goes_back, product_dtype, without_autocast
 
 from ..chunks import (
     chunk_counts,
@@ -20,6 +21,7 @@ from ..chunks import (
     count_earlier,
     crossings,
     factor_of,
+    from_chunks,
     to_chunks,
 )
 from ..config import check_options
@@ -78,9 +80,17 @@ BODIES = {}  # the functions of operators that are made of others, by name
 
 
 def made_of_others(name):
-    """Registers a function as an operator; what it does to fake tensors is what its operators do."""
+    """Registers a function as an operator; what it does to fake tensors is what its operators do.
 
-    def register(body):
+    Autocast is off inside: its inputs have one type already, also where the backward pass alone is in autocast.
+    """
+
+    def register(function):
+        @wraps(function)
+        def body(*given):
+            with without_autocast(given[0]):
+                return function(*given)
+
         BODIES[name] = body
         operator = torch.library.custom_op(name, body, mutates_args=())
         operator.register_fake(body)
@@ -94,9 +104,8 @@ def scaled_product(scale, a, b, out=None):
 
     ``out`` is where it goes, if it has a place already.
     """
-    nothing = torch.zeros((), dtype=a.dtype, device=a.device).expand(
-        a[:, :, 0, 0].numel(), a.shape[2], b.shape[3]
-    )
+    # with beta = 0 whatever lies in it is ignored
+    nothing = a.new_empty(()).expand(a[:, :, 0, 0].numel(), a.shape[2], b.shape[3])
     if out is not None:
         out = out.flatten(0, 1)
     product = torch.baddbmm(nothing, a.flatten(0, 1), b.flatten(0, 1), beta=0, alpha=scale, out=out)
@@ -146,10 +155,10 @@ def unread(dy, heads, v, state, table, how, dv, h=None, dend=None, finished=None
     scaled_product(how.scale, ds.mT, quad_q, dheads[1])
     scaled_product(1, dy_chunks, state.mT, dheads[2])
     scaled_product(1, v_chunks, dsums.mT, dheads[3])
-    dheads = dheads.flatten(2, 3)[:, :, :T]
+    dheads = from_chunks(dheads, T)
     if how.documents is not None:
-        dheads[2] *= how.entered
-        dheads[3] *= how.leaves
+        dheads[2].mul_(how.entered)
+        dheads[3].mul_(how.leaves)
     dtable = None
     if table is not None:
         dtable = ds.sum((0, 1), dtype=torch.float32).to(table.dtype)
@@ -293,13 +302,13 @@ def fused_mixed_chunk(
     heads = [in_autocast(t) for t in (quad_q, quad_k, lin_q, lin_k)]
     v = in_autocast(v)
     gate = in_autocast(gate)
-    _check([*heads, v], gate, table, how.C, tile)
     if sums is not None:
         _check_before(sums, (len(v), quad_q.shape[2], v.shape[2]), segment_ids)
         sums = sums.float().contiguous()
-    keep = goes_back(*heads, v, gate, table, sums)
     if finished is not None:
-        finished = finished.to(torch.int32)
+        finished = _checked_finished(finished, v)
+    _check([*heads, v], gate, table, how.C, tile)
+    keep = goes_back(*heads, v, gate, table, sums)
     out, _, _, end = mixed_chunk(*heads, v, gate, table, sums, finished, keep, *how)
     return out if finished is None else (out, end)
 
@@ -348,6 +357,14 @@ def _check_before(sums, shape, segment_ids):
         raise ValueError(
             "before and segment_ids: expected one of them; a row that goes on is one document"
         )
+
+
+def _checked_finished(finished, v):
+    if finished.shape != v.shape[:1]:
+        raise ValueError(
+            f"finished has shape {tuple(finished.shape)}: expected a number for each row, {tuple(v.shape[:1])}"
+        )
+    return finished.to(v.device, torch.int32).contiguous()
 
 
 # ---------------------------------------------------------------- a whole unit

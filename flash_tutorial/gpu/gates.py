@@ -93,6 +93,30 @@ def ungate_kernel(
 
 
 @triton.jit
+def turned_back(dheads, head, rows, k, inside, c, s, rows_end, S):
+    """A head's gradient of R tokens before its RoPE: the low half and the high one, each ``(R, HALF)`` float32."""
+    place = dheads + (head * rows_end + rows)[:, None] * S + k[None, :]
+    x = tl.load(place, mask=inside, other=0.0).to(tl.float32)
+    y = tl.load(place + S // 2, mask=inside, other=0.0).to(tl.float32)
+    return x * c + y * s, y * c - x * s
+
+
+@triton.jit
+def store_share(sums, row, k, S, low, high):
+    """The sums over tokens of both halves, ``(R, HALF)`` each, as a row of a program's share."""
+    place = sums + (tl.program_id(0) * 8 + row) * S + k
+    tl.store(place, tl.reduce(low, 0, add), mask=k < S // 2)
+    tl.store(place + S // 2, tl.reduce(high, 0, add), mask=k < S // 2)
+
+
+@triton.jit
+def store_shares(sums, head, k, S, a_low, a_high, b_low, b_high):
+    """A program's share of the gradients of a head's gamma and beta."""
+    store_share(sums, head, k, S, a_low, a_high)
+    store_share(sums, 4 + head, k, S, b_low, b_high)
+
+
+@triton.jit
 def unheads_kernel(
     h,
     gamma,
@@ -107,60 +131,83 @@ def unheads_kernel(
     S,
     R: tl.constexpr,
     HALF: tl.constexpr,
+    STAGES: tl.constexpr,
 ):
     """Backward through the heads: the gradient of h, and the program's share of gamma's and beta's.
 
-    A program takes R tokens at a time, as many times as it must, so that there are few shares.
+    A program takes R tokens at a time, as many times as it must, so that there are few shares. What it adds up of each
+    head has a name, and is summed up over the tokens at the end: threads of several warps wait for each other where
+    they add.
     """
     k = tl.arange(0, HALF)
-    head = tl.arange(0, 4)
-    of_heads = head[:, None] * S + k[None, :]
-    here = (head < 4)[:, None] & (k < S // 2)[None, :]  # (4, HALF)
-    gamma_low = tl.load(gamma + of_heads, mask=here, other=0.0).to(tl.float32)[:, None, :]
-    gamma_high = tl.load(gamma + S // 2 + of_heads, mask=here, other=0.0).to(tl.float32)[:, None, :]
-    # of each head and token: summed up over tokens at the end
-    dgamma_low = tl.full((4, R, HALF), 0.0, tl.float32)
-    dgamma_high = tl.full((4, R, HALF), 0.0, tl.float32)
-    dbeta_low = tl.full((4, R, HALF), 0.0, tl.float32)
-    dbeta_high = tl.full((4, R, HALF), 0.0, tl.float32)
-    for block in range(tl.program_id(0), cdiv(rows_end, R), tl.num_programs(0)):
-        rows = tl.full((R,), R, tl.int64) * block + tl.arange(0, R)
-        table = (rows % T)[:, None] * (S // 2) + k[None, :]
-        inside = (rows < rows_end)[:, None] & (k < S // 2)[None, :]
+    nothing = tl.full((R, HALF), 0.0, tl.float32)
+    # of gamma (a) and beta (b), the low half and the high one
+    a_low0, a_high0 = nothing, nothing
+    b_low0, b_high0 = nothing, nothing
+    a_low1, a_high1 = nothing, nothing
+    b_low1, b_high1 = nothing, nothing
+    a_low2, a_high2 = nothing, nothing
+    b_low2, b_high2 = nothing, nothing
+    a_low3, a_high3 = nothing, nothing
+    b_low3, b_high3 = nothing, nothing
+    for block in tl.range(
+        tl.program_id(0), cdiv(rows_end, R), tl.num_programs(0), num_stages=STAGES
+    ):
+        row = block * R + tl.arange(0, R)
+        rows = row.to(tl.int64)
+        inside = (row < rows_end)[:, None] & (k < S // 2)[None, :]
+        table = (row % T)[:, None] * (S // 2) + k[None, :]
         # (R, HALF)
         c = tl.load(cos + table, mask=inside, other=0.0)
         s = tl.load(sin + table, mask=inside, other=0.0)
         wide = rows[:, None] * h_stride + k[None, :]
         low = tl.load(h + wide, mask=inside, other=0.0).to(tl.float32)
         high = tl.load(h + S // 2 + wide, mask=inside, other=0.0).to(tl.float32)
-        # (4, R, HALF)
-        place = dheads + (head[:, None, None] * rows_end + rows[None, :, None]) * S + k[None, None]
-        within = (head < 4)[:, None, None] & inside[None]
-        left = tl.load(place, mask=within, other=0.0).to(tl.float32)
-        right = tl.load(place + S // 2, mask=within, other=0.0).to(tl.float32)
-        x = left * c[None] + right * s[None]  # turned back
-        y = right * c[None] - left * s[None]
-        dgamma_low += x * (low * sigmoid(low))[None]
-        dgamma_high += y * (high * sigmoid(high))[None]
-        dbeta_low += x
-        dbeta_high += y
-        dlow = tl.reduce(x * gamma_low, 0, add) * silu_slope(low)
-        dhigh = tl.reduce(y * gamma_high, 0, add) * silu_slope(high)
+        x0, y0 = turned_back(dheads, 0, rows, k, inside, c, s, rows_end, S)
+        x1, y1 = turned_back(dheads, 1, rows, k, inside, c, s, rows_end, S)
+        x2, y2 = turned_back(dheads, 2, rows, k, inside, c, s, rows_end, S)
+        x3, y3 = turned_back(dheads, 3, rows, k, inside, c, s, rows_end, S)
+        z_low = low * sigmoid(low)
+        z_high = high * sigmoid(high)
+        a_low0 += x0 * z_low
+        a_high0 += y0 * z_high
+        b_low0 += x0
+        b_high0 += y0
+        a_low1 += x1 * z_low
+        a_high1 += y1 * z_high
+        b_low1 += x1
+        b_high1 += y1
+        a_low2 += x2 * z_low
+        a_high2 += y2 * z_high
+        b_low2 += x2
+        b_high2 += y2
+        a_low3 += x3 * z_low
+        a_high3 += y3 * z_high
+        b_low3 += x3
+        b_high3 += y3
+        dlow = x0 * of_head(gamma, 0, k, S)
+        dlow += x1 * of_head(gamma, 1, k, S)
+        dlow += x2 * of_head(gamma, 2, k, S)
+        dlow += x3 * of_head(gamma, 3, k, S)
+        dhigh = y0 * of_head(gamma + S // 2, 0, k, S)
+        dhigh += y1 * of_head(gamma + S // 2, 1, k, S)
+        dhigh += y2 * of_head(gamma + S // 2, 2, k, S)
+        dhigh += y3 * of_head(gamma + S // 2, 3, k, S)
+        dlow *= silu_slope(low)
+        dhigh *= silu_slope(high)
         tl.store(dh + wide, dlow.to(dh.dtype.element_ty), mask=inside)
         tl.store(dh + S // 2 + wide, dhigh.to(dh.dtype.element_ty), mask=inside)
-    share = sums + tl.program_id(0) * 8 * S + of_heads  # gamma's four rows, and then beta's
-    tl.store(share, tl.reduce(dgamma_low, 1, add), mask=here)
-    tl.store(share + S // 2, tl.reduce(dgamma_high, 1, add), mask=here)
-    tl.store(share + 4 * S, tl.reduce(dbeta_low, 1, add), mask=here)
-    tl.store(share + 4 * S + S // 2, tl.reduce(dbeta_high, 1, add), mask=here)
+    store_shares(sums, 0, k, S, a_low0, a_high0, b_low0, b_high0)
+    store_shares(sums, 1, k, S, a_low1, a_high1, b_low1, b_high1)
+    store_shares(sums, 2, k, S, a_low2, a_high2, b_low2, b_high2)
+    store_shares(sums, 3, k, S, a_low3, a_high3, b_low3, b_high3)
 
 
 # ---------------------------------------------------------------- from torch: each result is written in place
 ROWS = 16  # tokens of a program of ``heads``
-ROWS_BACK = (
-    4  # tokens that a program of ``unheads`` takes at a time: with 8 registers become scarce
-)
-ROOM = 4  # programs of ``unheads`` that a multiprocessor has room for
+ROWS_BACK = 4  # tokens that one of ``unheads`` takes at a time: with 8 registers become scarce
+STAGES = 3  # of its loop: loads for the next tokens are on their way
+ROOM = 4  # programs of ``unheads`` for each multiprocessor
 UNGATE = dict(R=16, WIDTH=128, **FUSED)
 
 
@@ -188,7 +235,8 @@ def run_heads(h, gamma, beta, cos, sin, out):
 
 def shares_of(tokens, device):
     """How many programs of ``unheads`` so many tokens have, each with a share of the gradients of gamma and beta."""
-    return min(-(-tokens // ROWS_BACK), ROOM * multiprocessors(device))
+    # sym_min: with fake tensors the number of tokens stays open
+    return torch.sym_min(-(-tokens // ROWS_BACK), ROOM * multiprocessors(device))
 
 
 def run_unheads(h, gamma, cos, sin, dheads, dh, sums):
@@ -211,6 +259,7 @@ def run_unheads(h, gamma, cos, sin, dheads, dh, sums):
             T,
             S,
             R=ROWS_BACK,
+            STAGES=STAGES,
             HALF=triton.next_power_of_2(S // 2),
             **FUSED,
         )

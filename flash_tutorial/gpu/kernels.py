@@ -158,13 +158,13 @@ def store_map(x, b, g, rows, keys, chunk, T, C, values):
 
 
 @triton.jit
-def sum_before(initial, shares, b, n, part, N, WIDTH: tl.constexpr):
+def sum_before(initial, shares, b, n, part, N, WIDTH: tl.constexpr, AHEAD: tl.constexpr):
     """What the sum of a part begins with: ``(WIDTH,)`` float32."""
     total = tl.full((WIDTH,), 0.0, tl.float32)
     if initial is not None:
         total = tl.load(initial + b * N + n, mask=n < N, other=0.0)
     if shares is not None:
-        for earlier in range(0, part):
+        for earlier in tl.range(0, part, num_stages=AHEAD):
             share = shares + (earlier * tl.num_programs(0) + b) * N + n
             total += tl.load(share, mask=n < N, other=0.0)
     return total
@@ -202,7 +202,7 @@ def scan_kernel(
     b = tl.program_id(0).to(tl.int64)
     n = tl.program_id(1) * WIDTH + tl.arange(0, WIDTH)
     part = tl.program_id(2)
-    total = sum_before(initial, shares, b, n, part, N, WIDTH)
+    total = sum_before(initial, shares, b, n, part, N, WIDTH, AHEAD)
     first = part * chunks
     # Each load takes far longer than its addition, so the next ones are on their way already.
     for i in tl.range(first, tl.minimum(first + chunks, G), num_stages=AHEAD):

@@ -4,6 +4,7 @@ Letters: M tokens of a tile, E its numbers of the value, S query/key width.
 """
 
 import json
+import math
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -89,9 +90,10 @@ def multiprocessors(device):
 def parts_of(G, programs, multiprocessors):
     """Into how many parts ``scan`` cuts a row of G chunks: three programs for each multiprocessor, if rows give fewer.
 
-    So many loads are on their way then as keep the memory of an H100 busy; a part has 16 chunks or more.
+    So many loads are on their way then as keep the memory of an H100 busy. A part has 16 chunks or more, and not fewer
+    than there are parts, for it reads a share of each.
     """
-    return max(1, min(3 * multiprocessors // programs, G // 16))
+    return max(1, min(3 * multiprocessors // programs, G // 16, math.isqrt(G)))
 
 
 def does_not_fit(kernel, tile, S, itemsize, capability, has):

@@ -21,6 +21,7 @@ from test_kernels import (
     kernels,
 )
 from torch._dynamo.backends.common import aot_autograd
+from torch._dynamo.testing import CompileCounterWithBackend
 from torch.utils.checkpoint import checkpoint
 
 from faults.planter import faults_of, faulty_copy
@@ -492,13 +493,21 @@ def test_compiled_without_a_graph_break_the_kernels_stay(device, monkeypatch):
 @not_on_a_pretended_card
 @pytest.mark.nightly
 @pytest.mark.parametrize("device", [DEVICE])
-def test_compiled_for_any_length_with_documents_too(device):
+@pytest.mark.parametrize("in_documents, lengths", [(False, (70, 33, 64, 48)), (True, (70, 33, 50))])
+def test_compiled_once_for_any_length(in_documents, lengths, device):
+    """With documents a length that C divides is one graph more."""
     unit, _ = pair(device)
-    compiled = torch.compile(unit, fullgraph=True, backend="aot_eager", dynamic=True)
-    for T in (70, 33, 9):
-        x = drawn(device)[:, :T]
-        for ids in (None, documents(70, device)[:, :T]):
-            assert torch.equal(compiled(x, None, ids), unit(x, None, ids))
+    counted = CompileCounterWithBackend("aot_eager")
+    compiled = torch.compile(unit, fullgraph=True, backend=counted, dynamic=True)
+    graphs = []
+    for T in lengths:
+        x = drawn(device)[:, :T].clone().requires_grad_()
+        ids = documents(70, device)[:, :T].clone() if in_documents else None
+        out = compiled(x, None, ids)
+        assert torch.equal(out, unit(x, None, ids))
+        out.sum().backward()
+        graphs.append(counted.frame_count)
+    assert graphs[0] == graphs[-1], graphs
 
 
 @not_on_a_pretended_card
@@ -553,6 +562,20 @@ def test_with_autocast_the_mixing_takes_float32_and_gives_it_gradients(device):
     for name in NAMES[:-1]:
         assert found[name].dtype == torch.float32
         assert error(found[name], expected[name].double()) == 0, name
+
+
+@pytest.mark.parametrize("device", [DEVICE])
+def test_a_backward_pass_alone_in_autocast_keeps_the_type_of_the_forward_pass(device):
+    tensors, grad = inputs(USUAL, torch.float32, device)
+    found = []
+    for on in (False, True):
+        leaves = [t.detach().clone().requires_grad_() for t in tensors[:5]]
+        out = fused.fused_mixed_chunk(*leaves, chunk_size=USUAL[1])
+        with torch.autocast(device, torch.float16, enabled=on):
+            out.backward(grad)
+        found.append([leaf.grad for leaf in leaves])
+    for outside, inside in zip(*found):
+        assert torch.equal(outside, inside)
 
 
 @pytest.mark.parametrize("device", [DEVICE])
@@ -751,19 +774,23 @@ def test_a_row_that_outgrows_32_bits_is_not_for_the_kernels(qk_dim, numbers):
             dict(before=(torch.ones(1, 16, 16), 8), segment_ids=torch.zeros(1, 20).long()),
             "before and segment_ids: expected one of them",
         ),
+        (
+            dict(finished=torch.ones(2)),
+            r"finished has shape \(2,\): expected a number for each row",
+        ),
     ],
-    ids=[*range(10)],
+    ids=[*range(11)],
 )
 def test_refused(change, words):
-    heads = [torch.ones(1, 20, 16) for _ in range(4)]
+    *heads, v = torch.ones(5, 1, 20, 16, device=DEVICE)
     with pytest.raises(ValueError, match=words):
-        fused.fused_mixed_chunk(*heads, **{"v": torch.ones(1, 20, 16), "chunk_size": 8} | change)
+        fused.fused_mixed_chunk(*heads, **{"v": v, "chunk_size": 8} | change)
 
 
 @quick
 def test_there_is_no_second_derivative():
-    heads = [torch.randn(1, 20, 16, requires_grad=True) for _ in range(4)]
-    out = fused.fused_mixed_chunk(*heads, torch.randn(1, 20, 16), chunk_size=16)
+    heads = [torch.randn(1, 20, 16, device=DEVICE, requires_grad=True) for _ in range(4)]
+    out = fused.fused_mixed_chunk(*heads, torch.randn(1, 20, 16, device=DEVICE), chunk_size=16)
     (slope,) = torch.autograd.grad(out.square().sum(), heads[0], create_graph=True)
     with pytest.raises(RuntimeError, match=r"mixed_chunk_backward.* no autograd formula"):
         slope.sum().backward()
