@@ -16,7 +16,7 @@ from flash_tutorial.errors import is_out_of_memory
 from flash_tutorial.settings import rules
 
 from .flags import add_settings, in_flags, reader
-from .going_on import read_configs, tokens_of_run
+from .going_on import RATES, read_configs, tokens_of_run
 from .grading.command import add_commands as add_grading
 from .grading.command import seed
 from .processes import (
@@ -133,7 +133,10 @@ def add_train(commands):
         help="number of processes, each with its share of every batch (default: 1)",
     )
     add_machine(train)
-    add_settings(train, TrainConfig, "training")
+    rate = "; ".join(f"{rate} by {optimizer}" for optimizer, rate in RATES.items())
+    add_settings(
+        train, TrainConfig, "training", {"optimizer": next(iter(RATES)), "learning_rate": rate}
+    )
     add_settings(train, ModelConfig, "the model")
     train.set_defaults(run=run_train)
 

@@ -6,12 +6,13 @@ import re
 from flash_tutorial.settings import rules
 
 
-def add_settings(parser, config, title):
+def add_settings(parser, config, title, defaults=None):
     """Flags of a configuration's fields, in a group for all models and one for each set of architectures.
 
     What is not given is absent, so that a resumed run knows what was asked for anew; a wrong value is refused by the
-    configuration itself.
+    configuration itself. ``defaults`` are what the command takes in place of the configuration's own, in words.
     """
+    defaults = defaults or {}
     groups = {title: parser.add_argument_group(title)}
     for name, rule in rules(config).items():
         if rule.flag is None:
@@ -29,7 +30,11 @@ def add_settings(parser, config, title):
                 "metavar": "|".join([*(rule.choices or [name.upper()]), *rule.words]),
             }
         action = groups[of].add_argument(
-            flag, dest=name, default=argparse.SUPPRESS, help=help_of(rule), **how
+            flag,
+            dest=name,
+            default=argparse.SUPPRESS,
+            help=help_of(rule, defaults.get(name)),
+            **how,
         )
         action.words = rule.words
 
@@ -45,13 +50,12 @@ def reader(rule):
     return read
 
 
-def help_of(rule):
-    """What a flag does; a switch says what it switches off, and a value its default."""
+def help_of(rule, default=None):
+    """What a flag does; a switch says what it switches off, and a value its default, or that of the command."""
     if rule.kind is bool:
         return f"without {rule.text}" if rule.default else rule.text
-    if rule.default is None:
-        return rule.text
-    return f"{rule.text} (default: {rule.default})"
+    default = rule.default if default is None else default
+    return rule.text if default is None else f"{rule.text} (default: {default})"
 
 
 # names that a message of the package may have for what a flag sets, beside the flag's own

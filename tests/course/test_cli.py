@@ -75,7 +75,8 @@ def configs(line):
 
 
 def test_no_option_gives_the_defaults_and_a_short_run_a_short_warm_up():
-    assert configs("") == (ModelConfig(), TrainConfig())
+    assert configs("") == (ModelConfig(), TrainConfig(optimizer="muon", learning_rate=0.01))
+    assert configs("--optimizer adamw") == (ModelConfig(), TrainConfig(learning_rate=0.005))
     assert configs("--steps 30")[1].warmup == 15
 
 
@@ -114,7 +115,7 @@ def test_each_option_of_training_reaches_it():
     line = (
         "--steps 50 --batch 6 --length 64 --lr 0.5 --warmup 3 --clip none --accumulate 2"
         " --weight-decay 0.3 --seed 9 --corpus text8 --dtype float32 --eval-bytes all"
-        " --checkpoint-every 7 --compile --start-from austen-flash"
+        " --checkpoint-every 7 --compile --start-from austen-flash --optimizer adamw"
     )
     wanted = dict(steps=50, batch=6, length=64, learning_rate=0.5, warmup=3, clip=None, seed=9)
     wanted |= dict(accumulate=2, weight_decay=0.3, corpus="text8", dtype="float32", compile=True)
