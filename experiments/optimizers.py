@@ -48,9 +48,10 @@ EXPERIMENT = Experiment(
     ),
     measure=on_choosing_text,
     compare=tuple(Compare(*pair, budget=BUDGET) for pair in PAIRS),
+    same_code=("e13fab51",),
     setting="Five minutes of one core, D = 128, T = 512, 4,096 bytes an update, bfloat16, a start by the width; bits "
     "of the first 100,000 bytes of *Persuasion*. Updates are counted by the time of one that was measured in turn.",
-    meaning="The runs are going on.",
+    meaning="The runs are going on: one seed of three arms is here, and nothing is compared yet.",
     not_tried="Other optimizers; a rate of its own for what is no matrix; longer runs.",
 )
 

@@ -137,10 +137,11 @@ EXPERIMENT = Experiment(
     measure=measure,
     score="bits_per_late_token",
     compare=tuple(Compare("FLASH", other, name, budget=BUDGET) for other, name in NAMES.items()),
+    same_code=("b343e318",),
     setting="Fifteen minutes of one core, D = 128, T = 2,048 unless the name says otherwise, 8,192 tokens of a BPE of "
     "2,048 an update, Muon, bfloat16. The last 256 tokens of each 4,096 of the test text are scored, with as much "
     "before them as the model reads. Updates are counted by the time of one that was measured in turn.",
-    meaning="The runs are going on.",
+    meaning="The search for rates has begun, and nothing is compared yet.",
     not_tried="Other sizes, lengths and budgets. A window of 256 (`rivals`): at this length its update "
     "took longer than that of the whole attention.",
     tables=tables,
