@@ -45,7 +45,7 @@ examples:
   flash-tutorial train --out runs/first --resume              go on after a stop, with the same settings
   flash-tutorial train --out runs/first --resume --steps 3400   twice as many updates as at first
   flash-tutorial train --out runs/short --steps 300
-  flash-tutorial train --out runs/tfm --architecture transformer++ --lr 5e-3
+  flash-tutorial train --out runs/tfm --architecture transformer++
   flash-tutorial train --out runs/mine --corpus my_text.txt   a UTF-8 file of your own
   flash-tutorial train --out runs/tuned --start-from austen-flash --corpus my_text.txt --lr 1e-3
   flash-tutorial train --out runs/masked --objective masked   fill gaps instead of going on
