@@ -176,8 +176,8 @@ EXPERIMENT = Experiment(
     meaning="Counting five bytes comes to about 2.0. PPMd, which has read the same novels and "
     "goes on learning from the one that it is scored on, comes to what the models in the "
     "package have; where it learns from no more than a window of 1,024 bytes, as they do, it is "
-    "behind them.",
-    not_tried="Dynamic evaluation of the models, which would be PPMd's peer.",
+    "behind them. Models that go on learning as it does are in `dynamic`, and ahead of it.",
+    not_tried="Higher orders; larger models of counts.",
     tables=tables,
 )
 
