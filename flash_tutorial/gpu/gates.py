@@ -93,12 +93,32 @@ def ungate_kernel(
 
 
 @triton.jit
+def load_halves(x, place, S, inside):
+    """Both halves of rows, each ``(R, HALF)`` float32; ``place`` is that of the low one."""
+    low = tl.load(x + place, mask=inside, other=0.0).to(tl.float32)
+    high = tl.load(x + S // 2 + place, mask=inside, other=0.0).to(tl.float32)
+    return low, high
+
+
+@triton.jit
 def turned_back(dheads, head, rows, k, inside, c, s, rows_end, S):
     """A head's gradient of R tokens before its RoPE: the low half and the high one, each ``(R, HALF)`` float32."""
-    place = dheads + (head * rows_end + rows)[:, None] * S + k[None, :]
-    x = tl.load(place, mask=inside, other=0.0).to(tl.float32)
-    y = tl.load(place + S // 2, mask=inside, other=0.0).to(tl.float32)
+    place = (head * rows_end + rows)[:, None] * S + k[None, :]
+    x, y = load_halves(dheads, place, S, inside)
     return x * c + y * s, y * c - x * s
+
+
+@triton.jit
+def with_gamma(a_low, a_high, x, y, z_low, z_high):
+    """What a head's gamma has gathered in both halves, and of these tokens besides."""
+    return a_low + x * z_low, a_high + y * z_high
+
+
+@triton.jit
+def of_base(gamma, k, S, x0, x1, x2, x3):
+    """The gradient of one half of the base z, ``(R, HALF)``, of which each of four heads took its gamma."""
+    first = x0 * of_head(gamma, 0, k, S) + x1 * of_head(gamma, 1, k, S)
+    return first + x2 * of_head(gamma, 2, k, S) + x3 * of_head(gamma, 3, k, S)
 
 
 @triton.jit
@@ -135,66 +155,42 @@ def unheads_kernel(
 ):
     """Backward through the heads: the gradient of h, and the program's share of gamma's and beta's.
 
-    A program takes R tokens at a time, as many times as it must, so that there are few shares. What it adds up of each
-    head has a name, and is summed up over the tokens at the end: threads of several warps wait for each other where
-    they add.
+    A program takes R tokens at a time, as many times as it must, so that there are few shares. What it gathers is
+    summed up over tokens at the end alone, for there warps wait for each other.
     """
     k = tl.arange(0, HALF)
     nothing = tl.full((R, HALF), 0.0, tl.float32)
     # of gamma (a) and beta (b), the low half and the high one
-    a_low0, a_high0 = nothing, nothing
-    b_low0, b_high0 = nothing, nothing
-    a_low1, a_high1 = nothing, nothing
-    b_low1, b_high1 = nothing, nothing
-    a_low2, a_high2 = nothing, nothing
-    b_low2, b_high2 = nothing, nothing
-    a_low3, a_high3 = nothing, nothing
-    b_low3, b_high3 = nothing, nothing
-    for block in tl.range(
-        tl.program_id(0), cdiv(rows_end, R), tl.num_programs(0), num_stages=STAGES
-    ):
+    a_low0, a_high0, b_low0, b_high0 = nothing, nothing, nothing, nothing
+    a_low1, a_high1, b_low1, b_high1 = nothing, nothing, nothing, nothing
+    a_low2, a_high2, b_low2, b_high2 = nothing, nothing, nothing, nothing
+    a_low3, a_high3, b_low3, b_high3 = nothing, nothing, nothing, nothing
+    blocks = cdiv(rows_end, R)
+    for block in tl.range(tl.program_id(0), blocks, tl.num_programs(0), num_stages=STAGES):
         row = block * R + tl.arange(0, R)
         rows = row.to(tl.int64)
         inside = (row < rows_end)[:, None] & (k < S // 2)[None, :]
         table = (row % T)[:, None] * (S // 2) + k[None, :]
-        # (R, HALF)
         c = tl.load(cos + table, mask=inside, other=0.0)
         s = tl.load(sin + table, mask=inside, other=0.0)
         wide = rows[:, None] * h_stride + k[None, :]
-        low = tl.load(h + wide, mask=inside, other=0.0).to(tl.float32)
-        high = tl.load(h + S // 2 + wide, mask=inside, other=0.0).to(tl.float32)
+        low, high = load_halves(h, wide, S, inside)
         x0, y0 = turned_back(dheads, 0, rows, k, inside, c, s, rows_end, S)
         x1, y1 = turned_back(dheads, 1, rows, k, inside, c, s, rows_end, S)
         x2, y2 = turned_back(dheads, 2, rows, k, inside, c, s, rows_end, S)
         x3, y3 = turned_back(dheads, 3, rows, k, inside, c, s, rows_end, S)
         z_low = low * sigmoid(low)
         z_high = high * sigmoid(high)
-        a_low0 += x0 * z_low
-        a_high0 += y0 * z_high
-        b_low0 += x0
-        b_high0 += y0
-        a_low1 += x1 * z_low
-        a_high1 += y1 * z_high
-        b_low1 += x1
-        b_high1 += y1
-        a_low2 += x2 * z_low
-        a_high2 += y2 * z_high
-        b_low2 += x2
-        b_high2 += y2
-        a_low3 += x3 * z_low
-        a_high3 += y3 * z_high
-        b_low3 += x3
-        b_high3 += y3
-        dlow = x0 * of_head(gamma, 0, k, S)
-        dlow += x1 * of_head(gamma, 1, k, S)
-        dlow += x2 * of_head(gamma, 2, k, S)
-        dlow += x3 * of_head(gamma, 3, k, S)
-        dhigh = y0 * of_head(gamma + S // 2, 0, k, S)
-        dhigh += y1 * of_head(gamma + S // 2, 1, k, S)
-        dhigh += y2 * of_head(gamma + S // 2, 2, k, S)
-        dhigh += y3 * of_head(gamma + S // 2, 3, k, S)
-        dlow *= silu_slope(low)
-        dhigh *= silu_slope(high)
+        a_low0, a_high0 = with_gamma(a_low0, a_high0, x0, y0, z_low, z_high)
+        b_low0, b_high0 = b_low0 + x0, b_high0 + y0
+        a_low1, a_high1 = with_gamma(a_low1, a_high1, x1, y1, z_low, z_high)
+        b_low1, b_high1 = b_low1 + x1, b_high1 + y1
+        a_low2, a_high2 = with_gamma(a_low2, a_high2, x2, y2, z_low, z_high)
+        b_low2, b_high2 = b_low2 + x2, b_high2 + y2
+        a_low3, a_high3 = with_gamma(a_low3, a_high3, x3, y3, z_low, z_high)
+        b_low3, b_high3 = b_low3 + x3, b_high3 + y3
+        dlow = of_base(gamma, k, S, x0, x1, x2, x3) * silu_slope(low)
+        dhigh = of_base(gamma + S // 2, k, S, y0, y1, y2, y3) * silu_slope(high)
         tl.store(dh + wide, dlow.to(dh.dtype.element_ty), mask=inside)
         tl.store(dh + S // 2 + wide, dhigh.to(dh.dtype.element_ty), mask=inside)
     store_shares(sums, 0, k, S, a_low0, a_high0, b_low0, b_high0)

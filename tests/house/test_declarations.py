@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from flash_course.bench.stored import RESULTS
 from flash_tutorial.corpora import load_tokens
-from flash_tutorial.experiments import StoredRows
-from flash_tutorial.experiments.runner import update_of
+from flash_tutorial.experiments import StoredRows, runner
+from flash_tutorial.training import train_step
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "experiments"))
 gate = pytest.importorskip("gate")  # a course's fork has no experiments
@@ -34,8 +35,24 @@ def waiting():
     return [pytest.param(*each, id=" ".join(key)) for key, each in found.items()]
 
 
+def differ(before, after):
+    return not torch.equal(before, after)
+
+
 @pytest.mark.parametrize("experiment, arm", waiting())
-def test_an_arm_can_begin(experiment, arm):
+def test_an_arm_can_begin(experiment, arm, monkeypatch):
+    """Its first update moves the model, and to finite numbers."""
+    moved = []
+
+    def watched(model, optimizer, *given):
+        before = [parameter.detach().clone() for parameter in model.parameters()]
+        made = train_step(model, optimizer, *given)
+        assert all(parameter.isfinite().all() for parameter in model.parameters())
+        moved.append(any(map(differ, before, model.parameters())))
+        return made
+
+    monkeypatch.setattr(runner, "train_step", watched)
     if arm.corpus is gate.load_sources:
         arm = replace(arm, corpus=other_tokens)
-    update_of(experiment, arm)()
+    runner.update_of(experiment, arm)()
+    assert moved == [True]
