@@ -73,7 +73,8 @@ def test_the_script_of_the_page_runs(tmp_path):
     page = (ROOT / "docs" / "many_machines.md").read_text(encoding="utf-8")
     blocks = re.findall(r"^```python\n(.*?)^```", page, re.M | re.S)
     (script,) = [block for block in blocks if "init_process_group" in block]
-    (tmp_path / "script.py").write_text(script, encoding="utf-8")
+    # As in test_distributed: a thread of gloo may abort an interpreter that ends.
+    (tmp_path / "script.py").write_text(f"{script}\nos._exit(0)\n", encoding="utf-8")
     run = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
