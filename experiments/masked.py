@@ -15,7 +15,7 @@ from flash_tutorial.experiments.tables import markdown
 from flash_tutorial.training import evaluate
 
 LENGTHS, BYTES, BUDGET = (512, 2048), 8192, 600  # seconds
-TUNING, EVERY = 75, 30  # seconds of a run that chooses a rate, and from one score to the next
+TUNING, EVERY = 200, 30  # seconds of a run that chooses a rate, and from one score to the next
 REPORTED = 100_000  # first bytes of Persuasion; rates are chosen on as many bytes at its end
 RATES = {"flash": 1e-2, "flash_quad": 5e-3, "transformer++": 2.5e-3}  # where the search begins
 

@@ -42,6 +42,7 @@ ORDER = (  # on the page; an experiment that is not named here stands behind the
     "recall",
     "recall_learned",
     "recall_state",
+    "ablations_width",
     "ablations_long",
     "ablations",
     "starts",
