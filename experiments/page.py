@@ -26,6 +26,7 @@ NUMBER = re.compile(r"(<!-- number: (.+?) -->)(.*?)(<!-- /number -->)", flags=re
 OWN_NUMBER = re.compile(r"\{([^{}]+)\}")
 ORDER = (  # on the page; an experiment that is not named here stands behind these
     "gate",
+    "race_short",
     "race",
     "time_to_quality",
     "masked",

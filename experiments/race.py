@@ -1,97 +1,58 @@
 """Which model is best after the same time, on a text that pays for context?
 
-The text is that which passed `gate`; `python tools/source_corpus.py runs/sources` writes it. All models are scored
-on the same tokens, each with as much before them as it reads.
+The text is that which passed `gate`; `python tools/source_corpus.py runs/sources` writes it. All models have read it in
+short windows for as long (`race_short`), and now each takes the windows that it is named after.
 """
 
-import numpy as np
+from dataclasses import replace
+from functools import partial
+
+import race_short
 from gate import load_sources
-from rivals import hybrid
+from race_short import TOKENS_AN_UPDATE, TRAIN, fresh, measure, search
 
 from flash_course.bench.stored import RESULTS
-from flash_tutorial import ModelConfig
-from flash_tutorial.corpora import evaluation_windows
-from flash_tutorial.experiments import (
-    Arm,
-    Compare,
-    Experiment,
-    Search,
-    command,
-    matching,
-    over_windows,
-)
+from flash_tutorial.experiments import Arm, Compare, Experiment, command, matching, runner
 from flash_tutorial.experiments.tables import markdown
-from flash_tutorial.training.context import bits_of_last
 
-T = 2048
-TOKENS_AN_UPDATE = 8192
-BUDGET, TUNING = 900, 300  # seconds of one core
-RATES = (1e-2, 2e-2, 4e-2)
-SCORED, LATE = 4096, 256  # the last tokens of each stretch of so many are scored
-LESS = (128, 512)  # what a model of T tokens is also given, in place of all that it reads
-CHOOSING = 60  # stretches of the text by which rates are chosen
-SIZES = dict(vocab_size=2049, tokens=2048, max_length=T)
-
-
-# ---------------------------------------------------------------- who races
-def mixed(seed):
-    """Three FLASH units and one of softmax attention."""
-    return hybrid(ModelConfig("flash", **SIZES))
-
-
-MODELS = {
-    "FLASH": ModelConfig("flash", **SIZES),
-    "Transformer++": ModelConfig("transformer++", **SIZES),
-    "Transformer++ of 1024": ModelConfig("transformer++", **SIZES | {"max_length": 1024}),
-    "Transformer++ of 512": ModelConfig("transformer++", **SIZES | {"max_length": 512}),
-    "hybrid": mixed,
-    "local only": ModelConfig("flash", global_=False, **SIZES),
+T, SHORT = 2048, race_short.T
+BUDGET, TUNING = 200, 100  # seconds of one core, beside those of `race_short`
+RATES = (2.5e-3, 5e-3, 1e-2)
+LESS = (256, 512)  # what a model of T tokens is also given, in place of all that it reads
+MODELS = {  # label -> (its name in `race_short`, the length of its windows)
+    "FLASH": ("FLASH", T),
+    "Transformer++": ("Transformer++", T),
+    "Transformer++ of 512": ("Transformer++", SHORT),
+    "FLASH of 512": ("FLASH", SHORT),
+    "local only": ("local only", T),
+    "hybrid": ("hybrid", T),
 }
 
 
-def arm(name):
-    """A model; its updates have as many tokens as the others'."""
-    model = MODELS[name]
-    length = T if model is mixed else model.max_length
+# ---------------------------------------------------------------- who races
+def lengthened(name, length):
+    """The function that builds a model for windows of ``length`` from its run with short ones."""
+
+    def build(seed):
+        begun = race_short.finished(name, seed)
+        model = fresh(name, length, seed)
+        model.load_state_dict(begun.state_dict())
+        return model
+
+    return build
+
+
+def arm(label):
+    """A model and its windows; its updates have as many tokens as the others'."""
+    name, length = MODELS[label]
     train = dict(batch=TOKENS_AN_UPDATE // length, length=length)
-    return Arm(name, model, RATES, train=train, corpus=load_sources)
+    return Arm(label, lengthened(name, length), RATES, train=train, corpus=load_sources)
 
 
-# ---------------------------------------------------------------- the score
-def stretches(split, most=None):
-    """ids and targets of whole stretches of 4,096 tokens."""
-    ids, targets, valid = evaluation_windows(split, SCORED)
-    whole = valid.all(1)
-    return ids[whole][:most], targets[whole][:most, -LATE:]
-
-
-def bits_with(model, ids, targets, context):
-    """Bits of each stretch's last tokens, read with ``context``, those that are scored among them."""
-    return bits_of_last(model, ids[:, -context:], targets, batch=8)
-
-
-def measure(model, corpus):
-    """Bits a late token with all that the model reads, by stretch; what it saves over less of it."""
-    ids, targets = stretches(corpus.test)
-    context = model.config.max_length
-    bits = bits_with(model, ids, targets, context)
-    found = {
-        "bits_per_late_token": round(float(bits.sum() / targets.size), 4),
-        "bits_by_stretch": [round(float(each), 1) for each in bits],
-    }
-    tokens = np.full(len(bits), LATE)
-    for less in LESS:
-        if less < context:
-            gain = over_windows(bits_with(model, ids, targets, less), bits, tokens)
-            found[f"saved_over_{less}"] = [round(gain.mean, 4), round(gain.half, 4)]
-    return found
-
-
-def on_choosing_text(model, corpus):
-    """The same bits on the text by which rates are chosen."""
-    ids, targets = stretches(corpus.validation, CHOOSING)
-    bits = bits_with(model, ids, targets, model.config.max_length)
-    return {"bits_on_choosing_text": round(float(bits.sum() / targets.size), 4)}
+def update(of):
+    """What makes one update of an arm, to be timed: time does not ask how good the weights are."""
+    model = partial(fresh, *MODELS[of.name])
+    return runner.update_of(replace(EXPERIMENT, update=None), replace(of, model=model))
 
 
 # ---------------------------------------------------------------- tables
@@ -117,33 +78,32 @@ def tables(rows):
     return markdown([*head, *(f"saved over {less}" for less in LESS)], lines)
 
 
-NAMES = {
-    "Transformer++": "transformer",
-    "Transformer++ of 1024": "middle",
-    "Transformer++ of 512": "short",
-    "hybrid": "hybrid",
-    "local only": "local",
+PAIRS = {  # name -> (label, the label that it is compared with)
+    "transformer": ("FLASH", "Transformer++"),
+    "short_transformer": ("FLASH", "Transformer++ of 512"),
+    "transformer_gains": ("Transformer++", "Transformer++ of 512"),
+    "flash_gains": ("FLASH", "FLASH of 512"),
+    "local": ("FLASH", "local only"),
+    "hybrid": ("FLASH", "hybrid"),
 }
 
 EXPERIMENT = Experiment(
     "race",
     "Which model is best after the same time, on a text that pays for context?",
     arms=tuple(map(arm, MODELS)),
-    train=dict(dtype="bfloat16", eval_bytes=0, optimizer="muon"),
+    train=TRAIN,
     seconds=(BUDGET,),
-    search=Search(
-        seconds=TUNING, seeds=(100,), score="bits_on_choosing_text", measure=on_choosing_text
-    ),
-    measure=measure,
+    search=search(TUNING),
+    measure=partial(measure, less=LESS),
     score="bits_per_late_token",
-    compare=tuple(Compare("FLASH", other, name, budget=BUDGET) for other, name in NAMES.items()),
-    same_code=("b343e318",),
-    setting="Fifteen minutes of one core, D = 128, T = 2,048 unless the name says otherwise, 8,192 tokens of a BPE of "
-    "2,048 an update, Muon, bfloat16. The last 256 tokens of each 4,096 of the test text are scored, with as much "
-    "before them as the model reads. Updates are counted by the time of one that was measured in turn.",
-    meaning="The search for rates has begun, and nothing is compared yet.",
-    not_tried="Other sizes, lengths and budgets. A window of 256 (`rivals`): at this length its update "
-    "took longer than that of the whole attention.",
+    compare=tuple(Compare(*pair, name, budget=BUDGET) for name, pair in PAIRS.items()),
+    update=update,
+    setting=f"As `race_short`, and {BUDGET} seconds more with windows of 2,048 tokens unless the name says otherwise; "
+    "a score reads as much as the model does.",
+    meaning="The runs are going on.",
+    not_tried="Other sizes, lengths and budgets; windows of 2,048 from the beginning: after five minutes of one core "
+    "they were behind windows of 512 by 0.8 bits a token, FLASH and Transformer++ alike. A window of 256 (`rivals`): "
+    "at this length its update took longer than that of the whole attention.",
     tables=tables,
 )
 

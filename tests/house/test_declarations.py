@@ -54,5 +54,6 @@ def test_an_arm_can_begin(experiment, arm, monkeypatch):
     monkeypatch.setattr(runner, "train_step", watched)
     if arm.corpus is gate.load_sources:
         arm = replace(arm, corpus=other_tokens)
+    arm = replace(arm, train=arm.train | {"compile": False})  # half a minute each
     runner.update_of(experiment, arm)()
     assert moved == [True]

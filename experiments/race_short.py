@@ -1,0 +1,155 @@
+"""Which model is best after the same time if it reads short windows, on the text that passed `gate`?
+
+Short windows teach sooner whatever comes later, so all models of `race` begin with them: it goes on from these runs.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from filelock import FileLock
+from gate import load_sources
+from rivals import hybrid
+
+from flash_course.bench.stored import RESULTS
+from flash_tutorial import LanguageModel, ModelConfig
+from flash_tutorial.corpora import evaluation_windows
+from flash_tutorial.experiments import (
+    Arm,
+    Compare,
+    Experiment,
+    Search,
+    StoredRows,
+    command,
+    over_windows,
+    runner,
+)
+from flash_tutorial.experiments.rates import best_rate
+from flash_tutorial.training import train
+from flash_tutorial.training.context import bits_of_last
+
+T = 512
+TOKENS_AN_UPDATE = 8192
+BUDGET, TUNING = 400, 150  # seconds of one core
+RATES = (5e-3, 1e-2, 2e-2)
+SCORED, LATE = 2048, 128  # the last tokens of each stretch of so many are scored
+CHOOSING = 120  # stretches of the text by which rates are chosen
+TRAIN = dict(dtype="bfloat16", eval_bytes=0, optimizer="muon", compile=True)
+
+
+# ---------------------------------------------------------------- who races
+CONFIGS = {
+    "FLASH": {"architecture": "flash"},
+    "Transformer++": {"architecture": "transformer++"},
+    "local only": {"architecture": "flash", "global_": False},
+    "hybrid": {"architecture": "flash"},  # three FLASH units and one of softmax attention
+}
+
+
+def fresh(name, max_length, seed):
+    """A model at its start."""
+    torch.compiler.reset()  # of the model before; else the ninth would no longer be compiled
+    torch.manual_seed(seed)
+    config = ModelConfig(vocab_size=2049, tokens=2048, max_length=max_length, **CONFIGS[name])
+    return hybrid(config) if name == "hybrid" else LanguageModel(config)
+
+
+def short(name):
+    """The function that builds a model for short windows."""
+
+    def build(seed):
+        return fresh(name, T, seed)
+
+    return build
+
+
+def arm(name):
+    """A model; its runs are kept, for others go on from them."""
+    train = dict(batch=TOKENS_AN_UPDATE // T, length=T)
+    return Arm(name, short(name), RATES, train=train, corpus=load_sources, keep=True)
+
+
+# ---------------------------------------------------------------- the score
+def stretches(split, most=None):
+    """ids of whole stretches, and the targets of their last tokens."""
+    ids, targets, valid = evaluation_windows(split, SCORED)
+    whole = valid.all(1)
+    return ids[whole][:most], targets[whole][:most, -LATE:]
+
+
+def bits_with(model, ids, targets, context):
+    """Bits of each stretch's last tokens, read with ``context``, those that are scored among them."""
+    return bits_of_last(model, ids[:, -context:], targets, batch=8)
+
+
+def measure(model, corpus, less=(256,)):
+    """Bits a late token with all that the model reads, by stretch; what it saves over less of it."""
+    ids, targets = stretches(corpus.test)
+    context = model.config.max_length
+    bits = bits_with(model, ids, targets, context)
+    found = {
+        "bits_per_late_token": round(float(bits.sum() / targets.size), 4),
+        "bits_by_stretch": [round(float(each), 1) for each in bits],
+    }
+    tokens = np.full(len(bits), LATE)
+    for fewer in less:
+        if fewer < context:
+            gain = over_windows(bits_with(model, ids, targets, fewer), bits, tokens)
+            found[f"saved_over_{fewer}"] = [round(gain.mean, 4), round(gain.half, 4)]
+    return found
+
+
+def on_choosing_text(model, corpus):
+    """The same bits on the text by which rates are chosen."""
+    ids, targets = stretches(corpus.validation, CHOOSING)
+    bits = bits_with(model, ids, targets, model.config.max_length)
+    return {"bits_on_choosing_text": round(float(bits.sum() / targets.size), 4)}
+
+
+def search(seconds):
+    """How a rate is chosen."""
+    return Search(
+        seconds=seconds, seeds=(100,), score="bits_on_choosing_text", measure=on_choosing_text
+    )
+
+
+# ---------------------------------------------------------------- to go on from
+def finished(name, seed):
+    """The model of a whole run; it is trained here if runs/ does not hold it."""
+    chosen = EXPERIMENT.arm(name)
+    rows = StoredRows(EXPERIMENT, RESULTS)
+    rate = best_rate(EXPERIMENT, chosen, rows.load())
+    steps = runner.updates_in(BUDGET, EXPERIMENT, chosen, rows)
+    folder = Path("runs", EXPERIMENT.name, runner.name_of(chosen, rate, seed, steps))
+    settings = EXPERIMENT.settings_of(chosen, rate, seed, steps)
+    with FileLock(f"{folder}.lock"):
+        begun = runner.built(chosen, seed)
+        done = train(
+            begun, settings, corpus=load_sources(), out=folder, resume=True, progress=False
+        )
+    return done.model
+
+
+EXPERIMENT = Experiment(
+    "race_short",
+    "Which model is best after the same time with windows of 512 tokens, on a text that pays for context?",
+    arms=tuple(map(arm, CONFIGS)),
+    train=TRAIN,
+    seconds=(BUDGET,),
+    search=search(TUNING),
+    measure=measure,
+    score="bits_per_late_token",
+    compare=(
+        Compare("FLASH", "Transformer++", "transformer", budget=BUDGET),
+        Compare("FLASH", "local only", "local", budget=BUDGET),
+        Compare("FLASH", "hybrid", "hybrid", budget=BUDGET),
+    ),
+    setting=f"{BUDGET} seconds of one core, D = 128, T = 512, 8,192 tokens of a BPE of 2,048 an update, Muon, "
+    f"bfloat16, `torch.compile`. The last {LATE} of each 2,048 tokens of the test text are scored, read with the last "
+    "512. Updates are counted by the time of one that was measured in turn, without that of compiling.",
+    meaning="The runs are going on.",
+    not_tried="Other sizes and budgets; windows shorter than 512.",
+)
+
+if __name__ == "__main__":
+    command(EXPERIMENT, RESULTS)
