@@ -23,7 +23,8 @@ RATES = {"flash": 1e-2, "flash_quad": 5e-3, "transformer++": 2.5e-3}  # where th
 def settings(steps, budget):
     """Scores on the way in the long runs alone."""
     every = {"eval_every": -(-steps * EVERY // budget)} if budget == BUDGET else {}
-    return dict(dtype="bfloat16", warmup=steps // 10, eval_bytes=REPORTED) | every
+    shared = dict(dtype="bfloat16", warmup=steps // 10, eval_bytes=REPORTED, compile=True)
+    return shared | every
 
 
 def on_choosing_text(model, corpus):
@@ -96,8 +97,8 @@ EXPERIMENT = Experiment(
         for name in ("flash", "flash_quad")
     ),
     setting="Ten minutes of one core, 0.46 million parameters (D = 128, S = 64, C = 128), 8,192 bytes an update, "
-    "bfloat16, 15% of the bytes hidden in spans, a start by the width; bits of a hidden byte of the first "
-    "100,000 bytes of *Persuasion*. Updates are counted by the time of one that was measured in turn.",
+    "bfloat16, `torch.compile`, 15% of the bytes hidden in spans, a start by the width; bits of a hidden byte of the "
+    "first 100,000 bytes of *Persuasion*. Updates are counted by the time of one that was measured in turn.",
     meaning="The runs are going on.",
     not_tried="The paper's text and sizes; other shares and lengths of spans.",
     tables=tables,

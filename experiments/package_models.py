@@ -65,9 +65,9 @@ EXPERIMENT = Experiment(
     "package_models",
     "Which settings do the models of the package want, by Muon?",
     arms=tuple(replace(arm, corpus=without_the_choosing_text) for arm in arms()),
-    train=dict(batch=4, length=T, eval_bytes=0, optimizer="muon", dtype="bfloat16"),
+    train=dict(batch=4, length=T, eval_bytes=0, optimizer="muon", dtype="bfloat16", compile=True),
     measure=measure,
-    setting="2.97 million parameters, T = 1,024, 4,096 bytes an update, Muon, bfloat16, a start by the width. Three "
+    setting="2.97 million parameters, T = 1,024, 4,096 bytes an update, Muon, bfloat16, compiled. Three "
     "novels are trained on; 600 updates choose the rate, 2,000 look at dropout and decay, all by the first 400,000 "
     "bytes of *Emma*; one seed.",
     meaning="The runs are going on.",

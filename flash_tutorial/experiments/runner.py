@@ -205,6 +205,8 @@ def trained(arm, rate, seed, steps, experiment, folder=None, budget=None):
     """Train a model, going on from the last checkpoint in ``folder``, and measure it."""
     corpus = experiment.corpus_of(arm)
     settings = experiment.settings_of(arm, rate, seed, steps, budget)
+    if settings.compile:
+        torch.compiler.reset()  # models of earlier runs count against the eight that torch compiles
     model = built(arm, seed)
     measures = {"parameters": None}
     if experiment.at_start:

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import torch
 from filelock import FileLock
 
 from flash_tutorial import ModelConfig
@@ -33,7 +34,7 @@ from flash_tutorial.experiments import (
 from flash_tutorial.experiments.comparisons import compared, reported
 from flash_tutorial.experiments.intervals import student_t
 from flash_tutorial.experiments.tables import numbers
-from flash_tutorial.training import Diverged, train
+from flash_tutorial.training import Diverged, devices, train
 
 TEXT = "\0".join("It is a truth universally acknowledged. " * 8 for _ in range(6))
 
@@ -372,6 +373,24 @@ def test_a_trained_run_is_measured_and_its_declaration_repeats_it():
     assert measures["before"] == 1 and measures["after"] == 2 and measures["bits_per_byte"] > 0
     assert len(measures["losses"]) == 6 and repeated(experiment, row) < 1e-4
     assert not list(Path("runs/trained").glob("*"))
+
+
+@pytest.mark.nightly
+def test_no_run_is_left_uncompiled_since_torch_compiled_others_before(monkeypatch):
+    graphs = []
+
+    def counted(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 1)
+    monkeypatch.setattr(devices.torch, "compile", partial(torch.compile, backend=counted))
+    experiment = trained(seeds=(0, 1, 2))
+    made = []
+    for seed in experiment.seeds:
+        go(replace(experiment, seeds=(seed,), train=experiment.train | {"compile": True}))
+        made.append(len(graphs))
+    assert made[0] > 0 and made == [made[0] * runs for runs in (1, 2, 3)]
 
 
 def test_a_stopped_run_goes_on_from_its_last_checkpoint(monkeypatch):
