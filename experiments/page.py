@@ -47,6 +47,7 @@ ORDER = (  # on the page; an experiment that is not named here stands behind the
     "ablations_long",
     "ablations",
     "starts",
+    "widths",
     "optimizers",
     "package_models",
     "shipping",
