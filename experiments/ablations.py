@@ -21,8 +21,8 @@ EXPERIMENT = Experiment(
     meaning="Without its gate GAU is worse, and so is ordinary attention with relu², as in the "
     "paper; both hold also if all twelve intervals are to hold together, each at 1 - 0.05 / 12. "
     "By itself also softmax in GAU is worse, as in the paper, which turns round after 2,000 "
-    "updates (`ablations_long`), and a gate in ordinary attention helps, against it, most of it "
-    "the doing of its larger rate. The other eight are not settled.",
+    "updates (`ablations_long`), and a gate in ordinary attention helps, against it, most of it, it seems by "
+    "the one seed that ran at both rates, the doing of its larger rate. The other eight are not settled.",
     not_tried="Seeds that chose no rate; longer runs but for the four of `ablations_long`.",
 )
 

@@ -29,8 +29,8 @@ EXPERIMENT = Experiment(
         Compare("default bfloat16", "default float32", measure="processor_seconds", steps=1700),
     ),
     same_code=("0491122",),
-    setting="The default run of `flash-tutorial train`, three seeds on two threads; an earlier "
-    "default had 1,300 updates (on one thread).",
+    setting="What was the default run of `flash-tutorial train` then, by AdamW, three seeds on two threads; an "
+    "earlier default had 1,300 updates (on one thread).",
     meaning="Between the formats no difference is seen beside that of the seeds; bfloat16 saves "
     "half of the processor's time on a CPU that has units for it.",
     not_tried="A CPU without such units, where an update in bfloat16 takes twelve times as long; float16.",

@@ -130,7 +130,7 @@ EXPERIMENT = Experiment(
     make=make,
     same_code=("c2c4b36",),
     setting="D = 64, T = 64, 300 updates of 16 windows, three seeds; bits per byte of 20,000 "
-    "bytes of *Persuasion*. Made on an Intel Xeon and on AMD EPYC.",
+    "bytes of *Persuasion*; from the paper's start. Made on an Intel Xeon and on AMD EPYC.",
     meaning="With the position bias linear attention is as good as the GAU on the mean; without "
     "its bias relu² hardly begins to learn. What relu² adds beside the bias three seeds cannot "
     "say.",

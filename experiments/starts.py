@@ -165,14 +165,14 @@ EXPERIMENT = Experiment(
     "0.02; everything that is drawn times sqrt(768 / D) (width); 1 / sqrt(fan-in); and that of "
     "GPT-NeoX (small). Rates by a seed and on a text "
     "that are not reported; bits per byte of the first 100,000 bytes of *Persuasion*.",
-    meaning="A start made for the width helps: FLASH-Quad gains {quad_small} bits per byte over the paper's by the "
-    "small start, which is settled; FLASH ({flash_small}) and Transformer++ ({transformer_width}, by width) lean "
-    "the same way. Which of the two is better depends on the model: with FLASH nothing is between them "
-    "({flash_small_minus_width}), and with Transformer++ small is worse than width, {transformer_small_minus_width}. "
-    "So FLASH is ahead of Transformer++ by a settled {flash_minus_transformer_small} from the small start, and by an "
-    "open {flash_minus_transformer_best} where each has the start that suits it. The default is the start by the "
-    "width: over the three models it has the best mean after 1,700 updates, it is one number, and it is fair to the "
-    "rival.",
+    meaning="Over the three models small ones end at {whole_paper} bits from the paper's start, at {whole_width} from "
+    "that by the width and at {whole_small} from the small one. For a single model one of six differences is settled: "
+    "FLASH-Quad gains {quad_small} by the small start. By the width all three lean the same way ({flash_width}, "
+    "{quad_width}, {transformer_width}). Between the two no difference is shown with FLASH "
+    "({flash_small_minus_width}), and with Transformer++ small is worse, {transformer_small_minus_width}. FLASH is "
+    "ahead of Transformer++ by a settled {flash_minus_transformer_small} from the small start, and by an open "
+    "{flash_minus_transformer_best} where each has the start that suits it. The default is the start by the width: it "
+    "has the best mean, it is one number, and it is fair to the rival.",
     tables=tables,
     numbers=numbers,
     not_tried="Three seeds of 600 updates; fan-in to the end; other widths than D = 128; dead units "

@@ -529,7 +529,7 @@ reveal("08.f", round(float(np.mean(times_sooner(2048))), 1), "times as soon")
 
 # %% [markdown]
 # FLASH ends ahead at both lengths. But compare across the two lines: with windows of 512 Transformer++ ends where FLASH does with 2,048. On
-# these novels nobody needs the longer window, so the race at 2,048 timed context that is worth nothing. [The whole
+# these novels hardly anything is gained by the longer window, so the race at 2,048 timed context that is worth next to nothing. [The whole
 # race](../docs/results.md#time_to_quality) is on the results page.
 #
 # ## 11. Why chunks of 256?
@@ -592,7 +592,7 @@ for C, scores in by_chunk.items():
     print(f"C = {C:5,}: {np.mean(scores):.2f} bits per byte")
 
 # %% [markdown]
-# Chunks of 32 are too short. From 64 on the column is flat, up to one chunk for the whole sequence, so on this text the clock may choose.
+# Chunks of 32 are too short. From 128 on the column is flat, up to one chunk for the whole sequence, so on this text the clock may choose.
 #
 # ## 12. How a benchmark flatters
 #
@@ -638,8 +638,10 @@ for s in end["speedups"]:
 print(drawing.text_table(rows))
 
 # %% [markdown]
-# FLASH's overhead is about a seventh of its products, at every length. So **on a CPU there is little overhead**, but **the saving comes
-# late**, from about 2,000 tokens on at these sizes, and **a plain baseline makes it come early**.
+# FLASH's overhead is about a seventh of its products, at every length. So **at this width, in float32, a CPU has little overhead**, but **the
+# saving comes late**, from about 2,000 tokens on at these sizes, and **a plain baseline makes it come early**. Make the products cheaper, by
+# bfloat16 on a processor with units for it, and the overhead is what remains: there a compiler takes a third off FLASH's update
+# ([compiling](../docs/results.md#compiling)).
 #
 # A GPU multiplies so much faster than it reads memory that bytes decide there. Lecture 11 counts them, and predicts that FLASH as PyTorch
 # computes it overtakes fused attention on an H100 only near 10,000 tokens.
@@ -650,7 +652,8 @@ print(drawing.text_table(rows))
 # - *The stored benchmark*: one CPU (AMD EPYC, two threads, float32, D = 256), medians of seven rounds ([speed](../docs/results.md#speed)). FLASH was
 #   the slower one at 1,024 in every round, and the faster one at 2,048. No GPU was measured for this course.
 # - *The race of ten minutes*: three seeds, of which the first also chose the rate; 0.46 million parameters. FLASH leads by 0.026 ± 0.022 bits at
-#   512 and by 0.108 ± 0.028 at 2,048. All began from the paper's start, which fits none of them at D = 128
+#   512 and by 0.108 ± 0.028 at 2,048, by the clock of one machine; on an Intel Xeon Transformer++ has more updates
+#   ([compiling](../docs/results.md#compiling)). All began from the paper's start, with which small models do worse on average
 #   ([starts](../docs/results.md#starts)); after equal updates the lead is open ([parts](../docs/results.md#parts)).
 # - *Quality by chunk length*: three seeds of 1,000 updates at the rate of C = 128. C = 32 is worse by 0.063 ± 0.056; the other intervals contain
 #   zero ([chunk_length](../docs/results.md#chunk_length)).

@@ -58,7 +58,7 @@ def shares_above_zero():
 
 
 def lead_of_the_shipped(cards):
-    """FLASH minus Transformer++, the larger models: after 600 updates, and of the test novel when they ship.
+    """FLASH minus Transformer++, the larger models, on *Persuasion*: after 600 updates, and when they ship.
 
     ``cards``: their cards by name.
     """
@@ -68,5 +68,5 @@ def lead_of_the_shipped(cards):
         wanted = {"model": kind, "steps": 600, "learning_rate": rate, "dropout": 0.1}
         runs = [run for run in load_stored("shipping")["runs"] if wanted.items() <= run.items()]
         early[kind] = statistics.mean(run["bits_per_byte"] for run in runs)
-    late = {name: card["test"]["bits_per_byte"] for name, card in cards.items()}
+    late = {name: card["validation"]["bits_per_byte"] for name, card in cards.items()}
     return early["flash"] - early["transformer++"], late["FLASH"] - late["Transformer++"]
