@@ -23,7 +23,7 @@
 #
 # **You need** lecture 05 (mixed chunk attention) and section 5 of lecture 01 (what attention costs).
 #
-# **Time** 30 minutes to read, about 15 more to build. Running the code takes about 25 seconds on two CPU cores.
+# **Time** 31 minutes to read, about 15 more to build. Running the code takes about 25 seconds on two CPU cores.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 
