@@ -3,6 +3,7 @@
 import math
 import sys
 import time
+from collections import deque
 from contextlib import contextmanager
 
 
@@ -22,6 +23,9 @@ def progress_of(config, first, unit, on):
 
     hidden = None if on else True  # None: where there is no terminal
     began, tokens = time.perf_counter(), config.batch * config.length
+    ends = deque(maxlen=20)  # of the last updates: the first is slow where torch compiles in it
+    if on and config.compile:
+        print("compiling, which may take a minute", flush=True)
     with tqdm(
         total=config.steps,
         initial=first,
@@ -35,7 +39,9 @@ def progress_of(config, first, unit, on):
             step = rows[-1]["step"]
             recent = [row["loss"] for row in rows[-20:]]
             loss = sum(recent) / len(recent)
-            speed = (step - first) * tokens / (time.perf_counter() - began)
+            ends.append(time.perf_counter())
+            taken = (ends[-1] - ends[0]) / (len(ends) - 1) if len(ends) > 1 else ends[0] - began
+            speed = tokens / max(taken, 1e-9)
             bits = f"{loss / math.log(2):.3f} bits/{unit}"
             text = f"loss {loss:.3f}, {bits} (mean of {len(recent)}), {speed:,.0f} tokens/s"
             bar.set_postfix_str(text, refresh=False)
