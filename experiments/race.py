@@ -9,11 +9,10 @@ from functools import partial
 
 import race_short
 from gate import load_sources
-from race_short import TOKENS_AN_UPDATE, TRAIN, fresh, measure, search
+from race_short import TOKENS_AN_UPDATE, TRAIN, by_model, fresh, measure, search
 
 from flash_course.bench.stored import RESULTS
-from flash_tutorial.experiments import Arm, Compare, Experiment, command, matching, runner
-from flash_tutorial.experiments.tables import markdown
+from flash_tutorial.experiments import Arm, Compare, Experiment, command, runner
 
 T, SHORT = 2048, race_short.T
 BUDGET, TUNING = 200, 100  # seconds of one core, beside those of `race_short`
@@ -55,29 +54,6 @@ def update(of):
     return runner.update_of(replace(EXPERIMENT, update=None), replace(of, model=model))
 
 
-# ---------------------------------------------------------------- tables
-def gain_of(run, less):
-    """What a run saves over so much context; a dash where it reads no more than that."""
-    found = run["measures"].get(f"saved_over_{less}")
-    return f"{found[0]:+.3f}" if found else "-"
-
-
-def tables(rows):
-    """By model: rate, updates, bits a late token by seed, and what its context saves."""
-    lines = []
-    for each in MODELS:
-        runs = matching(rows, arm=each, budget=BUDGET)
-        runs = sorted(runs, key=lambda row: row["seed"])
-        if runs:
-            bits = [f"{run['measures']['bits_per_late_token']:.3f}" for run in runs]
-            gains = [", ".join(gain_of(run, less) for run in runs) for less in LESS]
-            lines.append(
-                [each, f"{runs[0]['rate']:g}", f"{runs[0]['steps']:,}", ", ".join(bits), *gains]
-            )
-    head = ["model", "rate", "updates", "bits a late token, by seed"]
-    return markdown([*head, *(f"saved over {less}" for less in LESS)], lines)
-
-
 PAIRS = {  # name -> (label, the label that it is compared with)
     "transformer": ("FLASH", "Transformer++"),
     "short_transformer": ("FLASH", "Transformer++ of 512"),
@@ -104,7 +80,7 @@ EXPERIMENT = Experiment(
     not_tried="Other sizes, lengths and budgets; windows of 2,048 from the beginning: with one seed, after five "
     "minutes of one core, FLASH and Transformer++ both were 0.8 bits a token behind Transformer++ with windows of 512. "
     "A window of 256 (`rivals`): at this length its update took longer than that of the whole attention.",
-    tables=tables,
+    tables=partial(by_model, names=MODELS, budget=BUDGET, less=LESS),
 )
 
 if __name__ == "__main__":
