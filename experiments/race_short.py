@@ -183,8 +183,8 @@ EXPERIMENT = Experiment(
     tables=partial(by_model, names=CONFIGS, budget=BUDGET, less=(256,)),
     meaning="Transformer++ is far ahead: FLASH minus Transformer++ is {transformer} bits a late token, five times what "
     "was guessed. It has learned to look up what stood before: tokens farther back than 256 save it something with "
-    "each seed, and FLASH nothing. Whether the chunks are to blame for that or relu² is what the other arms ask; their runs "
-    "are going on.",
+    "each seed, and FLASH nothing. Whether the chunks are to blame for that or relu² is what the other arms "
+    "ask; their runs are going on.",
     not_tried="Other sizes and budgets; windows shorter than 512.",
 )
 
