@@ -69,7 +69,7 @@ EXPERIMENT = Experiment(
     arms=tuple(map(arm, MODELS)),
     train=TRAIN,
     seconds=(BUDGET,),
-    search=search(TUNING),
+    search=search(TUNING, seeds=(100,)),
     measure=partial(measure, less=LESS),
     score="bits_per_late_token",
     compare=tuple(Compare(*pair, name, budget=BUDGET) for name, pair in PAIRS.items()),
