@@ -78,7 +78,6 @@ def arm(name):
         train=train,
         corpus=load_sources,
         keep=True,
-        also=(2e-2,) if name == "Transformer++" else (),  # what a shorter search had taken
         # One seed would be chance where some runs learn to look up and others do not.
         search=None if name in RACING else search(BUDGET, seeds=(100,)),
     )
