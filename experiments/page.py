@@ -28,6 +28,7 @@ ORDER = (  # on the page; an experiment that is not named here stands behind the
     "gate",
     "race_short",
     "race",
+    "look_up",
     "time_to_quality",
     "masked",
     "encoders",

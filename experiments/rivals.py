@@ -1,7 +1,9 @@
-"""What FLASH races against besides Transformer++ itself: a window of FLASH's cost, and a hybrid of both."""
+"""What FLASH races against besides Transformer++ itself: a window of FLASH's cost, a hybrid of both, its own unit with
+queries and keys that share less."""
 
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from flash_tutorial import FLASH, GAU, LanguageModel, ModelConfig, TransformerBlock, starts
 from flash_tutorial.chunks import from_chunks, to_chunks
@@ -52,6 +54,28 @@ def window_model(window, ff_dim=None, **options):
     unit = {"window": window, "heads": own.heads_in_use, "ff_dim": ff_dim or own.ff_dim_in_use}
     unit["norm"] = own.norm
     return ModelConfig(WindowBlock, unit_options=unit, **options | {"depth": own.depth})
+
+
+class OwnMaps(nn.Module):
+    """In place of `ScaleOffset` a matrix for each head: ``z (B, T, S) -> (H, B, T, S)``."""
+
+    def __init__(self, heads, dim, std):
+        super().__init__()
+        self.maps = nn.ModuleList(nn.Linear(dim, dim) for _ in range(heads))
+        for each in self.maps:
+            nn.init.normal_(each.weight, std=std)
+            nn.init.zeros_(each.bias)
+
+    def forward(self, z):
+        return torch.stack([each(z) for each in self.maps])
+
+
+def with_own_maps(config):
+    """A model whose queries and keys are no longer one vector, scaled twice."""
+    model = LanguageModel(config)
+    for unit in model.stack.units:
+        unit.scale_offset = OwnMaps(unit.heads, unit.qk_dim, starts.kernel_std(config))
+    return model
 
 
 class AttentionUnit(GAU):

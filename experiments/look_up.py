@@ -1,0 +1,76 @@
+"""Which part of FLASH keeps it from learning to look up what stood before, as Transformer++ does in `race_short`?
+
+All have as many updates, so that a slow part is not blamed for being slow.
+"""
+
+from functools import partial
+
+import torch
+from gate import load_sources
+from race_short import TOKENS_AN_UPDATE, TRAIN, T, measure
+from rivals import with_own_maps
+
+from flash_course.bench.stored import RESULTS
+from flash_tutorial import LanguageModel, ModelConfig
+from flash_tutorial.experiments import Arm, Compare, Experiment, command, matching
+from flash_tutorial.experiments.tables import markdown
+
+UPDATES = 1345  # those of FLASH in `race_short`
+RATE = 2e-2  # what Transformer++ wants there, and at which FLASH is level with its best
+FLASH, QUAD = {"architecture": "flash"}, {"architecture": "flash_quad"}
+SOFTMAX = QUAD | {"attention": "softmax"}
+TRANSFORMER = {"architecture": "transformer++"}
+MODELS = {  # name -> what builds it, its configuration
+    "FLASH": (LanguageModel, FLASH),
+    "FLASH, own maps": (with_own_maps, FLASH),
+    "FLASH-Quad": (LanguageModel, QUAD),
+    "FLASH-Quad, softmax": (LanguageModel, SOFTMAX),
+    "FLASH-Quad, softmax, own maps": (with_own_maps, SOFTMAX),
+    "Transformer++": (LanguageModel, TRANSFORMER),
+    "Transformer++, one head": (LanguageModel, TRANSFORMER | {"heads": 1}),
+}
+
+
+def build(name, seed):
+    """A model at its start."""
+    torch.manual_seed(seed)
+    made_by, options = MODELS[name]
+    return made_by(ModelConfig(vocab_size=2049, tokens=2048, max_length=T, **options))
+
+
+def tables(rows):
+    """By model: bits a late token by seed, and what the tokens farther back than 256 save."""
+    lines = []
+    for name in MODELS:
+        runs = sorted(matching(rows, arm=name), key=lambda row: row["seed"])
+        of = [row["measures"] for row in runs]
+        bits = ", ".join(f"{run['bits_per_late_token']:.3f}" for run in of)
+        saved = ", ".join(f"{run['saved_over_256'][0]:+.3f}" for run in of)
+        if runs:
+            lines.append([name, bits, saved])
+    return markdown(["model", "bits a late token, by seed", "saved over 256"], lines)
+
+
+EXPERIMENT = Experiment(
+    "look_up",
+    "Which part of FLASH keeps it from learning to look up what stood before?",
+    arms=tuple(Arm(name, partial(build, name), (RATE,), corpus=load_sources) for name in MODELS),
+    train=TRAIN | {"batch": TOKENS_AN_UPDATE // T, "length": T},
+    steps=(UPDATES,),
+    measure=measure,
+    score="bits_per_late_token",
+    compare=(
+        Compare("FLASH, own maps", "FLASH", "flash_maps"),
+        Compare("FLASH-Quad, softmax", "FLASH-Quad", "softmax"),
+        Compare("FLASH-Quad, softmax, own maps", "FLASH-Quad, softmax", "softmax_maps"),
+        Compare("Transformer++, one head", "Transformer++", "head"),
+    ),
+    setting="As `race_short`, but with 1,345 updates and a rate of 0.02 for all. *Own maps*: a matrix for each query "
+    "and key in place of gamma; all of them read the same base.",
+    tables=tables,
+    meaning="The runs are going on.",
+    not_tried="Rates of their own; longer runs; both heads and maps exchanged at once.",
+)
+
+if __name__ == "__main__":
+    command(EXPERIMENT, RESULTS)
