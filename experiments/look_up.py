@@ -23,7 +23,7 @@ TRANSFORMER = {"architecture": "transformer++"}
 MODELS = {  # name -> what builds it, its configuration
     "FLASH": (LanguageModel, FLASH),
     "FLASH, own maps": (with_own_maps, FLASH),
-    "FLASH-Quad": (LanguageModel, QUAD),
+    "FLASH-Quad, own maps": (with_own_maps, QUAD),
     "FLASH-Quad, softmax": (LanguageModel, SOFTMAX),
     "FLASH-Quad, softmax, own maps": (with_own_maps, SOFTMAX),
     "Transformer++": (LanguageModel, TRANSFORMER),
@@ -58,11 +58,12 @@ EXPERIMENT = Experiment(
     train=TRAIN | {"batch": TOKENS_AN_UPDATE // T, "length": T},
     steps=(UPDATES,),
     measure=measure,
+    same_code=("00b85be0",),
     score="bits_per_late_token",
     compare=(
         Compare("FLASH, own maps", "FLASH", "flash_maps"),
-        Compare("FLASH-Quad, softmax", "FLASH-Quad", "softmax"),
         Compare("FLASH-Quad, softmax, own maps", "FLASH-Quad, softmax", "softmax_maps"),
+        Compare("FLASH-Quad, own maps", "FLASH-Quad, softmax, own maps", "relu"),
         Compare("Transformer++, one head", "Transformer++", "head"),
     ),
     setting="As `race_short`, but with 1,345 updates and a rate of 0.02 for all. *Own maps*: a matrix for each query "
