@@ -75,7 +75,7 @@ EXPERIMENT = Experiment(
     "the same when i and j change places: the pair can say that two tokens are alike, and not that what stood before "
     "the one is the other. FLASH ends lower by own maps too, but saves nothing by what is farther back than 256, which "
     "reaches it through its sums alone. Two Transformer blocks of one head each do not look up either (one seed).",
-    not_tried="Rates of their own; longer runs; both heads and maps exchanged at once.",
+    not_tried="Rates of their own; longer runs; deeper and wider models, as the paper's; more heads in GAU.",
 )
 
 if __name__ == "__main__":
