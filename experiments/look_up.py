@@ -8,7 +8,7 @@ from functools import partial
 import torch
 from gate import load_sources
 from race_short import TOKENS_AN_UPDATE, TRAIN, T, measure
-from rivals import with_own_maps
+from rivals import with_one_map, with_own_maps
 
 from flash_course.bench.stored import RESULTS
 from flash_tutorial import LanguageModel, ModelConfig
@@ -25,6 +25,7 @@ MODELS = {  # name -> what builds it, its configuration
     "FLASH, own maps": (with_own_maps, FLASH),
     "FLASH-Quad, own maps": (with_own_maps, QUAD),
     "FLASH-Quad, softmax": (LanguageModel, SOFTMAX),
+    "FLASH-Quad, softmax, one map": (with_one_map, SOFTMAX),
     "FLASH-Quad, softmax, own maps": (with_own_maps, SOFTMAX),
     "Transformer++": (LanguageModel, TRANSFORMER),
     "Transformer++, one head": (LanguageModel, TRANSFORMER | {"heads": 1}),
@@ -63,11 +64,12 @@ EXPERIMENT = Experiment(
     compare=(
         Compare("FLASH, own maps", "FLASH", "flash_maps"),
         Compare("FLASH-Quad, softmax, own maps", "FLASH-Quad, softmax", "softmax_maps"),
+        Compare("FLASH-Quad, softmax, own maps", "FLASH-Quad, softmax, one map", "one_map"),
         Compare("FLASH-Quad, own maps", "FLASH-Quad, softmax, own maps", "relu"),
         Compare("Transformer++, one head", "Transformer++", "head"),
     ),
     setting="As `race_short`, but with 1,345 updates and a rate of 0.02 for all. *Own maps*: a matrix for each query "
-    "and key in place of gamma; all of them read the same base.",
+    "and key in place of gamma; all of them read the same base. *One map*: gamma, behind one matrix for both.",
     tables=tables,
     meaning="The shared base. GAU with softmax over all tokens, with neither chunks nor relu², does not look up; with "
     "a matrix for each query and key in place of gamma it does, which is worth {softmax_maps} bits a late token. "

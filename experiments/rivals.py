@@ -78,6 +78,16 @@ def with_own_maps(config):
     return model
 
 
+def with_one_map(config):
+    """The control: a matrix more, but one for queries and keys together, which then are one vector, scaled twice."""
+    model = LanguageModel(config)
+    for unit in model.stack.units:
+        matrix = nn.Linear(unit.qk_dim, unit.qk_dim, bias=False)
+        nn.init.normal_(matrix.weight, std=starts.kernel_std(config))
+        unit.scale_offset = nn.Sequential(matrix, unit.scale_offset)
+    return model
+
+
 class AttentionUnit(GAU):
     """A GAU that reads by softmax, without a bias: one map for all E numbers of v.
 
