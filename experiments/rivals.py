@@ -79,11 +79,15 @@ def with_own_maps(config):
 
 
 def with_one_map(config):
-    """The control: a matrix more, but one for queries and keys together, which then are one vector, scaled twice."""
+    """The control: one matrix for queries and keys together, then gamma and beta as before.
+
+    Gamma is drawn from N(0, 1), so that scores begin as large as with maps of their own.
+    """
     model = LanguageModel(config)
     for unit in model.stack.units:
         matrix = nn.Linear(unit.qk_dim, unit.qk_dim, bias=False)
         nn.init.normal_(matrix.weight, std=starts.kernel_std(config))
+        nn.init.normal_(unit.scale_offset.gamma)
         unit.scale_offset = nn.Sequential(matrix, unit.scale_offset)
     return model
 
