@@ -59,7 +59,7 @@ EXPERIMENT = Experiment(
     train=TRAIN | {"batch": TOKENS_AN_UPDATE // T, "length": T},
     steps=(UPDATES,),
     measure=measure,
-    same_code=("00b85be0", "ef38d764"),
+    same_code=("00b85be0", "a27c55ec", "ef38d764"),
     score="bits_per_late_token",
     compare=(
         Compare("FLASH, own maps", "FLASH", "flash_maps"),
