@@ -597,8 +597,8 @@ print(
 # **What did the paper find?** In its Table 12, causal models on Wiki-40B, FLASH-Quad is better than Transformer++ at all five lengths and FLASH at four.
 # But FLASH's largest lead is 0.02 bits for a token, which is several bytes. So the paper's claim for FLASH is *as good as*, and on
 # novels ours is the same. On program text it is not: there a name that stood before comes again, Transformer++ learns to look it up, FLASH in the same
-# time does not, and ends far behind, with long windows too ([race](../docs/results.md#race)). [Lecture 10](10_ablations.ipynb) finds the part
-# that is to blame. Ask of every race which text it was run on.
+# time does not, and ends far behind, with long windows too ([race](../docs/results.md#race)). [Lecture 10](10_ablations.ipynb) exchanges parts
+# one at a time, and finds one that matters. Ask of every race which text it was run on.
 #
 # ## How we know
 #

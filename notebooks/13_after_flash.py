@@ -496,7 +496,7 @@ for every in (16, 118, 528):
 # | the local part starts anew with each chunk | a window moves with the token |
 # | C is architecture | C is speed, and kernels choose it |
 # | only RoPE dims what is old | decay, then gates made from the token |
-# | queries and keys are one vector, scaled twice | a matrix for each; lecture 10 shows what it is worth |
+# | queries and keys are one vector, scaled twice | a matrix for each; lecture 10 tries that in GAU |
 #
 # **Misconception: the chunk length of GLA or DeltaNet must be tuned, as FLASH's must.** Run two values of C and compare what the unit adds.
 
