@@ -589,9 +589,9 @@ for name, (q_TS, k_TS) in copies.items():
 # - *Mentions*: one model each; standard errors over the names of 0.01 to 0.05 bits ([mentions](../docs/results.md#mentions)). In small models of
 #   program text FLASH's sums save a thirtieth of a bit ([parts](../docs/results.md#parts)).
 # - *Own maps*: 0.7 million parameters, D = 128, T = 512, 1,345 updates of 8,192 tokens, by Muon, one rate. FLASH-Quad with softmax has three
-#   seeds, and -0.48 ± 0.10 bits by own maps; FLASH has three too, -0.28 ± 0.27, and the others one. Maps add 5% of parameters to it and 9% to FLASH, and Muon trains them
-#   where AdamW trains `gamma`. That the mirror image is the reason is a guess ([look_up](../docs/results.md#look_up)). Transformer++ has had
-#   1,665 updates ([race_short](../docs/results.md#race_short)).
+#   seeds, and -0.48 ± 0.10 bits by own maps; FLASH has three too, -0.28 ± 0.27, and the others one. Maps add 5% of parameters to FLASH-Quad
+#   and 9% to FLASH, and Muon trains them where AdamW trains `gamma`. That the mirror image is the reason is a guess
+#   ([look_up](../docs/results.md#look_up)). Transformer++ has had 1,665 updates ([race_short](../docs/results.md#race_short)).
 #
 # ## 12. What to remember
 #
