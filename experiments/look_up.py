@@ -72,13 +72,14 @@ EXPERIMENT = Experiment(
     "and key in place of gamma; all of them read the same base. *One map*: gamma, behind one matrix for both.",
     tables=tables,
     meaning="How queries and keys are made, and then chunks. FLASH-Quad with softmax has not learned to look up after "
-    "these updates. With a matrix for each query and key it has, with every seed, and ends {softmax_maps} bits a late "
-    "token lower, a quarter of it by tokens farther back than 256. With relu² and own maps it has too (one seed). One "
-    "matrix more, but the same for both, is not enough: *one map* saves 0.03 there (one seed). Neither are own maps: "
-    "FLASH with them, {flash_maps}, reads what stands before its chunk of 128 through sums, which save it 0.01; two "
-    "Transformer blocks of one head each have not learned it (one seed). What one vector lacks may be a direction: "
-    "without RoPE, whatever γ says of the pair (i, j) it says of (j, i) as well. That is a guess. Own maps add 5 to 9% "
-    "of parameters, and Muon trains them where AdamW trains γ; *one map* shares all of this but the number.",
+    "these updates. With a matrix for each query and key it has, with every seed, which changes it by {softmax_maps} "
+    "bits a late token; a quarter of that is saved by tokens farther back than 256. With relu² and own maps it has too "
+    "(one seed). One matrix more, but the same for both, is not enough: *one map* saves 0.03 there (one seed). Nor are "
+    "own maps enough. They change FLASH by {flash_maps}, but it reads what stands before its chunk of 128 through sums, "
+    "which save it 0.01; and two Transformer blocks of one head each have not learned it (one seed). What one vector "
+    "lacks may be a direction: without RoPE, whatever γ says of the pair (i, j) it says of (j, i) as well. That is a "
+    "guess. Own maps add 5 to 9% of parameters, and Muon trains them where AdamW trains γ; *one map* shares all of this "
+    "but the number.",
     not_tried="Rates of their own; longer runs; deeper and wider models, as the paper's; more heads in GAU.",
 )
 
