@@ -75,10 +75,10 @@ EXPERIMENT = Experiment(
     "these updates. With a matrix for each query and key it has, with every seed, which changes it by {softmax_maps} "
     "bits a late token; a quarter of that is saved by tokens farther back than 256. With relu² and own maps it has too "
     "(one seed). One matrix more, but the same for both, is not enough: *one map* saves 0.03 there (one seed). Nor are "
-    "own maps enough. They change FLASH by {flash_maps}, but it reads what stands before its chunk of 128 through sums, "
+    "own maps enough. They change FLASH by {flash_maps}; it reads what stands before its chunk of 128 through sums, "
     "which save it 0.01; and two Transformer blocks of one head each have not learned it (one seed). What one vector "
     "lacks may be a direction: without RoPE, whatever γ says of the pair (i, j) it says of (j, i) as well. That is a "
-    "guess. Own maps add 5 to 9% of parameters, and Muon trains them where AdamW trains γ; *one map* shares all of this "
+    "guess. Own maps add 5 to 9% of parameters, and Muon trains them where AdamW trains γ; *one map* shares all this "
     "but the number.",
     not_tried="Rates of their own; longer runs; deeper and wider models, as the paper's; more heads in GAU.",
 )
