@@ -17,7 +17,8 @@ from flash_tutorial.experiments.tables import markdown
 
 UPDATES = 1345  # those of FLASH in `race_short`
 RATE = 2e-2  # what Transformer++ wants there, and at which FLASH is level with its best
-FLASH, QUAD = {"architecture": "flash"}, {"architecture": "flash_quad"}
+FLASH = {"architecture": "flash"}
+QUAD = {"architecture": "flash_quad"}
 SOFTMAX = QUAD | {"attention": "softmax"}
 TRANSFORMER = {"architecture": "transformer++"}
 MODELS = {  # name -> what builds it, its configuration
@@ -80,7 +81,8 @@ EXPERIMENT = Experiment(
     "lacks may be a direction: without RoPE, whatever γ says of the pair (i, j) it says of (j, i) as well. That is a "
     "guess. Own maps add 5 to 9% of parameters, and Muon trains them where AdamW trains γ; *one map* shares all this "
     "but the number.",
-    not_tried="Rates of their own; longer runs; deeper and wider models, as the paper's; more heads in GAU.",
+    not_tried="Transformer++ of two heads with so few updates; rates of their own; longer runs; deeper and wider models, "
+    "as the paper's; more heads in GAU.",
 )
 
 if __name__ == "__main__":

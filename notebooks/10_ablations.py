@@ -547,7 +547,7 @@ reveal("10.f", round(saved["FLASH-Quad, softmax"], 2), "bits")
 
 # %% [markdown]
 # Next to nothing: softmax over all tokens does not help as long as queries and keys are one vector. With a matrix for each the same model
-# looks up nearly as well as Transformer++, and with relu² it does too. *One map* is the control: a matrix more, but the same for both.
+# looks up nearly as well as Transformer++, and so it does with relu². *One map* is the control: a matrix more, but the same for both.
 # It helps little.
 #
 # Own maps are not enough, though. FLASH with own maps still has its chunks, and Transformer blocks of one head have always had a matrix for
@@ -560,7 +560,9 @@ reveal("10.f", round(saved["FLASH-Quad, softmax"], 2), "bits")
 
 # %% tags=["nbval-check-output"]
 rng = np.random.default_rng(0)
-z_TS, (gamma_2S, beta_2S), maps_2SS = rng.normal(size=(6, 4)), rng.normal(size=(2, 2, 4)), rng.normal(size=(2, 4, 4))
+z_TS = rng.normal(size=(6, 4))
+gamma_2S, beta_2S = rng.normal(size=(2, 2, 4))
+maps_2SS = rng.normal(size=(2, 4, 4))
 copies = {
     "gamma and beta": (z_TS * gamma_2S[0] + beta_2S[0], z_TS * gamma_2S[1] + beta_2S[1]),
     "own maps": (z_TS @ maps_2SS[0], z_TS @ maps_2SS[1]),
