@@ -81,8 +81,8 @@ EXPERIMENT = Experiment(
     "lacks may be a direction: without RoPE, whatever γ says of the pair (i, j) it says of (j, i) as well. That is a "
     "guess. Own maps add 5 to 9% of parameters, and Muon trains them where AdamW trains γ; *one map* shares all this "
     "but the number.",
-    not_tried="Transformer++ of two heads with so few updates; rates of their own; longer runs; deeper and wider models, "
-    "as the paper's; more heads in GAU.",
+    not_tried="Transformer++ of two heads with so few updates; rates of their own; longer runs; deeper and wider "
+    "models, as the paper's; more heads in GAU.",
 )
 
 if __name__ == "__main__":
