@@ -23,7 +23,7 @@ MODELS = {  # 1.94 million parameters each, 3.9 MB in half precision
     ),
 }
 RATES = (5e-3, 1e-2, 2e-2)
-SHORT, LONG = 500, 6000  # updates that choose a rate, and the temperature
+SHORT, LONG = 500, 5000  # updates that choose a rate, and the temperature
 DROPOUT = {"flash": 0.2, "transformer++": 0.1}  # by the runs of 7,000 updates of `shipping`
 DECAY = 0.1  # `shipping` saw that it hardly matters
 CHOSEN_BY = "Emma"
@@ -83,7 +83,7 @@ EXPERIMENT = Experiment(
     ),
     measure=measure,
     setting="1.94 million parameters, T = 1,024, 4,096 bytes an update, Muon, bfloat16, compiled. Three "
-    "novels are trained on; 500 updates choose the rate, 6,000 the temperature, by the first 400,000 bytes of *Emma*, "
+    "novels are trained on; 500 updates choose the rate, 5,000 the temperature, by the first 400,000 bytes of *Emma*, "
     "each model at the temperature that suits it; one seed. Dropout and decay are those that `shipping` chose.",
     meaning="The runs are going on.",
     not_tried="Another dropout, by Muon; more seeds; other sizes; a rate of its own for what is no matrix.",
