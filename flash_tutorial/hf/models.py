@@ -3,6 +3,7 @@
 Letters: B batch, T length, D model width, N vocabulary.
 """
 
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -30,6 +31,7 @@ from .configuration import FlashConfig
 from .folder import write_beside
 
 STARTED = "_is_hf_initialized"  # transformers' mark on what was loaded or drawn
+NOT_ASKED = -100  # the label of a token that no loss counts
 PASSED_ON = {"num_items_in_batch"}  # by Trainer, to the loss
 
 
@@ -238,8 +240,9 @@ class FlashForCausalLM(_LanguageHead, GenerationMixin):
         logits = self.lm_head(read.last_hidden_state[:, kept])
         loss = None
         if labels is not None:
-            labels = _behind_a_token(labels, attention_mask)
-            loss = self.loss_function(logits, labels, logits.shape[-1], **_for_loss(others))
+            with _labels_checked(labels, read.last_hidden_state.shape[:2], self.config.vocab_size):
+                labels = _behind_a_token(labels, attention_mask)
+                loss = self.loss_function(logits, labels, logits.shape[-1], **_for_loss(others))
         return CausalLMOutputWithPast(loss=loss, logits=logits, **{NAME: read.get(NAME)})
 
     def prepare_inputs_for_generation(
@@ -298,7 +301,8 @@ class FlashForMaskedLM(_LanguageHead):
         logits = self.lm_head(read.last_hidden_state)
         loss = None
         if labels is not None:
-            loss = self.loss_function(logits, labels, logits.shape[-1], **_for_loss(others))
+            with _labels_checked(labels, logits.shape[:2], self.config.vocab_size):
+                loss = self.loss_function(logits, labels, logits.shape[-1], **_for_loss(others))
         return MaskedLMOutput(loss=loss, logits=logits)
 
 
@@ -346,8 +350,11 @@ class FlashForSequenceClassification(_Classifier):
         logits = self.score(self.pooling(read.last_hidden_state, attention_mask))
         loss = None
         if labels is not None:
+            labels = labels.flatten() if is_integers(labels) else labels
+            shape = logits.shape[:1] if is_integers(labels) else labels.shape
             how = dict(labels=labels, pooled_logits=logits, config=self.config)
-            loss = self.loss_function(**how, **_for_loss(others))
+            with _labels_checked(labels, shape, self.num_labels):
+                loss = self.loss_function(**how, **_for_loss(others))
         return SequenceClassifierOutput(loss=loss, logits=logits)
 
 
@@ -386,8 +393,24 @@ class FlashForTokenClassification(_Classifier):
         logits = self.score(read.last_hidden_state)
         loss = None
         if labels is not None:
-            loss = self.loss_function(logits, labels, self.config, **_for_loss(others))
+            with _labels_checked(labels, logits.shape[:2], self.num_labels):
+                loss = self.loss_function(logits, labels, self.config, **_for_loss(others))
         return TokenClassifierOutput(loss=loss, logits=logits)
+
+
+@contextmanager
+def _labels_checked(labels, shape, classes):
+    """A loss whose labels have another shape, or name a class that is not there, is refused by name."""
+    if labels.shape != shape:
+        raise ValueError(f"labels are {described(labels)}: expected the shape {tuple(shape)}")
+    try:
+        yield
+    except IndexError:
+        asked = labels[labels != NOT_ASKED]
+        wrong = int(asked.min()) if asked.min() < 0 else int(asked.max())
+        raise ValueError(
+            f"labels hold {wrong}: expected 0 to {classes - 1}, or {NOT_ASKED} where nothing is asked"
+        ) from None
 
 
 def _behind_a_token(labels, mask):
@@ -395,7 +418,7 @@ def _behind_a_token(labels, mask):
     if mask is None:
         return labels
     before = nn.functional.pad(mask[:, -labels.shape[1] : -1], (1, 0), value=1)
-    return labels.masked_fill(before == 0, -100)
+    return labels.masked_fill(before == 0, NOT_ASKED)
 
 
 def _for_loss(others):

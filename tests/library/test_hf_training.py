@@ -12,7 +12,12 @@ from small_model import ids
 
 from flash_tutorial import SequenceClassifier
 from flash_tutorial.encoders import POOLINGS
-from flash_tutorial.hf import FlashForCausalLM, FlashForMaskedLM, FlashForSequenceClassification
+from flash_tutorial.hf import (
+    FlashForCausalLM,
+    FlashForMaskedLM,
+    FlashForSequenceClassification,
+    FlashForTokenClassification,
+)
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -151,6 +156,23 @@ def test_checkpointing_changes_no_gradient(architecture, made):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-9)
     model.gradient_checkpointing_disable()
     assert not model.model.stack.config.checkpoint
+
+
+WRONG_LABELS = [
+    (FlashForCausalLM, True, [[1, 99, 3]], r"labels hold 99: expected 0 to 30, or -100"),
+    (FlashForCausalLM, True, [[1, 2]], r"labels are .*\(1, 2\).*expected the shape \(1, 3\)"),
+    (FlashForMaskedLM, False, [[-7, -100, 3]], r"labels hold -7: expected 0 to 30, or -100"),
+    (FlashForTokenClassification, False, [[0, 1, 3]], r"labels hold 3: expected 0 to 2"),
+    (FlashForSequenceClassification, False, [3], r"labels hold 3: expected 0 to 2"),
+    (FlashForSequenceClassification, False, [0, 1], r"\(2,\).*expected the shape \(1,\)"),
+]
+
+
+@pytest.mark.parametrize("made, causal, labels, says", WRONG_LABELS)
+def test_labels_that_no_class_has_are_refused_by_name(made, causal, labels, says):
+    model = made(hf_config(causal=causal, vocab_size=31, num_labels=3))
+    with pytest.raises(ValueError, match=says):
+        model(torch.tensor([[1, 2, 3]]), labels=torch.tensor(labels))
 
 
 @pytest.mark.parametrize("pooling", POOLINGS)
