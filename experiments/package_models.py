@@ -17,7 +17,7 @@ from flash_tutorial.training import first_bytes
 
 T = 1024
 MODELS = {  # 1.94 million parameters each, 3.9 MB in half precision
-    "flash": ModelConfig("flash", dim=192, depth=8, max_length=T),
+    "flash": ModelConfig("flash", dim=192, depth=8, chunk_size=256, max_length=T),
     "transformer++": ModelConfig(
         "transformer++", dim=192, depth=4, heads=3, ff_dim=560, max_length=T
     ),
