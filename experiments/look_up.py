@@ -67,20 +67,23 @@ EXPERIMENT = Experiment(
         Compare("FLASH-Quad, softmax, own maps", "FLASH-Quad, softmax", "softmax_maps"),
         Compare("FLASH-Quad, softmax, own maps", "FLASH-Quad, softmax, one map", "one_map"),
         Compare("FLASH-Quad, own maps", "FLASH-Quad, softmax, own maps", "relu"),
+        Compare("FLASH-Quad, softmax", "FLASH", "quad_softmax"),
+        Compare("FLASH-Quad, softmax, own maps", "FLASH, own maps", "quad_softmax_maps"),
         Compare("Transformer++, one head", "Transformer++", "head"),
     ),
     setting="As `race_short`, but with 1,345 updates and a rate of 0.02 for all. *Own maps*: a matrix for each query "
     "and key in place of gamma; all of them read the same base. *One map*: gamma, behind one matrix for both.",
     tables=tables,
-    meaning="How queries and keys are made, and then chunks. FLASH-Quad with softmax has not learned to look up after "
-    "these updates. With a matrix for each query and key it has, with every seed, which changes it by {softmax_maps} "
-    "bits a late token; a quarter of that is saved by tokens farther back than 256. With relu² and own maps it has too "
-    "(one seed). One matrix more, but the same for both, is not enough: *one map* saves 0.03 there (one seed). Nor are "
-    "own maps enough. They change FLASH by {flash_maps}; it reads what stands before its chunk of 128 through sums, "
-    "which save it 0.01; and two Transformer blocks of one head each have not learned it (one seed). What one vector "
-    "lacks may be a direction: without RoPE, whatever γ says of the pair (i, j) it says of (j, i) as well. That is a "
-    "guess. Own maps add 5 to 9% of parameters, and Muon trains them where AdamW trains γ; *one map* shares all this "
-    "but the number.",
+    meaning="How queries and keys are made, and chunks or relu². FLASH-Quad with softmax has not learned to look up "
+    "after these updates. With a matrix for each query and key it has, with every seed, which changes it by "
+    "{softmax_maps} bits a late token; a quarter of that is saved by tokens farther back than 256. With relu² "
+    "and own maps it has too (one seed). *One map*, the same matrix for both, saves 0.03 there; one seed "
+    "cannot say whether it is enough. Own maps alone are not. They change FLASH by {flash_maps}, and what is "
+    "farther back than 256 still saves it 0.01. Without chunks and relu² it gains as much, {quad_softmax} "
+    "with gamma and {quad_softmax_maps} with own maps. And two Transformer blocks of one head each have not "
+    "learned it (one seed). What one vector lacks may be a direction: without RoPE, whatever gamma says of "
+    "the pair (i, j) it says of (j, i) as well. That is a guess. Own maps add 5 to 9% of parameters, and Muon "
+    "trains them where AdamW trains gamma; *one map* still has gamma, by AdamW.",
     not_tried="Transformer++ of two heads with so few updates; rates of their own; longer runs; deeper and wider "
     "models, as the paper's; more heads in GAU.",
 )

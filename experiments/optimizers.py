@@ -51,7 +51,8 @@ EXPERIMENT = Experiment(
     same_code=("e13fab51",),
     setting="Five minutes of one core, D = 128, T = 512, 4,096 bytes an update, bfloat16, a start by the width; bits "
     "of the first 100,000 bytes of *Persuasion*. Updates are counted by the time of one that was measured in turn.",
-    meaning="The runs are going on: one seed of three arms is here, and nothing is compared yet.",
+    meaning="The runs are going on. Three arms have one seed, at the rates of a search that was dropped, and nothing "
+    "is compared yet.",
     not_tried="Other optimizers; a rate of its own for what is no matrix; longer runs.",
 )
 

@@ -67,8 +67,8 @@ stored in `flash_course/bench/results/`. Each section is the declaration `experi
 `python experiments/NAME.py run` makes the runs that are missing, `table` prints what is here. What
 was guessed before is in [predictions](../experiments/predictions.md).
 
-Intervals hold 95% and are Welch's; [how a comparison is made](statistics.md) says why, and what was
-decided when. No number is from a GPU.
+Intervals hold 95%: Welch's over seeds, and for single models the noise of the text;
+[how a comparison is made](statistics.md) says why, and what was decided when. No number is from a GPU.
 """
 
 
@@ -171,8 +171,7 @@ takes up to half a minute before its first update.
 
 {markdown(head, lines)}
 Where products are cheap, as they are in bfloat16 on this processor, small operations beside them count:
-FLASH has more of them, is behind at 512 and draws level with a compiler at 2,048. In float32 (`speed`)
-products are what takes the time.
+FLASH has more of them, is behind at 512 and draws level with a compiler at 2,048.
 
 *Not tried:* Other sizes; GPUs; a processor without products in bfloat16.
 """
@@ -204,8 +203,8 @@ turn. The floor reads each matrix and what is remembered once, as products with 
 "compiled" is `torch.compile(model.step)`.
 
 {markdown(head, lines)}
-What is left above the floor is small operations: each computes next to nothing and costs a call,
-about {microseconds_of_a_call()} µs in FLASH as it is. A compiler merges some of them.
+What is left above the floor is many small operations, about {microseconds_of_a_call()} µs each in FLASH as it is;
+a compiler merges some of them. In Transformer++ it is more, and grows with the prompt, so it is not calls alone.
 
 *Not tried:* A step written in C++; batches; a GPU, where a recorded step makes no calls.
 """

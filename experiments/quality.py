@@ -59,11 +59,11 @@ EXPERIMENT = Experiment(
     "and those that the same wall time holds by step times taken in turn (920 of FLASH-Quad on "
     "a busy machine; 1,142 of Transformer++ on two threads, about 5% more than its share on "
     "one). Bits per byte on the first 100,000 bytes of *Persuasion*.",
-    meaning="FLASH is ahead of Transformer++ with each of three seeds, but the gap is not "
-    "settled. FLASH's best rate after 300 updates was 0.02, at which it ended worse with seed "
-    "0, so it runs at 0.01, chosen on the bytes that the table scores; Transformer++ got no "
-    "such second look. FLASH-Quad, with the rotary bias, gets stuck with seed 1: the map of one "
-    "of its units is zero from the start, and soon two more are (lecture 07).",
+    meaning="FLASH minus Transformer++ is {flash_minus_transformer}, which three seeds do not settle. FLASH's best "
+    "rate after 300 updates was 0.02, at which it ended worse with seed 0, so it runs at 0.01, chosen on the "
+    "bytes that the table scores; Transformer++ got no such second look. FLASH-Quad, with the rotary bias, "
+    "gets stuck with seed 1: the map of one of its units is zero from the start, and for a while two more are "
+    "(lecture 07).",
     not_tried="A second look at Transformer++'s rate; FLASH-Quad with the Toeplitz bias, "
     "today's default, for which see `open_units`.",
 )

@@ -64,8 +64,8 @@ EXPERIMENT = Experiment(
     same_code=("789190e",),
     setting="The runs of `quality`, looked at every ten updates over the warm-up of 100; the "
     "share of causal pairs with a weight above zero, on an Intel Xeon.",
-    meaning="With seed 1 one unit reads nothing from the start, so that no gradient reaches it, "
-    "and two more close soon.",
+    meaning="Unit 2 of seed 1 is dead from the start, so that no gradient reaches it, and unit 3 of seed 2 soon; two "
+    "more of seed 1 close and open a little.",
     not_tried="Other seeds; the same with the Toeplitz bias.",
     tables=tables,
 )

@@ -215,11 +215,12 @@ EXPERIMENT = Experiment(
     same_code=("789190e", "3e30e749"),
     setting="MQAR: one to four pairs in the first chunk of 8, questions in up to seven later "
     "ones; two units of width 64, 600 updates (small: two pairs, 200).",
-    meaning="FLASH answers nearly all questions, its local part alone is at chance (1/16), its "
-    "global part alone predicts one of the sequence's four values. All of them begin from a "
-    "start made for this task; from the paper's start FLASH does no better than its global "
-    "part. Softmax answers all if its first unit, too, begins by reading the token before; with "
-    "the bias that does this for FLASH it does no better than a guess among the four values.",
+    meaning="FLASH answers nearly all questions, its local part alone is at chance (1/16), its global part alone "
+    "predicts one of the sequence's four values. All of them begin from a start made for this task; from the "
+    "paper's start FLASH does no better than its global part. Of that start FLASH needs the wide kernels, the "
+    "large embedding and its gamma (one seed each); easy rows first and a look at the token before it can do "
+    "without. Softmax answers all if its first unit begins by reading the token before; with the bias that "
+    "does this for FLASH it does no better than a guess among the four values.",
     not_tried="Longer training from the paper's start; starts between the two; more than one seed of the parts.",
     tables=tables,
     numbers=numbers,

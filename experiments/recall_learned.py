@@ -154,12 +154,12 @@ EXPERIMENT = Experiment(
     "questions in up to seven later ones, the number of pairs and the length drawn for each update; "
     "two gated units of width 64, 4,000 updates of 32 rows by Muon, a start by the width, and rates by "
     "the mean loss of a seed that is not reported. The window has 16 tokens.",
-    meaning="Nobody has learned it after 4,000 updates with any of three seeds: most guess among the values of the row "
-    "(a quarter is right), and the local part has nothing to guess from. Softmax, which alone was tried by AdamW as "
-    "well, begins to answer by Muon with one seed, and had half of the answers with the seed that chose the rate; so "
-    "does the window in the chunk behind the pairs. FLASH does with none. So within these updates the start by "
-    "the width, which fits texts, is not enough for this game; who answers in `recall` does so by a start that was "
-    "made for it.",
+    meaning="Nobody has learned it after 4,000 updates with any of three seeds: most guess among the values of the "
+    "row (a quarter is right), and the local part has nothing to guess from. Softmax, which alone was tried "
+    "by AdamW as well, begins to answer by Muon with one seed, and had half of the answers with the seed that "
+    "chose the rate; so does the window in the chunk behind the pairs. FLASH does with none. So within these "
+    "updates the start by the width is not enough for this game; who answers in `recall` does so by a start "
+    "that was made for it.",
     not_tried="Longer runs, and easier rows first; more pairs; more than two units; Transformer blocks.",
     tables=tables,
 )

@@ -39,7 +39,7 @@ EXPERIMENT = Experiment(
     setting="The default run of `flash-tutorial train`, cut to 300 updates, in float32; D = 128. "
     "Code 2 starts the scale at 1 / sqrt(D), beside an embedding whose size the paper does "
     "not give; here that has the standard deviation 0.02.",
-    meaning="The larger table drowns the embedding, and the model learns later.",
+    meaning="With the larger table the model is worse by {large_minus_small} after 300 updates.",
     numbers=numbers,
     not_tried="An embedding as large as the table; longer runs; other widths.",
 )
