@@ -1,6 +1,6 @@
 """The runs that problem set 07 lets a student read: one healthy, five with a cause of their own.
 
-All are the tiny model of the scoreboard (lecture 05): four FLASH units, chunks of 16 bytes, windows
+All are the tiny model of the scoreboard (lecture 06): four FLASH units, chunks of 16 bytes, windows
 of 64, 300 updates, seed 0. The peak rate is 0.01, at which it learns more than at the scoreboard's
 0.003; the scoreboard's own runs of the healthy model and of its local part keep no score on the
 way, and no loss by place. What is stored, in bits per byte: the training losses, the loss on other
@@ -148,7 +148,7 @@ EXPERIMENT = Experiment(
     seeds=(SETTINGS.seed,),
     make=make,
     same_code=("789190e",),
-    setting="The tiny model of lecture 05, T = 64, 300 updates, one seed, on an Intel Xeon.",
+    setting="The tiny model of lecture 06, T = 64, 300 updates, one seed, on an Intel Xeon.",
     meaning="For students to read in problem set 07: four of the faults leave marks of their own in the curves, and "
     "*local only* hardly one.",
     not_tried="Other seeds: nothing is compared here.",

@@ -1,6 +1,6 @@
 """How a model starts: the standard deviation of all that is drawn.
 
-The paper draws kernels, gamma and position bias from N(0, 0.02²), for widths from 768 on. A unit's branch is a
+The paper draws kernels, gamma and position bias from N(0, 0.02²), for wide models. A unit's branch is a
 product of several of them, so that in a small model it begins at next to nothing: at D = 128 a FLASH unit adds a
 thousandth of what it is given. So a model starts by its width, with 0.02 sqrt(768 / D) for all that is drawn, the
 paper's number at the paper's width, or with the paper's number as it stands (``experiments/starts.py`` compares them).
@@ -8,7 +8,7 @@ paper's number at the paper's width, or with the paper's number as it stands (``
 
 from .config import PAPER_STD
 
-PAPER_DIM = 768  # the smallest width that the paper ran
+PAPER_DIM = 768  # the width of the paper's base models
 
 
 def by_width(config):

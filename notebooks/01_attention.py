@@ -73,7 +73,8 @@ for sentence in ("dog bites man", "man bites dog"):
 #
 # <details><summary>Answers</summary>
 #
-# 1. They lose quality against a strong baseline; their fewer operations do not save time in practice; and a state that is updated token by token trains in T sequential steps.
+# 1. They lose quality against a strong baseline; their fewer operations do not save time in practice; and a state that is updated token by token
+# trains in T sequential steps.
 # 2. Of -log₂ p, on average, where p is the probability that it gave to the byte that came.
 #
 # </details>
@@ -157,7 +158,8 @@ drawing.show(*drawing.numbers_in_squares(panels, row=6, title=title, names=names
 #
 # **Build `softmax`.** From here on you build the course's model yourself. On the page with results the body of such a function is there; in
 # the copy to work in it is blank, the line under it says what is right and what is not, and the fold has the answer. What is
-# right is kept in a file of your own, `my_flash.py` (in the folder `.flash-tutorial` of your home), and later lectures run it. After lecture 06 it holds a whole FLASH.
+# right is kept in a file of your own, `my_flash.py` (in the folder `.flash-tutorial` of your home), and later lectures run it. After lecture 06 it
+# holds a whole FLASH.
 
 
 # %%
@@ -414,7 +416,8 @@ for order in ([0, 1, 2, 3, 4, 5], [4, 2, 0, 3, 1, 5]):
     print(f"{''.join(word[t] for t in order)}: token 6 reads {read_E[0]:.2f} vowel, {read_E[1]:.2f} consonant")
 
 # %% [markdown]
-# One causal layer cannot tell the order of what it reads, so something must tell each token its position. The plain Transformer adds a **learned position embedding**, one vector for each position
+# One causal layer cannot tell the order of what it reads, so something must tell each token its position. The plain Transformer adds a **learned
+# position embedding**, one vector for each position
 # up to the last one seen in training.
 #
 # **ScaledSin** (Code 2 of the paper) adds sinusoids, which have no last position. Position t, counted from 0, gets the sines and the cosines
@@ -588,8 +591,8 @@ by_hand = training_loop(model, corpus.train, settings, write)
 # The package's `train` does the same, and besides writes checkpoints and scores the model. Train the plain Transformer with it. Its run with
 # ScaledSin alone is stored, and so is one of the model above, by `train`: the two loops should agree.
 #
-# **Your scoreboard.** From here on each lecture trains this tiny model with another way to mix tokens, and writes its score on held-out
-# text into a small file that holds your guesses too; `flash-tutorial report` in a terminal prints it.
+# **Your scoreboard.** Lectures 02, 03, 04 and 12 train this tiny model with another way to mix tokens, and write its score on held-out text into a
+# small file that holds your guesses too; `flash-tutorial report` in a terminal prints it.
 
 # %%
 from flash_course.bench.stored import compare_with_stored, load_stored

@@ -190,7 +190,7 @@ print(f"token 6 reads token 3: score 6 x 4 + 3 x 0 = {q_TS[5] @ k_TS[2]}")
 
 # %% [markdown]
 # Why the offset? With scales alone, a score stays the same when i and j change places: if you interest me, I interest you just as much. The
-# offset breaks this symmetry, and so does RoPE.
+# offset adds a term of i alone and one of j alone. What belongs to the pair keeps its mirror image until RoPE breaks it (lecture 10).
 
 # %% tags=["nbval-check-output"]
 base_TS = np.random.default_rng(0).normal(size=(14, 4))
@@ -608,6 +608,7 @@ for number, A in enumerate(as_trained, 1):
 # 2. A = relu²(q kᵀ / n + b) has one head and no normaliser, and a token may read nothing at all. Mask last.
 # 3. Weights are not probabilities, so the divisor n is part of the model. In our tiny one, the bias makes most of the matrix.
 #
-# **Exercises** [Problem set 02](../exercises/02_set_gated_attention_unit.ipynb), six tasks, from relu² and its slope to the Laplace function in its place; one is a GAU with three faults for you to find.
+# **Exercises** [Problem set 02](../exercises/02_set_gated_attention_unit.ipynb), six tasks, from relu² and its slope to the Laplace function in its
+# place; one is a GAU with three faults for you to find.
 #
 # **Next** [Lecture 03](03_gau_in_torch.ipynb) builds the same unit in PyTorch.

@@ -741,7 +741,7 @@ for length in (64, 16, 8):
 # 0.02.
 #
 # But the paper chose 0.02 for wide models. From a normalised x, a matrix with such entries makes sums of D terms, and so an array of size 0.02 √D. At
-# 768, the smallest width that the paper ran, that is about a half. At our 64 it is a sixth, and a unit multiplies several such arrays and
+# 768, the width of the paper's base models, that is about a half. At our 64 it is a sixth, and a unit multiplies several such arrays and
 # squares one of them. So the package has a second start, `width`: all that is drawn gets the standard deviation 0.02 √(768 / D), which is the
 # paper's number at the paper's width and grows as the width shrinks. With it every unit has a voice from the first update on:
 
@@ -792,7 +792,7 @@ for model, bits in long_by_start().items():
     print(f"{names[model]:25} {ranges} bits per byte")
 
 # %% [markdown]
-# About half of the gain is left, and the seeds overlap. A start is above all a *head* start: it matters most where training is short, as it is
+# Some 40% of the gain is left, and the seeds overlap. A start is above all a *head* start: it matters most where training is short, as it is
 # in this course and in a class project.
 #
 # In code, `ModelConfig(start="width")` is the default, so a model of your own begins well without a word. Where a cell of this course says
@@ -802,7 +802,8 @@ for model, bits in long_by_start().items():
 #
 # - **Starts** ([results](../docs/results.md#starts)): updates of 8 windows of 512 bytes. The 600 updates have one seed and a text by which rates
 #   are chosen, and each start has the best of four rates; the 1,700 are scored on another text. Two other starts were tried. One of them suits
-#   FLASH-Quad better still and Transformer++ worse than `width`, which is why it is not the default. What exactly the quiet units miss in their
+#   Transformer++ worse
+#   than `width`, and no model is shown to gain by it over `width`. What exactly the quiet units miss in their
 #   first updates is open.
 # - **The race of section 8** ([results](../docs/results.md#scoreboard)): 300 updates, three seeds, 20,000 bytes of *Persuasion*, one learning
 #   rate for all, from the paper's start. Not tried: a rate for each.
@@ -829,6 +830,7 @@ for model, bits in long_by_start().items():
 # 2. For the gradient, keep r = relu(s). Then `d_s = 2 r × d_A`, and the rest are matrix products.
 # 3. n is part of the model. Fix it, or the same words give other outputs in a longer sequence.
 #
-# **Exercises** [Problem set 03](../exercises/03_set_gau_in_torch.ipynb), six tasks, from both biases to floating point; one is a test for outputs that depend on what follows, or on how much.
+# **Exercises** [Problem set 03](../exercises/03_set_gau_in_torch.ipynb), six tasks, from both biases to floating point; one is a test for outputs
+# that depend on what follows, or on how much.
 #
 # **Next** [Lecture 04](04_linear_attention.ipynb) does without the attention matrix: linear attention, and its state.

@@ -603,7 +603,7 @@ for T in (16, 64, 256, 1024):
 # %% [markdown]
 # With as many tokens as rows the noise is as loud as the answer, and from there on it drowns it.
 #
-# Training can choose better keys than chance does, but it cannot make more room. In the recall game of lecture 10 a model
+# Training can choose better keys than chance does, so that more pairs find room. In the recall game of lecture 10 a model
 # reads up to 16 pairs of a key and a value, and is then asked for the value of a key. Two units of linear attention learned it, with states of 4, 8, 16
 # and 32 rows:
 
@@ -633,7 +633,7 @@ for rows, shares in recall.items():
 
 # %% [markdown]
 # Four rows make mistakes as soon as there are two pairs, and with sixteen they know less than a third. Eight rows still
-# answer nine in ten: trained keys need not be quite perpendicular. Sixteen know them all. The room of a state is its rows.
+# answer nine in ten: trained keys need not be quite perpendicular. Sixteen know them all. More rows are more room.
 #
 # A matrix has no such limit. Where every score stands by itself, a softmax or relu² can push down all others *before* anything
 # is added up. Its price is a score for each pair. So here is FLASH's bargain: pair by pair for the tokens nearby, a state for all the rest.
@@ -693,8 +693,8 @@ for name, mean in means.items():
     print(f"  {name:23} {mean:.2f}")
 
 # %% [markdown]
-# Linear attention is behind the GAU and Transformer++ by 0.15 bits. What it lacks here is the position bias: with one it is as good as
-# the GAU, while the GAU without one barely trains. Within 64 letters, *how far back* a letter stands counts most.
+# Linear attention is behind the GAU and Transformer++ by 0.15 bits. What it lacks here is the position bias: with one its mean is the GAU's, while
+# the GAU without one barely trains. Within 64 letters, *how far back* a letter stands counts most.
 #
 # So a state alone lacks two things, room and positions, and both need pairs. FLASH has the pairs of a chunk, and beside them a state.
 #
@@ -720,7 +720,7 @@ for name, mean in means.items():
 # | Training token by token is slow | section 5: 2048 sequential steps, all T states in memory, times against T | |
 # | Chunks are an approximation | section 6: the same outputs for every C | |
 # | The backward pass needs all states | section 7: two states, one from each side | |
-# | A state remembers everything | section 9: as many tokens as it has rows, or so | |
+# | A state remembers everything | section 9: mistakes with 4 rows, none with 16 | |
 # | Linear attention is as good as softmax attention | section 10: once it has a position bias, in a tiny window | |
 #
 # **Three takeaways**
@@ -730,4 +730,5 @@ for name, mean in means.items():
 #
 # **Exercises** [Problem set 04](../exercises/04_set_linear_attention.ipynb), seven tasks.
 #
-# **Next** [Lecture 05](05_mixed_chunk_attention.ipynb) spends the matrix inside the chunk on something better, relu², and keeps the state between chunks: mixed chunk attention.
+# **Next** [Lecture 05](05_mixed_chunk_attention.ipynb) spends the matrix inside the chunk on something better, relu², and keeps the state between
+# chunks: mixed chunk attention.

@@ -455,7 +455,7 @@ from flash_course.bench.stored import recalls, recalls_at_best_rate
 of_sixteen = recalls_at_best_rate(16)
 enough = {name: min(n for n, runs in curve.items() if min(runs) > 0.95) for name, curve in of_sixteen.items()}
 enough = dict(sorted(enough.items(), key=lambda item: item[1]))
-title = "The smallest state with which every run recalls 16 pairs"
+title = "Smallest state tried in which every run knows 16 pairs"
 figure, axes = drawing.new_axes(6.6, 3.2, "entries in a unit's state", title=title)
 drawing.bars(axes, enough, form="{:,}")
 drawing.show(figure, f"Bars of the entries that are enough: {drawing.listed(enough, '{:,}')}.")
@@ -496,7 +496,7 @@ for every in (16, 118, 528):
 # | the local part starts anew with each chunk | a window moves with the token |
 # | C is architecture | C is speed, and kernels choose it |
 # | only RoPE dims what is old | decay, then gates made from the token |
-# | queries and keys are one vector, scaled twice | a matrix for each; lecture 10 tries that in GAU |
+# | queries and keys are one vector, scaled twice | a matrix for each; lecture 10 tries that |
 #
 # **Misconception: the chunk length of GLA or DeltaNet must be tuned, as FLASH's must.** Run two values of C and compare what the unit adds.
 
@@ -548,7 +548,7 @@ print(f"FLASH's global part, C = 8: token 24 reads {int((gradient[0].abs().sum(1
 #
 # ## How we know
 #
-# - *Computed here*: all but section 9 and the hybrids, which are other people's runs. One wide head; with H heads a state shrinks by H. Our layers
+# - *Computed here*: all but section 9, our stored runs, and the hybrids, which are of others. One wide head; with H heads a state shrinks by H. Our layers
 #   have neither rotations nor short convolutions. Section 11 holds the divisor of FLASH's scores at 16.
 # - *RoPE*: a query and a key with equal channels. From 1,700 tokens on the mean of the cosines is now and then below zero.
 # - *Recall*: two units of width 64, 1,000 updates, three seeds, FLASH with the bare sum. One seed chose the rates; FLASH, linear attention and

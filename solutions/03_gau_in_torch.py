@@ -302,7 +302,7 @@ check("03.4", quadratic_backward)
 # You may change the unit, for example cast it, or draw its parameters anew.
 # Some units cut the sequence into chunks of 8 tokens.
 #
-# Your test is tried on three right units: a GAU with n fixed, and two kinds of FLASH, which is the unit of lecture 05.
+# Your test is tried on three right units: a GAU with n fixed, and two kinds of FLASH, which is the unit of lecture 06.
 # You need not know how FLASH works, only that it reads earlier chunks as a whole, by their mean or by their sum.
 # Your test is also tried on eight wrong units. A unit may be wrong for one token only, by a thousandth, from the second
 # chunk on, or where the last chunk is not full.

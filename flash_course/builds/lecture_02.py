@@ -110,7 +110,7 @@ QUERIES_AND_KEYS = Build(
         ("Scale first, then the offset: z * gamma + beta.", offset_scaled),
         ("Both copies have the scale and the offset of row 0.", queries_twice),
     ),
-    why="One matrix for z and 512 more numbers do what took two matrices of 98,304 (D = 768).",
+    why="One matrix for z and 512 more numbers stand for two matrices of 98,304 (D = 768).",
 )
 
 
