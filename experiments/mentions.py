@@ -45,8 +45,8 @@ EXPERIMENT = Experiment(
     seeds=(None,),
     make=make,
     same_code=("e48c08c",),
-    setting="*Persuasion* in windows of 1,024 bytes. FLASH's chunk has 256 bytes, so what lies "
-    "farther back can reach it through the sums of its global part alone.",
+    setting="*Persuasion* in windows of 1,024 bytes. FLASH's chunk has 256 bytes, so what lies farther back can reach "
+    "it through the sums of its global part alone; ± two standard errors over the names.",
     meaning="FLASH remembers names beyond its chunk. Transformer++ could look names up, and no sign of it is seen.",
     not_tried="More than one model of each; names by the number of their mentions.",
     tables=tables,

@@ -173,10 +173,10 @@ EXPERIMENT = Experiment(
     score="validation",
     same_code=("4d83881",),
     setting="Models of the four training novels, and compressors; whole novels, in bits per byte.",
-    meaning="Counting five bytes comes to about 2.0. PPMd, which has read the same novels and "
-    "goes on learning from the one that it is scored on, comes to what the models in the "
-    "package have; where it learns from no more than a window of 1,024 bytes, as they do, it is "
-    "behind them. Models that go on learning as it does are in `dynamic`, and ahead of it.",
+    meaning="Counting five bytes comes to about 2.0. PPMd, which has read the same novels and goes on learning from "
+    "the one that it is scored on, is behind the models in the package on both novels; where it learns from "
+    "no more than a window of 1,024 bytes, as they do, it is farther behind. Models that go on learning as it "
+    "does are in `dynamic`, and ahead of it.",
     not_tried="Higher orders; larger models of counts.",
     tables=tables,
 )

@@ -112,16 +112,16 @@ def arms():
 
 EXPERIMENT = Experiment(
     "shipping",
-    "Which settings did the first two models of the package want, by AdamW?",
+    "Which settings do the two models in the package want?",
     arms=tuple(arms()),
     train=dict(batch=4, length=T, eval_bytes=0),
     measure=measure,
     compare=(Compare("flash 0.1 0.1", "transformer++ 0.1 0.1", "after_600_updates"),),
     same_code=("251adcc",),
     setting="1.93 million parameters, T = 1,024, 4,096 bytes an update. 600 updates choose the rate, 7,000 make the "
-    "model, 2,000 look at dropout and decay, 4,000 more from 0.4 of the rate go on. Those that ship now are "
-    "of `package_models`. All choices by the first 400,000 bytes of *Persuasion*; one seed, but for the short "
-    "runs. Some of the middle runs are in float32, as their machine asked for.",
+    "model, 2,000 look at dropout and decay, 4,000 more from 0.4 of the rate go on. All choices by the first "
+    "400,000 bytes of *Persuasion*; one seed, but for the short runs. Some of the middle runs are in float32, "
+    "as their machine asked for.",
     meaning="After 600 updates FLASH is far ahead; after 11,000 the two are 0.003 apart with one seed each, which "
     "settles nothing. The long runs, one seed each, took a dropout of 0.2 for FLASH (better by 0.009) and 0.1 "
     "for Transformer++ (by 0.001), while short runs ask for less; a decay of 1 is too much for both, and "

@@ -79,9 +79,9 @@ def stream(
     >>> model = LanguageModel.from_pretrained("austen-flash")
     >>> for token in model.stream("She was not at a", 3, temperature=0):
     ...     print(token.id, repr(token.text), f"{token.log_prob:.2f}")
-    108 'l' -0.07
+    108 'l' -0.15
     108 'l' -0.00
-    32 ' ' -0.29
+    32 ' ' -0.39
     """
     how = dict(temperature=temperature, top_k=top_k, top_p=top_p)
     check_sampling(model.config.vocab_size, **how)

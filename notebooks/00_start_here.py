@@ -143,8 +143,8 @@ for name, card in shipped_cards().items():
     print(f"{name:22} {test:16.3f} {validation:12.3f} {card['parameters']:12,}")
 
 # %% [markdown]
-# On *Northanger Abbey*, which decided nothing while the models were made, FLASH is within two hundredths of a bit of Transformer++ and
-# slightly behind it. One pair of models is a demonstration and no comparison; that one is in lecture 07.
+# On *Northanger Abbey*, which decided nothing while the models were made, the two are level: a few thousandths of a bit lie between them. One pair of
+# models is a demonstration and no comparison; that one is in lecture 07.
 #
 # There you have the whole course: a cost that grows like the length, a state that does not grow at all, and a quality that has to be
 # measured rather than promised. From lecture 01 on you build it, function by function, and what you write is kept in a file of your own; after
@@ -165,7 +165,7 @@ for name, card in shipped_cards().items():
 # *Transformer++* marks positions by rotating queries and keys (*RoPE*, lecture 01), where the plain one adds a learned vector. And its
 # feed-forward layers multiply one half of their activations by the other (a *gated linear unit*, lecture 02).
 #
-# How much do these two changes bring? Train a small Transformer++ for 300 updates and score it on the opening of *Persuasion*. The same run
+# How much do such changes bring? Train a small Transformer++ for 300 updates and score it on the opening of *Persuasion*. The same run
 # of a plain Transformer is stored, and you repeat it in lecture 01. (`train` is a loop of twenty lines, shown there. `start="paper"` says how large
 # the first random weights are; lecture 03 compares two such starts.)
 
@@ -430,13 +430,13 @@ for name, bits in scores.items():
 
 # %% [markdown]
 # After 300 updates the plain Transformer has learned what a table of letter pairs knows. Whoever reports a score should report what
-# counting achieves beside it. The two models of the opening, at 1.6 and 1.7, are well ahead of any table here.
+# counting achieves beside it. The two models of the opening, at about 1.6, are well ahead of any table here.
 #
 # ## How we know
 #
-# - The [shipped models](../docs/results.md#models) are one pair, with one seed each. The learning rate and the dropout of each were
-#   chosen on *Persuasion*; *Northanger Abbey* chose nothing. Prompt, temperature and seed of the lines that they write were fixed before
-#   they were trained.
+# - The [shipped models](../docs/results.md#models) are one pair, with one seed each. The learning rate and the dropout of each were chosen on
+#   *Persuasion*; *Northanger Abbey* chose nothing. Prompt, temperature and seed of the lines that they write were fixed before they were
+#   trained.
 # - The [tiny models](../docs/results.md#scoreboard) of section 2 have 300 updates at one learning rate for both. Transformer++ wins
 #   with each of three seeds. They are scored on 20,000 bytes, the n-grams on [100,000](../docs/results.md#ngrams).
 # - The times are those of attention alone, at equal widths, on one thread of the machine that made this page. A FLASH model has twice

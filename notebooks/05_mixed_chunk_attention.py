@@ -463,7 +463,8 @@ for own in (300, 302):
     print(f"its own summary {own}: shifted {float(first):.0f}, subtracted {float(first + second - second):.0f}")
 
 # %% [markdown]
-# The shift hands over the 1. The subtraction hands over 0 or 2, *depending on the reading token's own future*. Every format rounds somewhere, so a leak test asks for **exactly zero**. A gradient is blind to this leak, because
+# The shift hands over the 1. The subtraction hands over 0 or 2, *depending on the reading token's own future*. Every format rounds somewhere, so a
+# leak test asks for **exactly zero**. A gradient is blind to this leak, because
 # (sum + own) - own has the derivative 1 - 1 = 0.
 #
 # Now break it yourself: choose how the sum is made, where the mask is applied and what the divisor is.
@@ -761,8 +762,8 @@ print(f"largest far weight of unit 2 on the number asked for: {np.mean(hits):.0%
 #
 # ## How we know
 #
-# - **The game** is multi-query associative recall. FLASH has three seeds, each part alone one; all begin at a start made for the game, and from the
-#   paper's start FLASH does not learn it in 600 updates: [recall](../docs/results.md#recall).
+# - **The game** is multi-query associative recall. FLASH has three seeds, each part alone one; all begin at a start made for the game. From the package's start
+#   nobody learns it in 4,000 updates: [recall](../docs/results.md#recall), [recall_learned](../docs/results.md#recall_learned).
 #   Softmax attention over all 64 tokens answers everything too: [recall_state](../docs/results.md#recall_state), window of 64.
 # - **Sections 10 and 11**: one model of one seed, on one window or on eight. Trained without the far part, on novels or program text, three seeds
 #   show no difference: [parts](../docs/results.md#parts). Longer windows: [longer](../docs/results.md#longer).

@@ -142,7 +142,7 @@ print(drawing.text_table(rows))
 
 # %% [markdown]
 # In the causal unit token 5 reads itself (10) and the mean of tokens 1 to 4 (5). In the one that reads both sides, it reads its chunk (10 +
-# 12) and the mean of all six tokens (7), so its own chunk is counted in both parts. That is equation 7 as printed. It follows that with a
+# 12) and the mean of all six tokens (7), so its own chunk is counted in both parts, as in equation 7. It follows that with a
 # single chunk, C = T, FLASH is the GAU of lecture 02 if it is causal, and is not if it reads both sides.
 #
 # ## 3. The unit
@@ -379,7 +379,8 @@ print(f"{'the package, with a mask':28} {shares[0]:8.0%} {shares[1]:7.0%}")
 # Loosely, it also reads token 3, which is in its chunk, and through the sum tokens 1 and 2, since document a stands in both chunks.
 #
 # **Build the strict reading**, with the fact of section 6: a value of zero takes a token out. For each document set all other
-# values to zero, mix, and keep the outputs of that document. (Others are kept out, but still counted in a divisor: that comes next.) `mix` is any function of the values.
+# values to zero, mix, and keep the outputs of that document. (Others are kept out, but still counted in a divisor: that comes next.) `mix` is any
+# function of the values.
 
 
 # %%
@@ -580,7 +581,8 @@ print(f"as it was trained: {bits_per_byte(trained):.2f}")
 
 # %% [markdown]
 # **Misconception: same shapes, same model.** Four readings take the weights without an error, and LayerNorm and the missing bias are imitated here;
-# the only symptom is the score. Four of the six are fatal. Two cost a hundredth of a bit or less: a second mixing, because this model takes little from afar (lecture 05), and
+# the only symptom is the score. Four of the six are fatal. Two cost a hundredth of a bit or less: a second mixing, because this model takes little
+# from afar (lecture 05), and
 # LayerNorm. The second mixing is a reading at all because Code 8 uses a name, `lin_v`, that it never defines; the obvious one is v.
 #
 # **Could training make up for the difference?** If a parameter can undo it, both readings can express the same functions. The scale of the scores is
@@ -619,7 +621,8 @@ for name in ("FLASH, mean", "FLASH, bare sum"):
 # ## 11. A blank page
 #
 # Now the model, from ids to logits. Everything you need stands in sections 3 and 5, with 1e-5 in the norm. Draw the
-# table with a standard deviation of (4 D)^(-1/2) and let `scale` start there: ones would make huge logits. Four names are fixed, so that trained weights find their places: the
+# table with a standard deviation of (4 D)^(-1/2) and let `scale` start there: ones would make huge logits. Four names are fixed, so that trained
+# weights find their places: the
 # table `embedding`, the number `scale` that the sine table is multiplied with, the list `units`, and the `gain` of the last norm.
 # Row t of the sine table has D / 2 sines, then D / 2 cosines, of t · 10000^(-2m/D) for m = 0, 1, ...
 
@@ -682,12 +685,13 @@ print(bytes(ids[0].tolist()).decode())
 #
 # ## How we know
 #
-# - **The opening and section 9** score one trained model, of one seed, on 1,024 bytes of a novel that it never saw. They say what that model relies on, and not which
+# - **The opening and section 9** score one trained model, of one seed, on 1,024 bytes of a novel that it never saw. They say what that model relies
+#   on, and not which
 #   reading is better.
 # - **Section 10**: a tiny model, T = 64, four chunks, 300 updates, three seeds, a learning rate tuned for neither: [scoreboard](../docs/results.md#scoreboard).
-# - **Section 8**: the 15 models that the paper lists with a size all come out within 1% with 32,000 rows, which are inferred; a test holds them.
-# - The package has `combine`, `bias` and `norm` as options; [`docs/paper_to_code.md`](../docs/paper_to_code.md) lists all readings. Models were trained
-#   under both readings of the sum alone.
+# - **Section 8**: the 14 models of the paper's tables that can be built here come out within 1% with 32,000 rows, which are inferred; a test holds them.
+# - The package has `combine`, `bias` and `norm` as options; [`docs/paper_to_code.md`](../docs/paper_to_code.md) lists all readings. Models were
+#   trained with both sums, and GAU with and without the bias (lecture 04).
 #
 # ## What to remember
 #
@@ -706,6 +710,7 @@ print(bytes(ids[0].tolist()).decode())
 # 2. Without a normaliser, a value of zero takes a token out. Padding and documents need only that, and the right divisor.
 # 3. Where a paper can be read in two ways, run both. That names and shapes agree proves nothing, and what no parameter can undo is a different function.
 #
-# **Exercises** [Problem set 06](../exercises/06_set_flash_model.ipynb), six tasks: count parameters, adopt foreign weights, keep padding out, and write the backward pass by hand.
+# **Exercises** [Problem set 06](../exercises/06_set_flash_model.ipynb), six tasks: count parameters, adopt foreign weights, keep padding out, and
+# write the backward pass by hand.
 #
 # **Next** [Lecture 07](07_training.ipynb) trains your model, and then FLASH, FLASH-Quad and Transformer++ on one budget.

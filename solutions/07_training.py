@@ -291,7 +291,7 @@ check("07.4", save, load)
 #
 # **15 points** · difficulty 3/5 · importance 5/5 · 20 minutes
 #
-# Here are four runs of the tiny FLASH of lecture 05, with chunks of 16 bytes and windows of 64, after 300 updates on the novels.
+# Here are four runs of the tiny FLASH of lecture 06, with chunks of 16 bytes and windows of 64, after 300 updates on the novels.
 # They were trained once, by `experiments/curves.py`, and stored. All four are different. All numbers are bits per byte.
 # Which runs you get, and in which order, depends on `STUDENT`. Say for each run which of these seven it is; three of them do not occur:
 #

@@ -110,7 +110,7 @@ check("09.1", answer_09_1, student=STUDENT)
 # - `waiting`: lin_kᵀ v of each finished chunk that it may not read yet, the oldest first. There are at most lag - 1 of them, so none with a lag of 1;
 # - `quad_k`, `lin_k`, `v`: one row for each token of the unfinished chunk, with the keys rotated. Right after a chunk boundary they are empty.
 #
-# Return a new state, and leave the given one as it is. (The step in the lecture changes its state. Here the old one must stay, so that whoever tries a draft from it can come back to it.)
+# Return a new state, and leave the given one as it is. (The package's step changes its state. Here the old one must stay, so that whoever tries a draft from it can come back to it.)
 # At every position the output must equal that of the parallel form. You may use `numpy`, `turn`, and anything of your own.
 #
 # <details><summary>I get "Your step changed the state it was given"</summary>
