@@ -247,11 +247,11 @@ trained on (`package_models`). What counting and compressing achieve is in `ngra
 {markdown(head, lines)}
 The temperature stands in the weights. Without it FLASH has {flash}, and Transformer++
 {rival}: it is worth more to FLASH. On *Northanger Abbey* the two are level within the noise of the text
-([dynamic](#dynamic)), on *Persuasion*, by which dropout was chosen, FLASH is ahead; one seed of each says
-no more. Where FLASH loses can be read: most words that it writes across the end of a chunk are in
-none of the training novels, and those in the middle of a chunk are (lecture 09). 5,000 updates by
-Muon from a start by the width, at the same temperature, are behind both: less than half of the updates
-is too little, or their dropout is another.
+([dynamic](#dynamic)), and on *Persuasion*, by which dropout was chosen, FLASH is ahead by more than that;
+one seed of each says no more. Where FLASH loses can be read: most words that it writes across the end of
+a chunk are in none of the training novels, and those in the middle of a chunk are (lecture 09). 5,000
+updates by Muon from a start by the width, at the same temperature, are behind both: less than half of
+the updates is too little, or their dropout is another.
 
 *Not tried:* a second seed of either; as many updates by Muon.
 """

@@ -82,7 +82,8 @@ WINDOW = 512  # bytes
 # %% [markdown]
 # ## 1. Start with a question
 #
-# A project is a question, a guess, runs that one command repeats, and a table. `flash-tutorial new my-project` makes a folder with a place for each of them. Here one is made in a temporary folder, and its grid is run at once.
+# A project is a question, a guess, runs that one command repeats, and a table. `flash-tutorial new my-project` makes a folder with a place for each
+# of them. Here one is made in a temporary folder, and its grid is run at once.
 
 # %% tags=["nbval-check-output"]
 import tempfile
@@ -107,7 +108,8 @@ print(f"grid.py ends with {early.returncode}:", early.stderr.strip())
 #
 # ## 2. A text of your own, and a model that has never seen one like it
 #
-# Any UTF-8 file will do: your notes, a language that is not English, source code, chess games. Put its path below. Without one, the text is the source code of this course, which looks little like Jane Austen.
+# Any UTF-8 file will do: your notes, a language that is not English, source code, chess games. Put its path below. Without one, the text is the
+# source code of this course, which looks little like Jane Austen.
 
 # %%
 my_text = None  # the path of a UTF-8 file; in Colab, upload one to the files on the left
@@ -193,7 +195,8 @@ drawing.show(figure, f"Bars of bits per byte: {drawing.listed(ladder, '{:.2f}')}
 # A test that finds no memory is worth something only if it would find one. So the same windows also go to a *positive control*, a copier: it looks for the
 # last four bytes earlier in the window and bets on what followed.
 #
-# **A second guess.** Without a mention the letters after the Q cost austen-flash eight bits each, as much as a blind guess: it expects other names.
+# **A second guess.** Without a mention the letters after the Q cost austen-flash six and a half bits each, where a blind guess costs eight: it expects other
+# names.
 # If the name was mentioned 50 bytes ago, well inside the local part, how many bits do they cost?
 
 # %%
@@ -340,7 +343,8 @@ except ValueError as error:
     print(str(error).partition(" of size")[0].replace("; ", ";\n  "))
 
 # %% [markdown]
-# A leak looks like a very good model, right until it has to write. Now train the honest one with the settings of your scoreboard; `ModelConfig` takes the class. FLASH with the same updates, text and seeds is stored from lecture 05.
+# A leak looks like a very good model, right until it has to write. Now train the honest one with the settings of your scoreboard; `ModelConfig` takes
+# the class. FLASH with the same updates, text and seeds is stored (lecture 06).
 
 # %%
 board = TrainConfig(steps=300, batch=16, length=64, learning_rate=3e-3, warmup=20, eval_bytes=20_000)
@@ -364,8 +368,8 @@ seconds = np.diff([row["seconds"] for row in run.log])
 learner.score("12", "mean so far", bits_per_byte=run.evaluation.bits_per_byte, step_ms=1000 * float(np.median(seconds)))
 
 # %% [markdown]
-# The running mean is as good as the bigram model, and FLASH is far ahead of it. A mean weighs the last byte and one far back alike, and cannot choose by
-# content what to read.
+# The running mean is a little ahead of the bigram model, level with the plain Transformer of lecture 01, and far behind FLASH. It weighs the last byte
+# and one far back alike.
 #
 # ## 5. Your FLASH goes along
 #
@@ -393,10 +397,12 @@ print(str(check_unit(MyUnit(16))).splitlines()[0])
 
 # %% [markdown]
 # It passes the same tests as the package's units, and so it can go wherever they go: into `ModelConfig`, `train` and `grid.py` of your folder. Here are its
-# first 150 updates of 300, beside those of the stored runs on the same windows. It learns as FLASH does, and the running mean falls behind.
+# first 150 updates of 300, beside those of the stored runs on the same windows. It begins with larger weights than the stored FLASH, and leads;
+# the running mean falls behind.
 
 # %%
-my_config = ModelConfig(MyUnit, dim=64, depth=4, max_length=64, norm="layer", start="paper")  # as in the stored runs
+# `start` is that of the embedding, as in the stored runs; your units start themselves
+my_config = ModelConfig(MyUnit, dim=64, depth=4, max_length=64, norm="layer", start="paper")
 my_run = train(my_config, board, corpus=corpus, stop_at=150, progress=False)  # the first half
 losses = {"your FLASH, this run": [row["loss"] for row in my_run.log]}
 losses |= {name: stored["runs"][key]["losses"] for name, key in baselines.items()}
@@ -447,7 +453,7 @@ Markdown(page)
 # | A model of novels helps with another kind of text | section 2: one run | |
 # | It beats a bigram model | section 2: after fine-tuning yes, before it no | |
 # | A window of 1024 bytes is a memory of 1024 bytes | section 3: a new name is not copied; a known one FLASH remembers | |
-# | A running mean is enough to mix tokens | section 4: no better than pairs of bytes | |
+# | A running mean is enough to mix tokens | section 4: a little ahead of pairs of bytes | |
 # | What I built is a FLASH | section 5: `check_unit`, and its first updates | |
 #
 # **Three takeaways**
@@ -455,7 +461,8 @@ Markdown(page)
 # 2. What a model is allowed to read, it need not use. Test that, before you compare memories.
 # 3. A new unit is a new `mix`; test it before you train it, because a leak looks like success.
 #
-# **Exercises** Your project. `flash-tutorial new my-project` makes its folder; `QUESTIONS.md` in it has questions, and how a project is graded. [What you can bring along](../docs/projects.md) shows tokens, models and losses of your own, a classifier, and training on several processes.
+# **Exercises** Your project. `flash-tutorial new my-project` makes its folder; `QUESTIONS.md` in it has questions, and how a project is graded. [What
+# you can bring along](../docs/projects.md) shows tokens, models and losses of your own, a classifier, and training on several processes.
 #
 # **Next** [Lecture 13](13_after_flash.ipynb) tells you what came after FLASH. If you answered the [ten questions](../docs/questions.md)
 # before the course, answer them once more and compare.

@@ -45,7 +45,10 @@ def score(model, split, length):
 def thinned(log):
     """A log with every tenth update, and those that were scored."""
     head, *rows = log.splitlines()
-    kept = [row for i, row in enumerate(rows, 1) if i % 10 == 0 or not row.endswith(",")]
+    scored = head.endswith(
+        "validation_bits_per_byte"
+    )  # a run without scores on the way has no such column
+    kept = [row for i, row in enumerate(rows, 1) if i % 10 == 0 or (scored and row[-1] != ",")]
     return "\n".join([head, *kept]) + "\n"
 
 
@@ -114,7 +117,8 @@ def measured(folder, training, temperature):
 def add_result(name, card):
     """Store the card of a model that does not ship."""
     cards = json.loads(NOT_SHIPPED.read_text(encoding="utf-8")) if NOT_SHIPPED.exists() else {}
-    kept = {key: value for key, value in card.items() if key != "training"}
+    left_out = ("training", "without_temperature")
+    kept = {key: value for key, value in card.items() if key not in left_out}
     write_text(NOT_SHIPPED, json.dumps(cards | {name: kept}, indent=1) + "\n")
 
 
