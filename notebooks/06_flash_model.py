@@ -581,7 +581,7 @@ print(f"as it was trained: {bits_per_byte(trained):.2f}")
 
 # %% [markdown]
 # **Misconception: same shapes, same model.** Four readings take the weights without an error, and LayerNorm and the missing bias are imitated here;
-# the only symptom is the score. Four of the six are fatal. Two cost a hundredth of a bit or less: a second mixing, because this model takes little
+# the only symptom is the score. Four of the six are fatal. Two cost two hundredths of a bit or less: a second mixing, because this model takes little
 # from afar (lecture 05), and
 # LayerNorm. The second mixing is a reading at all because Code 8 uses a name, `lin_v`, that it never defines; the obvious one is v.
 #
