@@ -10,7 +10,8 @@
 # %% [markdown]
 # # 08 Scaling: what a longer sequence costs, counted and measured
 #
-# [With results](08_scaling.ipynb) · [without, to work in](work/08_work_scaling.ipynb) · [problem set 08](../exercises/08_set_scaling.ipynb) · [glossary](../docs/glossary.md)
+# [With results](08_scaling.ipynb) · [without, to work in](work/08_work_scaling.ipynb) · [problem set 08](../exercises/08_set_scaling.ipynb) ·
+# [glossary](../docs/glossary.md)
 #
 # The paper has a model that does more arithmetic than a Transformer at every length, and yet at 8,192 tokens it takes half the time. How
 # can that be? First you count, then you measure on your own machine, and at last you catch the five tricks that make a benchmark flatter.
@@ -485,7 +486,7 @@ label = "T, tokens in a sequence (blue: FLASH is faster; hatched: FLASH is slowe
 drawing.show(*drawing.wins_by_length(curves, xlabel=label, title=title))
 
 # %% [markdown]
-# Read it by rows. At 1,024 the paper's are blue, and the stored one, against a fused block, is not. On the V100 FLASH loses at T = 512. How
+# Read it by rows. At 1,024 the paper's are blue, and the stored one, against a fused block, is not. At T = 512 FLASH loses wherever it was timed. How
 # its Transformers compute attention the paper does not say.
 #
 # ## 10. What the paper's headlines mean
@@ -598,8 +599,7 @@ for C, scores in by_chunk.items():
 #
 # To make FLASH look good you need not lie. Take a plain baseline, though one would train with a fused kernel. Or leave out the dense
 # layers, which both sides pay. Or set one unit against one block, which has twice the parameters. Or count hidden pairs for the baseline.
-# Or show the longest T, and not where the curve crosses 1. Each arrow leads from what an honest comparison at T = 4096 says to what one of
-# these reports.
+# Or show the longest T, and not where the curve crosses 1. Each arrow leads from an honest answer, at T = 4096 but for the first, to what one of these reports.
 
 
 # %% tags=["timing"]
@@ -618,7 +618,7 @@ choices = {
     "4 hidden pairs for the baseline\n(counted)": (by_count, sum(hidden_too["block"]) / flash),
     "5 only the longest T\n(stored)": (by_T[4096], by_T[32_768]),
 }
-title = "Five choices, and how far each moves the answer for T = 4096"
+title = "Five choices, and how far each moves the answer"
 label = "speed-up of FLASH (logarithmic)"
 drawing.show(*drawing.moved_answers(choices, ("honest", "reported"), xlabel=label, title=title))
 
