@@ -66,6 +66,7 @@ EXPERIMENT = Experiment(
         Compare("FLASH, own maps", "FLASH", "flash_maps"),
         Compare("FLASH-Quad, softmax, own maps", "FLASH-Quad, softmax", "softmax_maps"),
         Compare("FLASH-Quad, softmax, own maps", "FLASH-Quad, softmax, one map", "one_map"),
+        Compare("FLASH-Quad, softmax, one map", "FLASH-Quad, softmax", "one_map_gains"),
         Compare("FLASH-Quad, own maps", "FLASH-Quad, softmax, own maps", "relu"),
         Compare("FLASH-Quad, softmax", "FLASH", "quad_softmax"),
         Compare("FLASH-Quad, softmax, own maps", "FLASH, own maps", "quad_softmax_maps"),
@@ -77,8 +78,8 @@ EXPERIMENT = Experiment(
     meaning="How queries and keys are made, and chunks or relu². FLASH-Quad with softmax has not learned to look up "
     "after these updates. With a matrix for each query and key it has, with every seed, which changes it by "
     "{softmax_maps} bits a late token; a quarter of that is saved by tokens farther back than 256. With relu² "
-    "and own maps it has too (one seed). *One map*, the same matrix for both, saves 0.03 there; one seed "
-    "cannot say whether it is enough. Own maps alone are not. They change FLASH by {flash_maps}, and what is "
+    "and own maps it has too (one seed). *One map*, the same matrix for both, gains {one_map_gains}; two of "
+    "them instead gain {one_map} more. Own maps alone are not. They change FLASH by {flash_maps}, and what is "
     "farther back than 256 still saves it 0.01. Without chunks and relu² it gains as much, {quad_softmax} "
     "with gamma and {quad_softmax_maps} with own maps. And two Transformer blocks of one head each have not "
     "learned it (one seed). What one vector lacks may be a direction: without RoPE, whatever gamma says of "
