@@ -229,7 +229,7 @@ def models():
     """The models in the package: whole novels, windows of 1024 bytes that do not overlap."""
     novels = ("*Northanger Abbey* (test)", "*Persuasion* (validation)")
     head = ["model", "parameters", *novels]
-    beside = {f"{name}, 5,000 by Muon": card for name, card in load_stored("not_shipped").items()}
+    beside = {f"{run['model']}, 5,000 by Muon": run for run in load_stored("not_shipped")["runs"]}
     shipped = {f"`{name}`": card_of(name) for name in MODELS}
     flash, rival = (without_temperature(card_of(name)) for name in MODELS)
     lines = []

@@ -116,10 +116,14 @@ def measured(folder, training, temperature):
 
 def add_result(name, card):
     """Store the card of a model that does not ship."""
-    cards = json.loads(NOT_SHIPPED.read_text(encoding="utf-8")) if NOT_SHIPPED.exists() else {}
+    stored = {"what": "scores of models that were trained to ship and do not", "runs": []}
+    if NOT_SHIPPED.exists():
+        stored = json.loads(NOT_SHIPPED.read_text(encoding="utf-8"))
     left_out = ("training", "without_temperature")
     kept = {key: value for key, value in card.items() if key not in left_out}
-    write_text(NOT_SHIPPED, json.dumps(cards | {name: kept}, indent=1) + "\n")
+    others = [run for run in stored["runs"] if run["model"] != name]
+    stored["runs"] = [*others, {"model": name} | kept]
+    write_text(NOT_SHIPPED, json.dumps(stored, indent=1) + "\n")
 
 
 if __name__ == "__main__":
