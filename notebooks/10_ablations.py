@@ -594,7 +594,7 @@ for name, (q_TS, k_TS) in copies.items():
 # - *Mentions*: one model each; standard errors over the names of 0.01 to 0.05 bits ([mentions](../docs/results.md#mentions)). In small models of
 #   program text FLASH's sums save a thirtieth of a bit ([parts](../docs/results.md#parts)).
 # - *Own maps*: 0.7 million parameters, D = 128, T = 512, 1,345 updates of 8,192 tokens, by Muon, one rate. Three seeds each: softmax FLASH-Quad gains
-#   -0.48 ± 0.10 bits by own maps and -0.15 ± 0.15 by one map, and FLASH -0.28 ± 0.27 by own maps; the others have one. Maps add 5% of parameters to FLASH-Quad
+#   -0.482 ± 0.096 bits by own maps and -0.150 ± 0.145 by one map, and FLASH -0.28 ± 0.27 by own maps; the others have one. Maps add 5% of parameters to FLASH-Quad
 #   and 9% to FLASH, and Muon trains them where AdamW trains `gamma`. That the mirror image is the reason is a guess
 #   ([look_up](../docs/results.md#look_up)). Transformer++ has had 1,665 updates ([race_short](../docs/results.md#race_short)).
 #

@@ -79,8 +79,13 @@ def main():
         parser.error("expected --run and --command together, or neither and no --card-only")
 
     with tempfile.TemporaryDirectory() as elsewhere:
-        folder = Path(elsewhere) if args.card_only else MODELS / args.name
-        trained, known = from_run(args.run, args.command) if args.run else from_package(folder)
+        folder = MODELS / args.name
+        if args.card_only:
+            folder = Path(elsewhere)
+        if args.run:
+            trained, known = from_run(args.run, args.command)
+        else:
+            trained, known = from_package(folder)
         temper(trained, args.temperature).save_pretrained(folder, dtype=torch.float16)
         card = (
             known
@@ -98,7 +103,8 @@ def main():
 
 def measured(folder, training, temperature):
     """Sizes of the model as a reader gets it, and its scores, with the temperature and without."""
-    model, corpus = LanguageModel.from_pretrained(folder), load_corpus("austen")
+    model = LanguageModel.from_pretrained(folder)
+    corpus = load_corpus("austen")
     length = training["train_config"]["length"]
     novels = {"validation": "Persuasion", "test": "Northanger Abbey"}
     found = {

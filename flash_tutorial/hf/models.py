@@ -350,8 +350,12 @@ class FlashForSequenceClassification(_Classifier):
         logits = self.score(self.pooling(read.last_hidden_state, attention_mask))
         loss = None
         if labels is not None:
-            labels = labels.flatten() if is_integers(labels) else labels
-            shape = logits.shape[:1] if is_integers(labels) else labels.shape
+            shape = (
+                labels.shape
+            )  # of numbers, or of several classes at once: transformers checks it
+            if is_integers(labels):
+                labels = labels.flatten()
+                shape = logits.shape[:1]
             how = dict(labels=labels, pooled_logits=logits, config=self.config)
             with _labels_checked(labels, shape, self.num_labels):
                 loss = self.loss_function(**how, **_for_loss(others))
