@@ -25,7 +25,7 @@
 #
 # **You need** lecture 05 (mixed chunk attention), and lecture 02 (the gated attention unit, relu²).
 #
-# **Time** 30 minutes to read, about 20 more to build. Running the code takes about 15 seconds on two CPU cores.
+# **Time** 31 minutes to read, about 20 more to build. Running the code takes about 15 seconds on two CPU cores.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 
@@ -557,9 +557,25 @@ reveal("10.f", round(saved["FLASH-Quad, softmax"], 2), "bits")
 # each.
 #
 # What does one vector lack? Leave RoPE out for a moment, and multiply a score out: (z_i γ_q + β_q) · (z_j γ_k + β_k). The offsets add a
-# term of i alone, one of j alone and a constant. What is left belongs to the pair, z_i γ_q γ_k z_j, and it stays the same when i and j
-# change places. Subtract from the scores of a few tokens the mean of each row and of each column: the other terms go, and the pair's part
-# is left.
+# term of i alone, one of j alone and a constant. What is left belongs to the pair: z_i γ_q γ_k z_j.
+#
+# **Build what finds it** in any matrix of scores. A term of i alone is the same all along a row, so it goes with the row's mean.
+
+
+# %%
+def pairs_part(score_TT):
+    """What a matrix of scores says of the pair (i, j): without every term of i alone, of j alone, and of neither."""
+    # BUILD
+    of_i = score_TT.mean(axis=1, keepdims=True)
+    of_j = score_TT.mean(axis=0, keepdims=True)
+    return score_TT - of_i - of_j + score_TT.mean()  # each of the two means took the constant with it
+    # END
+
+
+pairs_part = mine.check(pairs_part)
+
+# %% [markdown]
+# Now let i and j change places. Queries and keys are drawn at random, once by γ and β and once by own maps.
 
 # %% tags=["nbval-check-output"]
 rng = np.random.default_rng(0)
@@ -572,13 +588,14 @@ copies = {
 }
 for name, (q_TS, k_TS) in copies.items():
     score_TT = q_TS @ k_TS.T
-    pair_TT = score_TT - score_TT.mean(0) - score_TT.mean(1, keepdims=True) + score_TT.mean()
+    pair_TT = pairs_part(score_TT)
     apart = [np.abs(each - each.T).max() for each in (score_TT, pair_TT)]
     print(f"{name:15} i and j exchanged: the score changes by up to {apart[0]:.1f}, the pair's part by {apart[1]:.1f}")
 
 # %% [markdown]
-# Whatever such a pair says of (i, j), it says of (j, i) too: *what stood before you is me* comes only together with *what stood before me is
-# you*, and that points to wrong places. RoPE gives a direction back, so a GAU could look up. These did not learn to.
+# With γ and β the pair's part does not change at all, since γ_q γ_k multiply entry by entry. Whatever it says of
+# (i, j), it says of (j, i) too: *what stood before you is me* comes only together with *what stood before me is you*, and that points to
+# wrong places. RoPE gives a direction back, so a GAU could look up. These did not learn to.
 #
 # ## How we know
 #
