@@ -65,11 +65,11 @@ corpus = load_corpus("austen")
 # ## Where does FLASH lose?
 #
 # Two trained models come with the package, a FLASH and a Transformer++ of 1.9 million parameters each, which have read the same four novels of
-# Jane Austen equally often. On *Northanger Abbey*, which neither has read and which chose none of their settings, Transformer++ is ahead by less
-# than 0.02 bits a byte.
+# Jane Austen equally often. On *Northanger Abbey*, which neither has read and which chose none of their settings, the two are within a hundredth
+# of a bit a byte.
 #
-# Does FLASH lose a little everywhere, or much in a few places? It has chunks of C = 256 bytes. Take windows of 1,024 bytes from all over the novel, and
-# sort the predictions by the position in the chunk from which they are made.
+# Are they level everywhere, or does FLASH lose in some places what it wins in others? It has chunks of C = 256 bytes. Take windows of 1,024 bytes
+# from all over the novel, and sort the predictions by the position in the chunk from which they are made.
 #
 # **Your guess.** On average FLASH needs about 1.6 bits. How many does it need at the *first* position of a chunk, where it reads exactly one byte
 # of its own chunk?
