@@ -92,6 +92,30 @@ def with_one_map(config):
     return model
 
 
+class TurnedKeys(nn.Module):
+    """A `ScaleOffset` of one query and one key, whose key stands one channel further on.
+
+    No parameter more. Of a query in channel c the key's entry c - 1 is asked, so that what two tokens are to each other
+    need no longer stay the same when they change places.
+    """
+
+    def __init__(self, scale_offset):
+        super().__init__()
+        self.scale_offset = scale_offset
+
+    def forward(self, z):
+        query, key = self.scale_offset(z)
+        return torch.stack([query, key.roll(1, -1)])
+
+
+def with_turned_keys(config, made_by=LanguageModel):
+    """A model that ``made_by`` makes, with its keys turned."""
+    model = made_by(config)
+    for unit in model.stack.units:
+        unit.scale_offset = TurnedKeys(unit.scale_offset)
+    return model
+
+
 class AttentionUnit(GAU):
     """A GAU that reads by softmax, without a bias: one map for all E numbers of v.
 

@@ -11,7 +11,7 @@ from flash_tutorial.layers import cos_sin, rope
 from flash_tutorial.mixing import softmax_attention
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "experiments"))
-from rivals import AttentionUnit, WindowBlock, hybrid, window_model
+from rivals import AttentionUnit, WindowBlock, hybrid, window_model, with_turned_keys
 
 pytestmark = pytest.mark.quick
 
@@ -70,3 +70,18 @@ def test_one_unit_in_four_is_attention():
     other %= 256
     changed = (model(ids) - model(other)).abs().amax((0, 2)) > 1e-6
     assert not changed[:40].any() and changed[40:].all()
+
+
+def test_a_turned_key_is_the_key_one_channel_further_on():
+    config = ModelConfig("flash_quad", dim=32, depth=2, qk_dim=8, attention="softmax")
+    torch.manual_seed(0)
+    plain = LanguageModel(config)
+    torch.manual_seed(0)
+    turned = with_turned_keys(config)
+    assert [p.shape for p in turned.parameters()] == [p.shape for p in plain.parameters()]
+    z = torch.randn(2, 5, 8)
+    for ours, theirs in zip(turned.stack.units, plain.stack.units):
+        (q, k), (of_plain, key) = ours.scale_offset(z), theirs.scale_offset(z)
+        torch.testing.assert_close(q, of_plain, rtol=0, atol=0)
+        torch.testing.assert_close(k[..., 1:], key[..., :-1], rtol=0, atol=0)
+        torch.testing.assert_close(k[..., 0], key[..., -1], rtol=0, atol=0)
