@@ -1,6 +1,7 @@
 """The changes of lecture 10: what the stored runs say of each part that was exchanged or left out.
 
-Short runs have 200 updates and three seeds, long ones 2,000 and ten. All began from the paper's start.
+Short runs have 200 updates and three seeds, long ones 2,000 and ten, both from the paper's start; wide ones are long,
+from the start by the width.
 """
 
 from flash_tutorial.experiments import welch
@@ -28,17 +29,18 @@ LONG = (
     "GAU to FLASH",
     "FLASH: local only",
 )  # what has long runs too
-SEEDS = {"short": (0, 1, 2), "long": range(10)}  # of the long ones two more chose the rates
+STORED = {"short": "ablations", "long": "ablations_long", "wide": "ablations_width"}
+# that are reported; two more have chosen the rates of all but the short runs
+SEEDS = {"short": (0, 1, 2), "long": range(10), "wide": range(10)}
 
 
 def scores(model: str, length: str, rate: float | None = None) -> list:
-    """Bits per byte of a model's ``"short"`` or ``"long"`` runs by seed, at its best rate if no other is asked for."""
-    if length == "long":
-        runs = [run for run in load_stored("ablations_long")["runs"] if run["model"] == model]
-    else:
-        stored = load_stored("ablations")
+    """Bits per byte of a model's runs of a length by seed, at its best rate if no other is asked for."""
+    stored = load_stored(STORED[length])
+    named = "variant" if length == "short" else "model"
+    runs = [run for run in stored["runs"] if run[named] == model]
+    if length == "short":
         rate = rate or stored["best_rates"][model]
-        runs = [run for run in stored["runs"] if run["variant"] == model]
     kept = {
         run["seed"]: run["bits_per_byte"]
         for run in runs
