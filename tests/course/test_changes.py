@@ -32,6 +32,17 @@ def test_what_the_intervals_leave_open():
         assert [c for c in LONG if found(c, "long", share).is_settled] == ["GAU: softmax"]
 
 
+def test_from_the_wider_start_three_signs_stay():
+    same = [c for c in LONG if found(c, "long").mean * found(c, "wide").mean > 0]
+    assert same == ["GAU: softmax", "GAU to FLASH", "FLASH: local only"]
+    for share in (0.95, 1 - 0.05 / 4):
+        settled = [c for c in LONG if found(c, "wide", share).is_settled]
+        assert settled == ["GAU: softmax", "GAU to FLASH"]
+    behind, *others = sorted(scores("GAU, 4 heads", "long"), reverse=True)
+    assert behind > max(others) + 0.3
+    assert max(scores("GAU, 4 heads", "wide")) < min(scores("GAU, 4 heads", "wide")) + 0.1
+
+
 def test_the_gate_of_a_block_lives_on_its_rate():
     best = load_stored("ablations")["best_rates"]
     assert (best["MHSA+MLP, gate"], best["MHSA+MLP"]) == (0.01, 0.004)
