@@ -572,8 +572,8 @@ reveal("10.f", round(saved["FLASH-Quad, softmax"], 2), "bits")
 
 # %% [markdown]
 # Next to nothing: softmax over all tokens looks nothing up as long as queries and keys are one vector. With a matrix for each the same model looks up
-# nearly as well as Transformer++, and with relu² less well. *One map* is the control: a matrix more, but the same for both.
-# It helps less than a third as much.
+# nearly as well as Transformer++, and with relu² less well. *One map* is the control: a matrix more, but the same for both. It helps less than
+# a third as much.
 #
 # Own maps are not enough, though. FLASH with own maps still has its chunks, and Transformer blocks of one head have always had a matrix for
 # each.
@@ -664,8 +664,8 @@ print(drawing.text_table(rows))
 reveal("10.h", round(gain.mean, 2), "bits")
 
 # %% [markdown]
-# Behind the matrix it brings most of it, and the model looks up with every seed. So one vector lacked a direction, and no second matrix.
-# But a direction needs something to read: with `gamma` alone three seeds do not even settle that the turn helps.
+# Behind the matrix the turn brings most of it, and the model looks up with every seed. What one vector lacked was a direction, and not a second
+# matrix. But a direction needs something to point at: with `gamma` alone three seeds do not even settle that the turn helps.
 #
 # ## How we know
 #
@@ -676,17 +676,18 @@ reveal("10.h", round(gain.mean, 2), "bits")
 # - *Welch and not pairs*: over the seeds the scores of two models go in step for some of the twelve, and are opposed for others.
 # - *Starts*: other models than those of section 1 (D = 128, T = 512). The first table is scored on the text that chose the rates, the second on
 #   another ([starts](../docs/results.md#starts)).
-# - *The third evening*: as the long runs ([ablations_width](../docs/results.md#ablations_width)). Softmax and chunks stay settled if all four intervals have to hold.
+# - *The third evening*: as the long runs ([ablations_width](../docs/results.md#ablations_width)). Softmax and chunks stay settled if all
+#   four intervals have to hold.
 # - *Recall*: 600 updates, one rate, one seed (FLASH has three, 0.99 to 1.00), one part of the recipe at a time
 #   ([recall](../docs/results.md#recall)).
 # - *Mentions*: one model each; standard errors over the names of 0.01 to 0.05 bits ([mentions](../docs/results.md#mentions)). In small models of
 #   program text FLASH's sums save a thirtieth of a bit ([parts](../docs/results.md#parts)).
-# - *Own maps*: 0.7 million parameters, D = 128, T = 512, 1,345 updates of 8,192 tokens, by Muon, one rate. Softmax FLASH-Quad has three seeds of each
-#   kind: own maps change it by -0.482 ± 0.096 bits and one map by -0.150 ± 0.145. FLASH changes by -0.28 ± 0.27 with own maps; the others have one seed. Maps add
-#   5% of parameters to FLASH-Quad and 9% to FLASH, and Muon trains them where AdamW trains `gamma` ([look_up](../docs/results.md#look_up)).
-#   Transformer++ has had 1,665 updates ([race_short](../docs/results.md#race_short)).
-# - *Turned keys*: own maps minus one map with turned keys is -0.08 ± 0.11, so that they are level is not shown. Behind one map `gamma` begins larger than
-#   alone, so it may be the scores' size and not the matrix that the turn needs.
+# - *Own maps*: 0.7 million parameters, D = 128, T = 512, 1,345 updates of 8,192 tokens, by Muon, one rate. Softmax FLASH-Quad has three
+#   seeds of each kind: own maps change it by -0.482 ± 0.096 bits and one map by -0.150 ± 0.145. FLASH changes by -0.28 ± 0.27 with own
+#   maps; the others have one seed. Maps add 5% of parameters to FLASH-Quad and 9% to FLASH, and Muon trains them where AdamW trains `gamma`
+#   ([look_up](../docs/results.md#look_up)). Transformer++ has had 1,665 updates ([race_short](../docs/results.md#race_short)).
+# - *Turned keys*: own maps minus one map with turned keys is -0.08 ± 0.11, so that they are level is not shown. Behind one map `gamma`
+#   begins larger than alone, so it may be the scores' size and not the matrix that the turn needs.
 #
 # ## 12. What to remember
 #
