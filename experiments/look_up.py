@@ -93,19 +93,22 @@ EXPERIMENT = Experiment(
     meaning="How queries and keys are made, and chunks or relu². FLASH-Quad with softmax has not learned to look up "
     "after these updates. With a matrix for each query and key it has, with every seed, which changes it by "
     "{softmax_maps} bits a late token; a quarter of that is saved by tokens farther back than 256. With relu² "
-    "and own maps it has too (one seed). *One map*, the same matrix for both, gains {one_map_gains}; two of "
-    "them instead gain {one_map} more. What one vector lacks is a direction: without RoPE, whatever gamma "
-    "says of the pair (i, j) it says of (j, i) as well. *Turned keys* have one, without a parameter more. "
-    "Behind one map the turn gains {one_map_turned}, and with every seed the model looks up. Own maps minus "
-    "that is {own_maps_over_turned}, which is not settled. Behind gamma alone the turn is not enough: "
-    "{turned}. Own maps do not teach FLASH to look up. They change it by {flash_maps}, and what is farther "
-    "back than 256 still saves it 0.01. Without chunks and relu² it gains as much, {quad_softmax} with gamma "
-    "and {quad_softmax_maps} with own maps. And two Transformer blocks of one head each have not learned it "
-    "(one seed). Own maps add 5 to 9% of parameters, and Muon trains them where AdamW trains gamma; *one map* "
-    "still has gamma, by AdamW, and draws it larger than gamma alone begins, so that scores begin as with own "
-    "maps: whether the turn needs the matrix or the larger scores is not told apart.",
-    not_tried="Transformer++ of two heads with so few updates; rates of their own; longer runs; deeper and wider "
-    "models, as the paper's; more heads in GAU.",
+    "and own maps it has too (one seed). *One map*, the same matrix for both, changes it by {one_map_gains}; "
+    "two of them instead by {one_map} more. One thing that one vector may lack is a direction: without RoPE, "
+    "whatever gamma says of the pair (i, j) it says of (j, i) as well. *Turned keys* have one, without a "
+    "parameter more. Behind one map the turn changes it by {one_map_turned}, and with every seed the model "
+    "looks up: it needs no second matrix for that. Own maps minus that is {own_maps_over_turned}, so whether "
+    "a second matrix adds something is open in bits; tokens farther back than 256 save it 0.03 more. Behind "
+    "gamma alone no seed looks up, and whether the turn helps is open, {turned}. Own maps do not teach FLASH "
+    "to look up. They change it by {flash_maps}, and what is farther back than 256 still saves it 0.01. "
+    "Without chunks and relu² it gains as much, {quad_softmax} with gamma and {quad_softmax_maps} with own "
+    "maps. And two Transformer blocks of one head each have not learned it (one seed). Own maps add 5 to 9% "
+    "of parameters, and Muon trains them where AdamW trains gamma; *one map* still has gamma, by AdamW, and "
+    "draws it larger than gamma alone begins, so that scores begin as with own maps: what the matrix does and "
+    "what larger scores do is not told apart, neither behind the turn nor in what own maps change.",
+    not_tried="A large gamma without a map, turned and not; turned keys in FLASH; Transformer++ of two heads with so "
+    "few updates; rates of their own; longer runs; deeper and wider models, as the paper's; more heads in "
+    "GAU.",
 )
 
 if __name__ == "__main__":

@@ -175,6 +175,7 @@ EXPERIMENT = Experiment(
         Compare("FLASH", "Transformer++", "transformer", budget=BUDGET),
         Compare("FLASH", "local only", "local", budget=BUDGET),
         Compare("FLASH", "hybrid", "hybrid", budget=BUDGET),
+        Compare("hybrid", "Transformer++", "hybrid_transformer", budget=BUDGET),
     ),
     same_code=("ef38d764",),
     setting=f"{BUDGET} seconds of one core, D = 128, T = 512, 8,192 tokens of a BPE of 2,048 an update, Muon, "
@@ -185,7 +186,8 @@ EXPERIMENT = Experiment(
     "save it something. Transformer++ has with all seeds at the rate that it wants, and with one of two at "
     "half of it. FLASH has with none, and all rates of its search are level or worse: FLASH minus "
     "Transformer++ is {transformer} bits a late token. Nor has the hybrid, whose fourth unit is GAU with "
-    "softmax, with any seed: FLASH minus hybrid is {hybrid}. Local only is not run. Which part is to blame, "
+    "softmax, with any seed, in 0.7 of Transformer++'s updates: it minus Transformer++ is "
+    "{hybrid_transformer}, and FLASH minus hybrid {hybrid}. Local only is not run. Which part is to blame, "
     "`look_up` asks.",
     not_tried="Other sizes and budgets; windows shorter than 512.",
 )

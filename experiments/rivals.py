@@ -95,8 +95,8 @@ def with_one_map(config):
 class TurnedKeys(nn.Module):
     """A `ScaleOffset` of one query and one key, whose key stands one channel further on.
 
-    No parameter more. Of a query in channel c the key's entry c - 1 is asked, so that what two tokens are to each other
-    need no longer stay the same when they change places.
+    Channel c of the query meets channel c - 1 of the key, so that the score of two tokens need not stay the same when
+    they are exchanged. No parameter is new.
     """
 
     def __init__(self, scale_offset):

@@ -28,33 +28,36 @@ LONG = (
     "GAU: 4 heads",
     "GAU to FLASH",
     "FLASH: local only",
-)  # what has long runs too
+)  # what has long and wide runs too
 STORED = {"short": "ablations", "long": "ablations_long", "wide": "ablations_width"}
-# that are reported; two more have chosen the rates of all but the short runs
+# the seeds that are reported; of long and wide runs two further seeds chose the rates
 SEEDS = {"short": (0, 1, 2), "long": range(10), "wide": range(10)}
 
 
-def scores(model: str, length: str, rate: float | None = None) -> list:
-    """Bits per byte of a model's runs of a length by seed, at its best rate if no other is asked for."""
-    stored = load_stored(STORED[length])
-    named = "variant" if length == "short" else "model"
-    runs = [run for run in stored["runs"] if run[named] == model]
-    if length == "short":
+def scores(model: str, runs_of: str, rate: float | None = None) -> list:
+    """Bits per byte by seed of a model's ``"short"``, ``"long"`` or ``"wide"`` runs.
+
+    At its best rate if no other is asked for.
+    """
+    stored = load_stored(STORED[runs_of])
+    key = "variant" if runs_of == "short" else "model"
+    runs = [run for run in stored["runs"] if run[key] == model]
+    if runs_of == "short":
         rate = rate or stored["best_rates"][model]
     kept = {
         run["seed"]: run["bits_per_byte"]
         for run in runs
-        if run["seed"] in SEEDS[length] and rate in (None, run["learning_rate"])
+        if run["seed"] in SEEDS[runs_of] and rate in (None, run["learning_rate"])
     }
     return [kept[seed] for seed in sorted(kept)]
 
 
-def both(change: str, length: str) -> tuple:
+def both(change: str, runs_of: str) -> tuple:
     """The scores of what was changed, and of what it is compared with."""
     variant, other, *_ = CHANGES[change]
-    return scores(variant, length), scores(other, length)
+    return scores(variant, runs_of), scores(other, runs_of)
 
 
-def found(change: str, length: str, share: float = 0.95):
+def found(change: str, runs_of: str, share: float = 0.95):
     """The difference that a change makes, with its interval."""
-    return welch(*both(change, length), share)
+    return welch(*both(change, runs_of), share)

@@ -95,11 +95,11 @@ def mean_taken_twice(score_TT):
     return pairs_part(score_TT) - score_TT.mean()
 
 
-def columns_alone(score_TT):
+def without_column_means(score_TT):
     return score_TT - score_TT.mean(axis=0)
 
 
-def rows_alone(score_TT):
+def without_row_means(score_TT):
     return score_TT - score_TT.mean(axis=1, keepdims=True)
 
 
@@ -179,8 +179,8 @@ BUILDS = (
         ),
         likely=(
             ("Both means have taken the constant with them: give it back once.", mean_taken_twice),
-            ("Terms of i alone are left: they are the same all along a row.", columns_alone),
-            ("Terms of j alone are left: they are the same all along a column.", rows_alone),
+            ("Terms of i alone are left: they are the same all along a row.", without_column_means),
+            ("Terms of j alone are left: they are the same all along a column.", without_row_means),
             (
                 "A row's mean goes from its own row: mean(axis=1, keepdims=True).",
                 row_means_along_columns,

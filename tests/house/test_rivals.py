@@ -11,7 +11,14 @@ from flash_tutorial.layers import cos_sin, rope
 from flash_tutorial.mixing import softmax_attention
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "experiments"))
-from rivals import AttentionUnit, WindowBlock, hybrid, window_model, with_turned_keys
+from rivals import (
+    AttentionUnit,
+    WindowBlock,
+    hybrid,
+    window_model,
+    with_one_map,
+    with_turned_keys,
+)
 
 pytestmark = pytest.mark.quick
 
@@ -72,12 +79,13 @@ def test_one_unit_in_four_is_attention():
     assert not changed[:40].any() and changed[40:].all()
 
 
-def test_a_turned_key_is_the_key_one_channel_further_on():
+@pytest.mark.parametrize("made_by", [LanguageModel, with_one_map])
+def test_a_turned_key_is_the_key_one_channel_further_on(made_by):
     config = ModelConfig("flash_quad", dim=32, depth=2, qk_dim=8, attention="softmax")
     torch.manual_seed(0)
-    plain = LanguageModel(config)
+    plain = made_by(config)
     torch.manual_seed(0)
-    turned = with_turned_keys(config)
+    turned = with_turned_keys(config, made_by)
     assert [p.shape for p in turned.parameters()] == [p.shape for p in plain.parameters()]
     z = torch.randn(2, 5, 8)
     for ours, theirs in zip(turned.stack.units, plain.stack.units):
