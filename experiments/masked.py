@@ -99,7 +99,7 @@ EXPERIMENT = Experiment(
     setting="Ten minutes of one core, 0.46 million parameters (D = 128, S = 64, C = 128), 8,192 bytes an update, "
     "bfloat16, `torch.compile`, 15% of the bytes hidden in spans, a start by the width; bits of a hidden byte of the "
     "first 100,000 bytes of *Persuasion*. Updates are counted by the time of one that was measured in turn.",
-    meaning="The runs are going on.",
+    meaning="It was declared, with its predictions, and is not run yet.",
     not_tried="The paper's text and sizes; other shares and lengths of spans.",
     tables=tables,
 )

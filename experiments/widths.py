@@ -58,7 +58,7 @@ EXPERIMENT = Experiment(
     measure=measure,
     setting="As `starts`, at D = 64 and 256: T = 512, 8 windows an update, 600 updates, bfloat16, compiled; one seed "
     "that chose no rate; bits per byte of the first 100,000 bytes of *Persuasion*.",
-    meaning="The runs are going on.",
+    meaning="It was declared, with its predictions, and is not run yet.",
     not_tried="More seeds, longer runs.",
     tables=tables,
 )
