@@ -8,7 +8,7 @@ from functools import partial
 import torch
 from gate import load_sources
 from race_short import TOKENS_AN_UPDATE, TRAIN, T, measure
-from rivals import with_one_map, with_own_maps, with_turned_keys
+from rivals import with_larger_gamma, with_one_map, with_own_maps, with_turned_keys
 
 from flash_course.bench.stored import RESULTS
 from flash_tutorial import LanguageModel, ModelConfig
@@ -22,12 +22,15 @@ QUAD = {"architecture": "flash_quad"}
 SOFTMAX = QUAD | {"attention": "softmax"}
 TRANSFORMER = {"architecture": "transformer++"}
 one_map_turned = partial(with_turned_keys, made_by=with_one_map)
+larger_gamma_turned = partial(with_turned_keys, made_by=with_larger_gamma)
 MODELS = {  # name -> what builds it, its configuration
     "FLASH": (LanguageModel, FLASH),
     "FLASH, own maps": (with_own_maps, FLASH),
     "FLASH-Quad, own maps": (with_own_maps, QUAD),
     "FLASH-Quad, softmax": (LanguageModel, SOFTMAX),
     "FLASH-Quad, softmax, turned keys": (with_turned_keys, SOFTMAX),
+    "FLASH-Quad, softmax, larger gamma": (with_larger_gamma, SOFTMAX),
+    "FLASH-Quad, softmax, larger gamma, turned keys": (larger_gamma_turned, SOFTMAX),
     "FLASH-Quad, softmax, one map": (with_one_map, SOFTMAX),
     "FLASH-Quad, softmax, one map, turned keys": (one_map_turned, SOFTMAX),
     "FLASH-Quad, softmax, own maps": (with_own_maps, SOFTMAX),
@@ -71,6 +74,17 @@ EXPERIMENT = Experiment(
         Compare("FLASH-Quad, softmax, own maps", "FLASH-Quad, softmax, one map", "one_map"),
         Compare("FLASH-Quad, softmax, one map", "FLASH-Quad, softmax", "one_map_gains"),
         Compare("FLASH-Quad, softmax, turned keys", "FLASH-Quad, softmax", "turned"),
+        Compare("FLASH-Quad, softmax, larger gamma", "FLASH-Quad, softmax", "larger_gamma"),
+        Compare(
+            "FLASH-Quad, softmax, larger gamma, turned keys",
+            "FLASH-Quad, softmax, turned keys",
+            "larger_gamma_turned",
+        ),
+        Compare(
+            "FLASH-Quad, softmax, one map, turned keys",
+            "FLASH-Quad, softmax, larger gamma, turned keys",
+            "matrix_behind_turn",
+        ),
         Compare(
             "FLASH-Quad, softmax, one map, turned keys",
             "FLASH-Quad, softmax, one map",
@@ -87,8 +101,9 @@ EXPERIMENT = Experiment(
         Compare("Transformer++, one head", "Transformer++", "head"),
     ),
     setting="As `race_short`, but with 1,345 updates and a rate of 0.02 for all. *Own maps*: a matrix for each query "
-    "and key in place of gamma; all of them read the same base. *One map*: gamma, behind one matrix for both. *Turned "
-    "keys*: the key's channels stand one further on than the query's, without a parameter more.",
+    "and key in place of gamma; all of them read the same base. *One map*: gamma, behind one matrix for both. *Larger "
+    "gamma*: gamma alone, drawn so that scores begin as large as with own maps. *Turned keys*: the key's channels "
+    "stand one further on than the query's, without a parameter more.",
     tables=tables,
     meaning="How queries and keys are made, and chunks or relu². FLASH-Quad with softmax has not learned to look up "
     "after these updates. With a matrix for each query and key it has, with every seed, which changes it by "

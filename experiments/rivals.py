@@ -92,6 +92,15 @@ def with_one_map(config):
     return model
 
 
+def with_larger_gamma(config):
+    """Gamma alone, drawn so that scores begin as large as with maps of their own."""
+    model = LanguageModel(config)
+    for unit in model.stack.units:
+        std = starts.kernel_std(config) * unit.qk_dim**0.5
+        nn.init.normal_(unit.scale_offset.gamma, std=std)
+    return model
+
+
 class TurnedKeys(nn.Module):
     """A `ScaleOffset` of one query and one key, whose key stands one channel further on.
 

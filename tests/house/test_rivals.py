@@ -16,7 +16,9 @@ from rivals import (
     WindowBlock,
     hybrid,
     window_model,
+    with_larger_gamma,
     with_one_map,
+    with_own_maps,
     with_turned_keys,
 )
 
@@ -93,3 +95,19 @@ def test_a_turned_key_is_the_key_one_channel_further_on(made_by):
         torch.testing.assert_close(q, of_plain, rtol=0, atol=0)
         torch.testing.assert_close(k[..., 1:], key[..., :-1], rtol=0, atol=0)
         torch.testing.assert_close(k[..., 0], key[..., -1], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("made_by", [with_one_map, with_larger_gamma])
+def test_scores_begin_as_large_as_with_maps_of_their_own(made_by):
+    """For bases that do not depend on each other, over many draws."""
+    config = ModelConfig("flash_quad", dim=64, depth=8, qk_dim=64, attention="softmax")
+    z, other = torch.randn(2, 200, 64)
+
+    def size(made_by):
+        units = (unit for _ in range(4) for unit in made_by(config).stack.units)
+        scores = [unit.scale_offset(z)[0] @ unit.scale_offset(other)[1].T for unit in units]
+        return float(torch.stack(scores).detach().std())
+
+    torch.manual_seed(0)
+    assert size(made_by) == pytest.approx(size(with_own_maps), rel=0.1)
+    assert size(LanguageModel) < size(with_own_maps) / 10
