@@ -40,10 +40,7 @@ def measure(model, corpus):
     return {"bits_per_byte": round(float(bits[valid].mean()), 4), "by_place": places}
 
 
-def beside(C):
-    """The chunk length that C is compared with first."""
-    return 128 if C == 32 else 32
-
+SHORT = Compare("FLASH 32", "FLASH 128", "short")
 
 EXPERIMENT = Experiment(
     "chunk_length",
@@ -52,8 +49,11 @@ EXPERIMENT = Experiment(
     train=dict(batch=4, length=T, dtype="bfloat16", eval_bytes=0),
     steps=(1000,),
     measure=measure,
-    compare=tuple(Compare(f"FLASH {C}", f"FLASH {beside(C)}") for C in LENGTHS)
-    + tuple(Compare(f"FLASH {C}", "FLASH 128") for C in LENGTHS if C not in (32, 128)),
+    compare=(
+        SHORT,
+        *(Compare(f"FLASH {C}", "FLASH 32") for C in LENGTHS if C != 32),
+        *(Compare(f"FLASH {C}", "FLASH 128") for C in LENGTHS if C not in (32, 128)),
+    ),
     same_code=("5093a89",),
     setting="The local part divides its scores by C, so that another C is another scale as "
     "well: here they are divided by 128 at every C. Austen, T = 1,024, 1,000 updates of 4,096 "

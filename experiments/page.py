@@ -3,8 +3,9 @@
     python experiments/page.py
 
 writes docs/results.md, a section an experiment, and fills each ``<!-- number: NAME -->...<!--
-/number -->`` of README.md and of the pages in docs, and each ``{NAME}`` of what a declaration says
-of its own numbers. A test runs the same and compares.
+/number -->`` of README.md, of the pages in docs and of the lectures' sources, and each ``{NAME}`` of
+what a declaration says of its own numbers. A test runs the same and compares. The notebooks follow by
+``python tools/notebooks.py text``.
 """
 
 import importlib
@@ -330,7 +331,8 @@ def pages():
         known |= numbers(experiment, rows)
         sections.append(section(experiment, rows, known))
     found = {PAGE: page(sections)}
-    for path in sorted({*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")} - {PAGE}):
+    others = (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("notebooks/*.py"))
+    for path in sorted({*others} - {PAGE}):
         text = path.read_text(encoding="utf-8")
         if NUMBER.search(text):
             found[path] = filled(text, known, path.name)

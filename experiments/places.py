@@ -5,14 +5,16 @@ equal time.
 import statistics
 from functools import partial
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
+from flash_course.bench.boundaries import cost_of_boundary
 from flash_course.bench.stored import RESULTS
 from flash_tutorial import FLASH, LanguageModel, ModelConfig
 from flash_tutorial.chunks import chunk_counts, from_chunks, to_chunks
 from flash_tutorial.corpora import load_corpus, load_tokens
-from flash_tutorial.experiments import Arm, Compare, Experiment, Search, command, matching
+from flash_tutorial.experiments import Arm, Compare, Experiment, Search, command, matching, welch
 from flash_tutorial.experiments.tables import markdown, runs_table
 from flash_tutorial.layers import make_bias
 from flash_tutorial.mixing import global_part, relu2_attention
@@ -195,11 +197,25 @@ def tables(rows):
 
 
 def numbers(rows):
-    """Bits that the places of a chunk of 128 cost above its last place, mean over runs."""
+    """Bits that the places of a chunk cost above its last place, mean over runs; costs of a boundary, compared."""
     runs = [row["measures"]["by_place_of_128"] for row in matching(rows, arm="FLASH", steps=STEPS)]
     places = [statistics.mean(place) for place in zip(*runs, strict=True)]
     lost = sum((place - places[-1]) * n for place, n in zip(places, BYTES_OF_PLACES, strict=True))
-    return {"lost_at_a_boundary": f"{lost:.1f}", "lost_a_byte": f"{lost / C:.2f}"}
+    cost, rival, mended = (
+        costs_of_boundary(rows, name) for name in ("FLASH", "Transformer++", HALF)
+    )
+    return {
+        "lost_at_a_boundary": f"{lost:.1f}",
+        "lost_a_byte": f"{lost / C:.2f}",
+        "boundary_minus_transformer": str(welch(cost, rival)),
+        "boundary_mended": str(welch(mended, cost)),
+    }
+
+
+def costs_of_boundary(rows, name):
+    """What a boundary costs each byte of a chunk of 128, by run."""
+    runs = [row["measures"]["by_place_of_128"] for row in matching(rows, arm=name, steps=STEPS)]
+    return list(cost_of_boundary(np.array(runs)))
 
 
 def comparisons():

@@ -580,10 +580,10 @@ for number, A in enumerate(as_trained, 1):
 #
 # ## How we know
 #
-# - Section 8: [three seeds after 200 updates](../docs/results.md#ablations), softmax minus relu² +0.38 ± 0.35, and [ten after
-#   2,000](../docs/results.md#ablations_long), -0.06 ± 0.03 (Welch, 95%). Each model is at its own best rate of three or four; in the long runs two
+# - Section 8: [three seeds after 200 updates](../docs/results.md#ablations), softmax minus relu² <!-- number: ablations.GAU, softmax -->+0.376 ± 0.353<!-- /number -->, and [ten after
+#   2,000](../docs/results.md#ablations_long), <!-- number: ablations_long.GAU, softmax -->-0.060 ± 0.030<!-- /number --> (Welch, 95%). Each model is at its own best rate of three or four; in the long runs two
 #   other seeds chose it. The softmax divides its scores by √S, so the scale changes together with the function.
-# - Section 11: four heads minus one -0.21 ± 0.40 and +0.06 ± 0.11, from the same runs.
+# - Section 11: four heads minus one <!-- number: ablations.GAU, 4 heads -->-0.205 ± 0.400<!-- /number --> and <!-- number: ablations_long.GAU, 4 heads -->+0.056 ± 0.112<!-- /number -->, from the same runs.
 # - Section 12: the [scoreboard](../docs/results.md#scoreboard), three seeds at one rate. The picture is of one model, seed 0, after 300
 #   updates. That scores are divided by n and the bias is not is one possible reason for what it shows; it was not tested.
 # - The paper's perplexities are, as far as it says, one run each. Its speeds are from TPUs, against a softmax that was not fused; at

@@ -767,7 +767,7 @@ print(f"largest far weight of unit 2 on the number asked for: {np.mean(hits):.0%
 #   Softmax attention over all 64 tokens answers everything too: [recall_state](../docs/results.md#recall_state), window of 64.
 # - **Sections 10 and 11**: one model of one seed, on one window or on eight. Trained without the far part, on novels or program text, three seeds
 #   show no difference: [parts](../docs/results.md#parts). Longer windows: [longer](../docs/results.md#longer).
-# - **Trained for its C**: three seeds; C = 32 minus 128 is +0.063 ± 0.056 bits: [chunk_length](../docs/results.md#chunk_length).
+# - **Trained for its C**: three seeds; C = 32 minus 128 is <!-- number: chunk_length.short -->+0.063 ± 0.056<!-- /number --> bits: [chunk_length](../docs/results.md#chunk_length).
 # - **C = 236** counts whole C × C squares.
 #
 # ## What to remember

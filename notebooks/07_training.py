@@ -598,21 +598,22 @@ for way, lead in (("by AdamW", budget.lead_by_adamw()), ("by Muon", budget.lead_
 #
 # **What did the paper find?** In its Table 12, causal models on Wiki-40B, FLASH-Quad is better than Transformer++ at all five lengths and FLASH at four.
 # But FLASH's largest lead is 0.02 bits for a token, which is several bytes. So the paper claims *as good as*; on novels, by AdamW, ours is that or better.
-# By Muon it is not: five minutes of a core on novels leave FLASH 0.051 ± 0.048 bits behind, where Transformer++ makes a third more updates
-# ([optimizers](../docs/results.md#optimizers)). On program text in subwords names come again, Transformer++ learns to look them up, FLASH does not,
+# By Muon it is not: five minutes of a core on novels leave FLASH <!-- number: optimizers.by_muon.size -->0.051<!-- /number --> bits behind, where Transformer++ makes a third more updates.
+# On program text in subwords names come again, Transformer++ learns to look them up, FLASH does not,
 # and ends far behind, with long windows too ([race](../docs/results.md#race)). [Lecture 10](10_ablations.ipynb) exchanges parts one at a time,
 # and finds one that matters. Ask of every race which text, which clock and which optimizer.
 #
 # ## How we know
 #
 # - **The shipped models** ([models](../docs/results.md#models), [shipping](../docs/results.md#shipping)): one long run of each, its settings chosen on
-#   *Persuasion*; on *Northanger Abbey* they are level within the noise of the text. After 600 updates three runs: -0.149 ± 0.021. The
+#   *Persuasion*; on *Northanger Abbey* they are level within the noise of the text. After 600 updates FLASH minus Transformer++ was <!-- number: shipping.after_600_updates -->-0.149 ± 0.021<!-- /number -->, three runs of each. The
 #   figure's bars are standard errors.
-# - **The boundary** ([places](../docs/results.md#places)): three runs, 1,000 updates. By the contrast within a run it costs FLASH 0.028 ± 0.004 more than
-#   Transformer++, and reading the chunk before, at half the scale, removes 0.028 ± 0.004 (95%, Welch); whole scores move by 0.000 ± 0.085. Longer chunks and
-#   moved boundaries had no search for a rate. The full memory: one passage of one novel.
-# - **One budget** ([quality](../docs/results.md#quality)): FLASH minus Transformer++ -0.027 ± 0.054. FLASH had a second look at its rate, on the bytes
+# - **The boundary** ([places](../docs/results.md#places)): three runs, 1,000 updates. By the contrast within a run FLASH minus Transformer++ is <!-- number: places.boundary_minus_transformer -->+0.028 ± 0.004<!-- /number -->, and
+#   reading the chunk before, at half the scale, minus FLASH <!-- number: places.boundary_mended -->-0.028 ± 0.004<!-- /number --> (95%, Welch); of whole scores the latter is <!-- number: places.chunk before, half the scale -->-0.000 ± 0.085<!-- /number -->. Longer chunks and moved
+#   boundaries had no search for a rate. The full memory: one passage of one novel.
+# - **One budget** ([quality](../docs/results.md#quality)): FLASH minus Transformer++ <!-- number: quality.flash_minus_transformer -->-0.027 ± 0.054<!-- /number -->. FLASH had a second look at its rate, on the bytes
 #   that give the scores; by a later timing Transformer++ had 5% too many updates.
+# - **By Muon** ([optimizers](../docs/results.md#optimizers)): FLASH minus Transformer++ <!-- number: optimizers.by_muon -->+0.051 ± 0.048<!-- /number -->, three seeds.
 # - **Dead units** ([open_units](../docs/results.md#open_units), [quality_maps](../docs/results.md#quality_maps)): three runs of each form at one
 #   rate; with the Toeplitz form too units died, in nine runs of 90 ([ablations_long](../docs/results.md#ablations_long)). A rotary bias that starts
 #   above zero

@@ -651,11 +651,11 @@ print(drawing.text_table(rows))
 # - *Your measurements*: one pair of layers, two rounds; a crossover is worth no more than the spread of the rounds below the table.
 # - *The stored benchmark*: one CPU (AMD EPYC, two threads, float32, D = 256), medians of seven rounds ([speed](../docs/results.md#speed)). FLASH was
 #   the slower one at 1,024 in every round, and the faster one at 2,048. No GPU was measured for this course.
-# - *The race of ten minutes*: three seeds, of which the first also chose the rate; 0.46 million parameters. FLASH leads by 0.026 ± 0.022 bits at
-#   512 and by 0.108 ± 0.028 at 2,048, by the clock of one machine; on an Intel Xeon Transformer++ has more updates
+# - *The race of ten minutes*: three seeds, of which the first also chose the rate; 0.46 million parameters. FLASH minus Transformer++ is
+#   <!-- number: time_to_quality.flash_minus_transformer_512 -->-0.026 ± 0.022<!-- /number --> bits at 512 and <!-- number: time_to_quality.flash_minus_transformer_2048 -->-0.108 ± 0.028<!-- /number --> at 2,048, by the clock of one machine; on an Intel Xeon Transformer++ has more updates
 #   ([compiling](../docs/results.md#compiling)). All began from the paper's start, with which small models do worse on average
 #   ([starts](../docs/results.md#starts)); after equal updates the lead is open ([parts](../docs/results.md#parts)).
-# - *Quality by chunk length*: three seeds of 1,000 updates at the rate of C = 128. C = 32 is worse by 0.063 ± 0.056; the other intervals contain
+# - *Quality by chunk length*: three seeds of 1,000 updates at the rate of C = 128. C = 32 minus 128 is <!-- number: chunk_length.short -->+0.063 ± 0.056<!-- /number -->; the other intervals contain
 #   zero ([chunk_length](../docs/results.md#chunk_length)).
 #
 # ## 14. What to remember

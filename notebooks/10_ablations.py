@@ -677,26 +677,26 @@ reveal("10.h", round(gains["one map"].mean, 2), "bits")
 #
 # - *The twelve changes*: 0.13 million parameters, D = 64, T = 256, C = 32, three seeds; seed 0 chose each rate on the bytes that are scored
 #   ([ablations](../docs/results.md#ablations)). In its Tables 1 and 2 the paper's are 0.02 to 0.13 bits a token, too small for such runs.
-# - *The long runs*: ten seeds, rates from two others ([ablations_long](../docs/results.md#ablations_long)). Softmax's sign holds if all four have to
-#   (± 0.040). Short and long runs differ in their rates, too, and three of the same ten vary a little less than three new ones.
+# - *The long runs*: ten seeds, rates from two others ([ablations_long](../docs/results.md#ablations_long)). Softmax's sign holds if all four intervals
+#   have to. Short and long runs differ in their rates, too, and three of the same ten vary a little less than three new ones.
 # - *Welch and not pairs*: over the seeds the scores of two models go in step for some of the twelve, and are opposed for others.
 # - *Starts*: other models than those of section 1 (D = 128, T = 512). The first table is scored on the text that chose the rates, the second on
 #   another ([starts](../docs/results.md#starts)).
 # - *The third evening*: as the long runs, on another machine and with other rates by the same search
 #   ([ablations_width](../docs/results.md#ablations_width)). From the wider start softmax and chunks are settled also if all four intervals have to
-#   hold. Chunks cost 0.05 ± 0.04 more than on the second evening. Softmax still begins louder than relu² there, and 200 updates from the wider start
+#   hold. Chunks cost more than on the second evening. Softmax still begins louder than relu² there, and 200 updates from the wider start
 #   were not run, so how far the start made the signs of the first evening is open.
 # - *Recall*: 600 updates, one rate, one seed (FLASH has three, 0.99 to 1.00), one part of the recipe at a time
 #   ([recall](../docs/results.md#recall)).
 # - *Mentions*: one model each; standard errors over the names of 0.01 to 0.05 bits ([mentions](../docs/results.md#mentions)). In small models of
 #   program text FLASH's sums save a thirtieth of a bit ([parts](../docs/results.md#parts)).
 # - *Own maps*: 0.7 million parameters, D = 128, T = 512, 1,345 updates of 8,192 tokens, by Muon, one rate. Softmax FLASH-Quad has three
-#   seeds of each kind: own maps change it by -0.482 ± 0.096 bits and one map by -0.150 ± 0.145. FLASH changes by -0.28 ± 0.27 with own
-#   maps; the others have one seed. Maps add 5% of parameters to FLASH-Quad and 9% to FLASH, and Muon trains them where AdamW trains `gamma`
+#   seeds of each kind: own maps change it by <!-- number: look_up.softmax_maps -->-0.482 ± 0.096<!-- /number --> bits and one map by <!-- number: look_up.one_map_gains -->-0.150 ± 0.145<!-- /number -->. FLASH changes by <!-- number: look_up.flash_maps -->-0.284 ± 0.272<!-- /number -->
+#   with own maps; the others have one seed. Maps add 5% of parameters to FLASH-Quad and 9% to FLASH, and Muon trains them where AdamW trains `gamma`
 #   ([look_up](../docs/results.md#look_up)). Transformer++ has had 1,665 updates ([race_short](../docs/results.md#race_short)).
-# - *Turned keys*: own maps minus one map with turned keys is -0.08 ± 0.11, so whether the second matrix adds something is open; far tokens save
-#   it 0.03 ± 0.02 more. Behind one map `gamma` begins twenty times as large as alone, and own maps begin as large: so it may be the scores' size and
-#   not the matrix that the turn needs, and the two are not told apart in the -0.482 either.
+# - *Turned keys*: own maps minus one map with turned keys is <!-- number: look_up.own_maps_over_turned -->-0.078 ± 0.109<!-- /number -->, so whether the second matrix adds something
+#   is open, though far tokens save it more. Behind one map `gamma` begins twenty times as large as alone, and own maps begin as large: so it may be the scores' size and
+#   not the matrix that the turn needs, and the two are not told apart in what own maps gain either.
 #
 # ## 12. What to remember
 #

@@ -3,13 +3,15 @@
 
     python tools/notebooks.py build          every notebook
     python tools/notebooks.py build 00 03    those whose names start so
+    python tools/notebooks.py text           the words alone, where no code has changed
     python tools/notebooks.py check          nothing is executed; a second or so
 
 The source of a notebook is ``notebooks/NN_topic.py`` or ``solutions/NN_topic.py`` (jupytext, py:percent). ``build``
-executes it and writes ``NN_topic.ipynb`` beside it, and for a lecture ``notebooks/work/NN_work_topic.ipynb``: the same
-cells without outputs, its relative links turned so that they are right from there. Two builds with the same versions
-give the same bytes, except in cells tagged ``timing``. ``check`` finds what a reader must never meet: a pair out of
-step, outputs older than their code, a cell that never ran, a link to a file that is not there.
+executes it and writes ``NN_topic.ipynb`` beside it, and for a lecture ``notebooks/work/NN_work_topic.ipynb``: the
+same cells without outputs, its relative links turned so that they are right from there. Two builds with the same
+versions give the same bytes, except in cells tagged ``timing``. ``text`` executes nothing and leaves the outputs as
+they are. ``check`` finds what a reader must never meet: a pair out of step, outputs older than their code, a cell
+that never ran, a link to a file that is not there.
 """
 
 import argparse
@@ -61,8 +63,12 @@ METADATA = {
 }
 
 
+# what experiments/page.py writes around a number that is stored; the reader gets the number alone
+NUMBER_MARK = re.compile(r"<!-- (?:number: .+?|/number) -->")
+
+
 class BuildError(Exception):
-    """A notebook that could not be executed."""
+    """A notebook that could not be built."""
 
 
 # ---------------------------------------------------------------- files
@@ -107,11 +113,12 @@ def read_source(path):
     notebook = nbformat.v4.new_notebook(metadata=copy.deepcopy(METADATA))
     seen = {}
     for cell in read.cells:
-        new = getattr(nbformat.v4, f"new_{cell.cell_type}_cell")(cell.source)
+        words = NUMBER_MARK.sub("", cell.source) if cell.cell_type == "markdown" else cell.source
+        new = getattr(nbformat.v4, f"new_{cell.cell_type}_cell")(words)
         new.metadata = nbformat.from_dict({})
         if tags := cell.metadata.get("tags"):
             new.metadata["tags"] = tags
-        text = f"{cell.cell_type}\n{cell.source}"
+        text = f"{cell.cell_type}\n{words}"
         seen[text] = seen.get(text, 0) + 1  # equal cells still need ids of their own
         new.id = hashlib.sha256(f"{text}\n{seen[text]}".encode()).hexdigest()[:12]
         notebook.cells.append(new)
@@ -419,15 +426,18 @@ def shortened(text, folder):
     return text
 
 
-def build(source):
-    """Execute one source, then write its notebook and work copy. A failure leaves the old files as they were."""
+def build(source, fill=execute):
+    """Execute one source, then write its notebook and work copy. A failure leaves the old files as they were.
+
+    ``fill(notebook)`` gives the cells their outputs.
+    """
     from flash_tutorial.files import write_text
 
     if source.parent.name == "notebooks":
         write_minutes(source)
     notebook = read_source(source)
     blank = blank_copy(notebook)
-    execute(notebook)
+    fill(notebook)
     notebook.metadata = nbformat.from_dict(
         METADATA | {"flash_tutorial": {"executed_code": code_hash(notebook)}}
     )
@@ -436,6 +446,21 @@ def build(source):
             nbformat.validate(result)
             path.parent.mkdir(exist_ok=True)
             write_text(path, nbformat.writes(result).rstrip("\n") + "\n")
+
+
+def build_text(source):
+    """Write a source's words into its notebook and work copy; outputs stay. BuildError if its code has changed."""
+
+    def fill(notebook):
+        path = source.with_suffix(".ipynb")
+        stored = nbformat.read(path, as_version=4) if path.is_file() else None
+        if stored is None or code_hash(stored) != code_hash(notebook):
+            raise BuildError("its code has changed, or was never executed: build it")
+        for cell, before in zip(code_cells(notebook), code_cells(stored), strict=True):
+            cell.outputs = before.outputs
+            cell.execution_count = before.execution_count
+
+    build(source, fill)
 
 
 # ---------------------------------------------------------------- check
@@ -666,7 +691,7 @@ def main(arguments=None, root=ROOT):
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("command", choices=("build", "check"))
+    parser.add_argument("command", choices=("build", "text", "check"))
     parser.add_argument(
         "names", nargs="*", metavar="NN", help="the start of a notebook's name; all without one"
     )
@@ -676,12 +701,12 @@ def main(arguments=None, root=ROOT):
         chosen = sources(root, args.names)
     except ValueError as error:
         parser.error(str(error))
-    to_build = chosen if args.command == "build" else []
-    for source in to_build:
+    make = {"build": build, "text": build_text}.get(args.command)
+    for source in chosen if make else []:
         name = source.relative_to(root).as_posix()
         print(f"{name} ...", flush=True)
         try:
-            build(source)
+            make(source)
         except BuildError as error:
             failed.append(name)
             print(f"{name} failed; what was built before is untouched\n{error}", file=sys.stderr)

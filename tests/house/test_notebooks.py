@@ -154,6 +154,30 @@ def root(built, tmp_path):
 # ---------------------------------------------------------------- build
 
 
+def test_words_are_written_without_a_run_and_a_number_without_its_mark(root, capsys):
+    source = root / "notebooks" / "01_small.py"
+    before = outputs_of(source.with_suffix(".ipynb"))
+    new = "A picture of <!-- number: a.b, c -->+0.3 ± 0.1<!-- /number --> bits"
+    source.write_text(
+        source.read_text(encoding="utf-8").replace("A picture", new), encoding="utf-8"
+    )
+    assert notebooks.main(["text"], root) == 0
+    for path in (source.with_suffix(".ipynb"), notebooks.work_copy(source)):
+        assert "## A picture of +0.3 ± 0.1 bits" in path.read_text(encoding="utf-8")
+    assert outputs_of(source.with_suffix(".ipynb")) == before
+    source.write_text(
+        source.read_text(encoding="utf-8").replace("6 * 7", "7 * 7"), encoding="utf-8"
+    )
+    assert notebooks.main(["text"], root) == 1
+    assert "its code has changed" in capsys.readouterr().err
+    assert outputs_of(source.with_suffix(".ipynb")) == before
+
+
+def outputs_of(path):
+    cells = notebooks.code_cells(nbformat.read(path, as_version=4))
+    return [(cell.execution_count, cell.outputs) for cell in cells]
+
+
 def test_what_is_stored(built):
     text = (built / "notebooks" / "01_small.ipynb").read_text(encoding="utf-8")
     notebook = nbformat.reads(text, as_version=4)
