@@ -169,6 +169,18 @@ def long_by_start() -> dict:
     return found
 
 
+def runs_of_look_up() -> dict:
+    """{model: its runs} of experiments/look_up.py; the last is "Transformer++ of the race", which had more updates."""
+    found = {}
+    for run in load_stored("look_up")["runs"]:
+        found.setdefault(run["model"], []).append(run)
+    race = load_stored("race_short")["runs"]
+    own = [
+        run for run in race if run.get("model") == "Transformer++" and run["learning_rate"] == 0.02
+    ]
+    return found | {"Transformer++ of the race": [run for run in own if "saved_over_256" in run]}
+
+
 def ablation_minus_gau(variant: str) -> dict:
     """{updates: bits per byte of a variant of the GAU minus those of the GAU, with Welch's interval}.
 
