@@ -354,8 +354,9 @@ for name, who in maps.items():
 # A square is a pair whose score goes through the softmax, or relu², by itself. A circle is a pair that is read through the state. *Near*
 # means in the same chunk: token 5 already reads its neighbour, token 4, through the state.
 #
-# What does that cost? Here are the multiply-adds at C = 256 and at the widths of the paper's base model, S = 128 and E = 1536. Run this cell
-# to make it live: then you can move T and C.
+# What does that cost? Here are the multiply-adds at C = 256 and at the widths of the paper's base model, S = 128 and E = 1536, the same for both. On
+# short texts FLASH is the dearer one, because the state has to be paid in any case. Run this cell to make it live, move T and C, and find the length
+# from which on it is the cheaper one.
 
 # %%
 from flash_course import lab

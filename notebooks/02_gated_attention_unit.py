@@ -479,7 +479,8 @@ from flash_course.bench.counts import count_multiply_adds
 D, S, H, T = 768, 128, 12, 4096
 E = 2 * D
 with torch.device("meta"):
-    block, gau_unit = TransformerBlock(D, heads=H, glu=True, rope=True), GAU(D, qk_dim=S)
+    block = TransformerBlock(D, heads=H, glu=True, rope=True, causal=True)
+    gau_unit = GAU(D, qk_dim=S, causal=True)
 print(f"parameters: one Transformer++ block {count_parameters(block):,}, two GAUs {2 * count_parameters(gau_unit):,}")
 of_gau, of_block = 2 * (S + E), 2 * D  # a score costs S, mixing costs E; all 12 heads together cost D and D
 print(f"multiply-adds for each pair of tokens: one block {of_block:,}, two GAUs {of_gau:,}")

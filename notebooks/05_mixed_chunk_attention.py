@@ -139,8 +139,8 @@ print(f"full attention over 8,192 tokens: {8192 * (S + E) / 1000:,.0f}")
 
 # %% [markdown]
 # The two bills are equal at C = 236, and the paper takes 256. A smaller chunk saves little, because the state has to be paid in any case; a
-# much larger one is full attention again. And no token costs more because the text is long: in Table 12 of the paper a training step of FLASH
-# goes from 57 to 63 ms between T = 512 and 8,192, and one of FLASH-Quad, a stack of GAUs, from 54 to 141 ms.
+# much larger one is full attention again. And no token costs more because the text is long: in Table 12 of the paper a training step of 2¹⁸ tokens, cut
+# into ever longer sequences, takes FLASH 57 ms at T = 512 and 63 at 8,192, and FLASH-Quad, a stack of GAUs, 54 and 141.
 #
 # ## 2. Four heads of one base, on six tokens
 #
@@ -600,7 +600,9 @@ print(", ".join(f"{name}: {s:.0f}%" for name, s in share.items()))
 # A quarter in the first three units, three quarters in the last. So the first units are close to *convolutions*, the same sum by distance
 # whatever the letters are, and content has its say later.
 #
-# What is each ingredient worth? Take one out of all eight units, without training again, and score the test novel.
+# ## 11. What each part is worth
+#
+# Take one ingredient out of all eight units, without training again, and score the test novel.
 
 # %%
 import copy
@@ -640,11 +642,11 @@ for name, bits in scores.items():
 # On the novels the near part is everything, and its bias is most of that. The far part is worth a hundredth of a bit; in the opening's game it
 # was worth all the answers. What a part is worth depends on what the text asks for, and these novels ask for little from afar.
 #
-# ## 11. C is part of the architecture
+# ## 12. C is part of the architecture
 #
 # In lecture 04 C changed nothing but time and memory; here it decides who is read how. Let us change it in the trained model. But C also divides
-# the scores, so run each C twice: as it is, and with quad_q multiplied by C / 256, which holds the scale. Beside it, stored models that were
-# trained for their C.
+# the scores, so run each C twice: as it is, and with quad_q multiplied by C / 256, which holds the scale. Below stand
+# other models, a quarter as large, each trained for its own C in 1,000 updates and with the scale held. Compare them among themselves.
 
 
 # %% tags=["nbval-check-output"]
@@ -673,12 +675,12 @@ for size, bits in by_size.items():
 
 # %% [markdown]
 # Most of the damage is the scale. What is left is the architecture: the same parameters now read fewer tokens one by one and more through a mean. Of the models
-# that were trained for their C, none is clearly better or worse, so the bill of section 1 may choose.
+# that were trained for their C only 32 is behind, and barely, so on this text the bill of section 1 may choose.
 #
-# **What came after.** RetNet, GLA, Mamba-2 and DeltaNet compute inside a chunk what runs between chunks, so there C is a speed
+# **What came after.** RetNet, GLA, Mamba-2 and DeltaNet do inside a chunk exactly what they do between chunks, so there C is a speed
 # setting again (lecture 13).
 #
-# ## 12. A blank page
+# ## 13. A blank page
 #
 # Scroll until nothing above is in view, and write mixed chunk attention from memory, with your pieces (some five lines) or without
 # them (14; try this). If you are stuck, look back for a minute.
@@ -708,7 +710,7 @@ def mixed_chunk(quad_q, quad_k, lin_q, lin_k, v, bias_CC, C):
 mixed_chunk = mine.check(mixed_chunk)
 
 # %% [markdown]
-# ## 13. Bind near, fetch far
+# ## 14. Bind near, fetch far
 #
 # Back to the game. Let its winner, and the model of the novels, mix their tokens with *your* function. Then take the winner apart: it has two
 # units with two parts each, and one at a time is left out.
@@ -737,7 +739,7 @@ for n, unit in enumerate(winner.stack.units, start=1):
         setattr(unit, part, True)
 
 # %% [markdown]
-# Your function answers every question, and scores section 10 to the digit. Of the four parts two are indispensable: near in unit 1, without which
+# With your function the winner answers every question, and the model of the novels scores as before. Of the four parts two are indispensable: near in unit 1, without which
 # the winner knows no more than the global model did, and far in unit 2, without which it guesses blindly. Far in unit 1 helps, and near in
 # unit 2 is not needed at all. Look at the weights of the two, and ask whether every question finds its number.
 
@@ -765,9 +767,10 @@ print(f"largest far weight of unit 2 on the number asked for: {np.mean(hits):.0%
 # - **The game** is multi-query associative recall. FLASH has three seeds, each part alone one; all begin at a start made for the game. From the package's start
 #   nobody learns it in 4,000 updates: [recall](../docs/results.md#recall), [recall_learned](../docs/results.md#recall_learned).
 #   Softmax attention over all 64 tokens answers everything too: [recall_state](../docs/results.md#recall_state), window of 64.
-# - **Sections 10 and 11**: one model of one seed, on one window or on eight. Trained without the far part, on novels or program text, three seeds
-#   show no difference: [parts](../docs/results.md#parts). Longer windows: [longer](../docs/results.md#longer).
-# - **Trained for its C**: three seeds; C = 32 minus 128 is <!-- number: chunk_length.short -->+0.063 ± 0.056<!-- /number --> bits: [chunk_length](../docs/results.md#chunk_length).
+# - **Sections 10 to 12**: one model of one seed, on one window or on eight. Trained without the far part, on novels or program text, three seeds
+#   settle no difference: [parts](../docs/results.md#parts). Longer windows: [longer](../docs/results.md#longer).
+# - **Trained for its C**: three seeds; C = 32 minus 128 (±: half of a 95% interval, lecture 10) is <!-- number: chunk_length.short -->+0.063 ± 0.056<!-- /number --> bits, and does not hold if all
+#   nine differences have to: [chunk_length](../docs/results.md#chunk_length).
 # - **C = 236** counts whole C × C squares.
 #
 # ## What to remember
@@ -778,8 +781,8 @@ print(f"largest far weight of unit 2 on the number asked for: {np.mean(hits):.0%
 # | Every earlier token is read, in one of two ways | section 6: measured | |
 # | The causal form leaks nothing | sections 7, 9: exactly zero | |
 # | The near part compares by content | section 10: early units read mostly by distance, the last by content | |
-# | C is a speed setting | section 11: another function, even with the scale held | |
-# | The global part makes the model better | section 13: in the game; section 10: on novels by a hundredth of a bit | |
+# | C is a speed setting | section 12: another function, even with the scale held | |
+# | The global part makes the model better | section 14: in the game; section 11: on novels by a hundredth of a bit | |
 #
 # **Three takeaways**
 # 1. Near: relu² attention in the chunk, scores over C. Far: lin_q times the mean of the earlier chunks' KᵀV. FLASH binds near and fetches far.

@@ -23,7 +23,7 @@
 # - recount the paper's table of sizes, and read from it what the paper does not say;
 # - say, given two readings of a paper, whether training could make up for the difference.
 #
-# **You need** lecture 02 (the gated attention unit) and lecture 05 (mixed chunk attention). From lecture 03 you need `nn.Module`, RoPE and the position bias.
+# **You need** lecture 02 (the gated attention unit) and lecture 05 (mixed chunk attention). From lecture 01 you need RoPE, from lecture 03 `nn.Module` and the position bias.
 #
 # **Time** 32 minutes to read, about 55 more to build. Running the code takes about 25 seconds on two CPU cores.
 #
@@ -156,8 +156,8 @@ mixed_chunk, rope, ToeplitzBias = mine.use("mixed_chunk", "rope", "ToeplitzBias"
 
 # %% [markdown]
 # **Build it.** `project` makes the gate, the value and the base, `heads` the four copies of the base, and `forward` puts them together.
-# The norm is the paper's ScaleNorm (Code 5): x over its root mean square, times one learnt `gain`. RoPE counts positions through the
-# whole sequence and not the chunk.
+# The norm is the paper's ScaleNorm (Code 5): x over the root of (the mean of its squares + 1e-5), times one learnt `gain`.
+# RoPE counts positions through the whole sequence and not the chunk.
 
 
 # %%
@@ -510,7 +510,7 @@ reveal("06.b", round(100 * 32_000 * base.dim / 112e6), "percent")
 
 # %% [markdown]
 # One table weighs nearly as much as seven units. The counts fix how many embedding rows there are in all, and leave open whether they are one
-# tied table or two of half the vocabulary; tying is our assumption. They also decide the width of Transformer++: with the 4 D of the tables the model is too
+# tied table or two of half the vocabulary. They also decide the width of Transformer++: with the 4 D of the tables the model is too
 # large, so it is the 8 D / 3 of lecture 02. And the 46 layers of the largest GAU in Figure 3 look like a slip, because its stated size fits
 # 44.
 #

@@ -24,7 +24,7 @@
 #
 # **You need** lecture 05 (mixed chunk attention) and section 5 of lecture 01 (what attention costs).
 #
-# **Time** 31 minutes to read, about 15 more to build. Running the code takes about 25 seconds on two CPU cores.
+# **Time** 31 minutes to read, about 20 more to build. Running the code takes about 25 seconds on two CPU cores.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 
@@ -44,7 +44,7 @@ if "google.colab" in sys.modules and not any(glob.glob(f"{p}/flash_tutorial-{VER
 #
 # These are milliseconds of a training step on 64 TPU cores, from the paper's Table 12: Transformer++, FLASH-Quad (a stack of GAUs), and
 # FLASH. Beside them we put a count of the *multiply-adds*, each a multiplication with the addition that follows it, so two FLOPs. Of pairs
-# of tokens only those count that a causal model may see.
+# of tokens only those count that a causal model may see. Every step has 2¹⁸ tokens: when T doubles, the batch halves.
 
 # %% tags=["nbval-check-output"]
 from flash_course.bench.counts import count_multiply_adds
@@ -157,8 +157,11 @@ def counted(T, D, S, E, C, F, pairs=pairs):
     }
 
 
-print("six tokens, mixing by hand:", [mixing for _, mixing in counted(6, 4, 2, 8, 2, 12).values()])
-sides = TransformerBlock(8, heads=2, rope=True, glu=True, ff_dim=24), GAU(8, qk_dim=4), FLASH(8, qk_dim=4, chunk_size=4)
+print(
+    "six tokens, mixing: one block, two GAUs, two FLASH:", [mixing for _, mixing in counted(6, 4, 2, 8, 2, 12).values()]
+)
+block = TransformerBlock(8, heads=2, rope=True, glu=True, ff_dim=24, causal=True)
+sides = block, GAU(8, qk_dim=4, causal=True), FLASH(8, qk_dim=4, chunk_size=4, causal=True)
 for T in (6, 14, 64):  # 14 is three full chunks and a tail of two
     by_package = [n * count_multiply_adds(side, T) for n, side in zip((1, 2, 2), sides)]
     print(f"T = {T:2}: formula", [sum(each) for each in counted(T, 8, 4, 16, 4, 24).values()], "package", by_package)
@@ -255,8 +258,23 @@ print(f"{plain_entries / gau_entries:.0f} times two GAUs', {plain_entries / flas
 #
 # ## 5. Two implementations of one baseline, and a control
 #
-# *Plain* is the package's block with its attention written out.
+# *Plain* is the package's block with its attention written out, as in lecture 01.
+#
+# **Build `plain_attention`**, causal, with its whole matrix, for heads (B, H, T, d) on any device.
 
+
+# %%
+def plain_attention(q, k, v):
+    """Softmax attention of tokens to themselves and earlier ones: q, k and v (B, H, T, d) -> (B, H, T, d)."""
+    # BUILD
+    T, d = q.shape[-2:]
+    scores = q @ k.mT / d**0.5  # (B, H, T, T)
+    later = torch.ones(T, T, dtype=torch.bool, device=q.device).triu(1)
+    return scores.masked_fill(later, float("-inf")).softmax(-1).to(v.dtype) @ v
+    # END
+
+
+plain_attention = mine.check(plain_attention)
 
 # %%
 from flash_tutorial.layers import cos_sin, rope
@@ -266,11 +284,8 @@ class PlainBlock(TransformerBlock):
     """Transformer++ as one writes it down: the whole attention matrix lies in memory."""
 
     def mix(self, q, k, v, mask, segment_ids):
-        T, width = q.shape[-2:]
-        q, k = (rope(t, *cos_sin(T, width, v)).to(v.dtype) for t in (q, k))
-        scores = q @ k.mT / width**0.5  # (B, H, T, T)
-        later = torch.ones(T, T, dtype=torch.bool, device=q.device).triu(1)
-        return scores.masked_fill(later, float("-inf")).softmax(-1).to(v.dtype) @ v
+        q, k = (rope(t, *cos_sin(*q.shape[-2:], v)).to(v.dtype) for t in (q, k))
+        return plain_attention(q, k, v)
 
 
 # %% [markdown]
@@ -535,28 +550,8 @@ reveal("08.f", round(float(np.mean(times_sooner(2048))), 1), "times as soon")
 #
 # ## 11. Why chunks of 256?
 #
-# The chunk length C belongs to the model (lecture 05), and it has a price. Code that fills a whole C × C matrix pays C (S + E) for a token
-# in the local part, and 2 S E in the global part, whatever C is. So a longer chunk makes the near dearer and leaves the far as it is.
-#
-# **Your line.** At which C do both parts cost the same?
-
-
-# %%
-def balanced_chunk(S, E):
-    return ...  # your line
-
-
-learner.your_line("08.e", balanced_chunk, ((128, 1536), 236.307692), ((64, 256), 102.4), ((2, 8), 3.2))
-
-# %% [markdown]
-# <details><summary>The line</summary>
-#
-# `return 2 * S * E / (S + E)`
-#
-# </details>
-#
-# At the paper's base size that is 236, and the paper's chunk is 256: near and far cost about the same there. Does a clock notice? Below,
-# the time of a step at T = 2048, chunk by chunk.
+# The chunk length C belongs to the model, and it has a price. In lecture 05 near and far cost the same at C = 2 S E / (S + E), which is 236 at the
+# paper's base size, and the paper takes 256; at the sizes below it is 102. Does a clock notice? Here is the time of a step at T = 2048, chunk by chunk.
 
 # %% tags=["timing"]
 from dataclasses import replace
@@ -593,7 +588,7 @@ for C, scores in by_chunk.items():
     print(f"C = {C:5,}: {np.mean(scores):.2f} bits per byte")
 
 # %% [markdown]
-# Chunks of 32 are too short. From 128 on the column is flat, up to one chunk for the whole sequence, so on this text the clock may choose.
+# The column is nearly flat. Only 32 is behind, and barely, so on this text the clock may choose.
 #
 # ## 12. How a benchmark flatters
 #
@@ -651,12 +646,12 @@ print(drawing.text_table(rows))
 # - *Your measurements*: one pair of layers, two rounds; a crossover is worth no more than the spread of the rounds below the table.
 # - *The stored benchmark*: one CPU (AMD EPYC, two threads, float32, D = 256), medians of seven rounds ([speed](../docs/results.md#speed)). FLASH was
 #   the slower one at 1,024 in every round, and the faster one at 2,048. No GPU was measured for this course.
-# - *The race of ten minutes*: three seeds, of which the first also chose the rate; 0.46 million parameters. FLASH minus Transformer++ is
+# - *The race of ten minutes*: three seeds, of which the first also chose the rate; behind ± half of a 95% interval (lecture 10); 0.46 million parameters. FLASH minus Transformer++ is
 #   <!-- number: time_to_quality.flash_minus_transformer_512 -->-0.026 ± 0.022<!-- /number --> bits at 512 and <!-- number: time_to_quality.flash_minus_transformer_2048 -->-0.108 ± 0.028<!-- /number --> at 2,048, by the clock of one machine; on an Intel Xeon Transformer++ has more updates
 #   ([compiling](../docs/results.md#compiling)). All began from the paper's start, with which small models do worse on average
 #   ([starts](../docs/results.md#starts)); after equal updates the lead is open ([parts](../docs/results.md#parts)).
 # - *Quality by chunk length*: three seeds of 1,000 updates at the rate of C = 128. C = 32 minus 128 is <!-- number: chunk_length.short -->+0.063 ± 0.056<!-- /number -->; the other intervals contain
-#   zero ([chunk_length](../docs/results.md#chunk_length)).
+#   zero, and if all nine have to hold it does too ([chunk_length](../docs/results.md#chunk_length)).
 #
 # ## 14. What to remember
 #

@@ -21,9 +21,10 @@
 # - read a prompt at once, and draw what comes next, by temperature and top-k;
 # - say which tokens can be taken back, and what happens beyond the length of training.
 #
-# **You need** lectures 04 and 05.
+# **You need** lecture 05 (mixed chunk attention) and lecture 06 (the unit and the model), from lecture 04 a step of linear attention, and from lecture 07
+# where in a chunk FLASH loses.
 #
-# **Time** 35 minutes to read, about 85 more to build. Running the code takes about 25 seconds on two CPU cores.
+# **Time** 36 minutes to read, about 85 more to build. Running the code takes about 25 seconds on two CPU cores.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 
@@ -602,8 +603,8 @@ for temperature, top_k in ((0, None), (1.3, None), (1.3, 4)):
     print(f"{prompt}{tokenizer.decode(new)}\n")
 
 # %% [markdown]
-# Greedy, it goes round in circles, and at 1.3 many of its words do not exist, unless top-k cuts off what is unlikely. A few stand in cooler texts
-# too, and have a place of their own. Let FLASH, whose chunks have 256 bytes, go on with 32 pages of *Persuasion*, each cut off eight bytes before
+# Greedy, it goes round in circles, and at 1.3 many of its words do not exist, unless top-k cuts off what is unlikely. At lower temperatures
+# there are a few such words too, and they stand in one particular place. Let FLASH, whose chunks have 256 bytes, go on with 32 pages of *Persuasion*, each cut off eight bytes before
 # byte 256, and take the words that it writes *across* that border.
 #
 # **Your third guess.** How many of a hundred such words are invented, that is, in none of the training novels?
@@ -623,7 +624,9 @@ for name, border in (("austen-flash", 256), ("austen-flash", 320), ("austen-tran
     writer = LanguageModel.from_pretrained(name).to(device)
     share, invented, fits = invented_across(writer, pages, border, known)
     print(f"{name:20} byte {border}: {share:3.0%} invented", *invented[:6], sep="  ")
-    print(f"  cut behind one letter of the new chunk {fits[0]:.0%} begin some word, behind two {fits[1]:.0%}")
+    print(
+        f"  with its first letter behind the border {fits[0]:.0%} can still become a known word, with two {fits[1]:.0%}"
+    )
     if name == "austen-flash" and border == 256:
         reveal("09.f", round(100 * share), "of a hundred")
 

@@ -73,7 +73,8 @@ for name, update in lines.items():
 # ## 2. One notation for all of them
 #
 # Let $M_t$ be the state after token t, S × E entries, which the family reads by $o_t = q_t\, M_t$. Vectors are rows, and Greek letters are
-# gates between 0 and 1: γ is fixed, α and β are computed from the token. diag(α) has one for each row of the state.
+# gates between 0 and 1: γ is fixed, α and β are computed from the token. diag(α) has one for each row of the state. (These are the family's letters; the
+# γ and β that scale and move z in earlier lectures do not occur here.)
 #
 # | layer | how a token changes the state |
 # | --- | --- |
@@ -81,7 +82,7 @@ for name, update in lines.items():
 # | **FLASH** (2022) | $M_g = M_{g-1} + K_g^\top V_g$, once a chunk; our default reads the mean |
 # | RetNet (2023) | $M_t = \gamma M_{t-1} + k_t^\top v_t$ |
 # | GLA (2023), RWKV-6 (2024) | $M_t = \mathrm{diag}(\alpha_t)\, M_{t-1} + k_t^\top v_t$ |
-# | Mamba-2 (2024) | $M_t = \alpha_t M_{t-1} + d_t\, k_t^\top v_t$, with a step size $d_t$ |
+# | Mamba-2 (2024) | $M_t = \alpha_t M_{t-1} + \Delta_t\, k_t^\top v_t$, with a step size $\Delta_t$ |
 # | DeltaNet (2021, in chunks 2024) | $M_t = (I - \beta_t k_t^\top k_t)\, M_{t-1} + \beta_t k_t^\top v_t$ |
 # | Gated DeltaNet (2024) | $M_t = \alpha_t (I - \beta_t k_t^\top k_t)\, M_{t-1} + \beta_t k_t^\top v_t$ |
 # | Kimi Linear (2025) | $M_t = (I - \beta_t k_t^\top k_t)\, \mathrm{diag}(\alpha_t)\, M_{t-1} + \beta_t k_t^\top v_t$ |
@@ -209,9 +210,9 @@ for name, table in weights.items():
     print(f"{name:13} needs, to be exact, a state of {np.linalg.matrix_rank(table):2} rows")
 
 # %% [markdown]
-# The square alone would be cheap. The kink of the relu makes each key ask for a row of its own, as does the exponential of softmax, and a
-# state with as many rows as tokens is a cache. Who wants these weights exactly has to say *where*, and FLASH said: inside the chunk. That
-# is why C is architecture there, and speed everywhere else.
+# The square alone has a state of fixed size, S (S + 1) / 2 rows: 10 here, and 8,256 at the paper's S = 128. The kink of the relu makes each key ask for a row
+# of its own, as does the exponential of softmax, and a state with as many rows as tokens is a cache. So whoever wants these weights exactly has to keep the
+# tokens, and can keep only some. FLASH keeps those of the chunk. That is why C is architecture there, and a speed setting in the layers of the table.
 #
 # ## 4. Decay inside a chunk
 #
@@ -256,8 +257,8 @@ print("tokens until half is forgotten, head by head:", ", ".join(f"{n:.0f}" for 
 # k and v).
 #
 # What would decay repair in FLASH? Its global part is a mean, so of n finished chunks the newest has the weight 1/n. But FLASH turns its
-# queries and keys by **RoPE**, those of the global part too. Of the product of two equal vectors d tokens apart, that leaves the mean of
-# cos(d θ) over the channels' speeds θ, which falls with d. Here are all three, for the paper's C = 256 and S = 128.
+# queries and keys by **RoPE**, those of the global part too. Of the product of two equal vectors n tokens apart, that leaves the mean of
+# cos(n θ) over the channels' speeds θ, which falls with n. Here are all three, for the paper's C = 256 and S = 128.
 
 # %%
 chunks = np.array([1, 2, 4, 8, 16])
@@ -300,35 +301,32 @@ for beta in (0.5, 1.0):
     print(f"{k @ by_rule[:, 0]:.1f}")
 
 # %% [markdown]
-# **Your line.** Every token writes kᵀ times some new row. Which row is that under the delta rule, if `state` is what the token finds?
+# Every token writes kᵀ times some new row u, and each row depends on all rows that the chunk has written before. Is a chunk a loop again, then? Write
+# down the rows of three tokens, with β = 1 and an empty state:
+#
+# $$u_1 = v_1, \qquad u_2 = v_2 - (k_2 \cdot k_1)\, u_1, \qquad u_3 = v_3 - (k_3 \cdot k_1)\, u_1 - (k_3 \cdot k_2)\, u_2$$
+#
+# With every u on the left this is one *triangular system*, A U = V.
+#
+# **Your line.** What is A, from the keys K of the chunk?
 
 
 # %%
-def delta(state, k, v, beta):
-    new = ...  # (E,): what is written under k
-    return state + np.outer(k, new)
+def system_of(k_CS):
+    return ...  # your line, (C, C)
 
 
-by_hand = np.array([[8.0], [4.0], [2.0]])
-all_new, half_new = np.array([[5.0], [0.0], [2.0]]), np.array([[6.5], [2.0], [2.0]])
-learner.your_line(
-    "13.d", delta, ((by_hand, keys[3], values[3], 1.0), all_new), ((by_hand, keys[3], values[3], 0.5), half_new)
-)
+unit_keys = np.array([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]])
+learner.your_line("13.d", system_of, ((unit_keys,), [[1, 0, 0], [0.6, 1, 0], [0, 0.8, 1]]))
 
 # %% [markdown]
 # <details><summary>The line</summary>
 #
-# `new = beta * (v - k @ state)`.
+# `return np.eye(len(k_CS)) + np.tril(k_CS @ k_CS.T, -1)`
 #
 # </details>
 #
-# So each row depends on all rows that the chunk has written before. Is a chunk a loop again, then? Write down the rows u of three tokens,
-# with β = 1 and an empty state:
-#
-# $$u_1 = v_1, \qquad u_2 = v_2 - (k_2 \cdot k_1)\, u_1, \qquad u_3 = v_3 - (k_3 \cdot k_1)\, u_1 - (k_3 \cdot k_2)\, u_2$$
-#
-# With every u on the left this is one *triangular system*, $(I + \mathrm{tril}(K K^\top, -1))\, U = V$. One call solves it for the whole
-# chunk, and the state is then KᵀU, where linear attention has KᵀV.
+# One call solves the system for the whole chunk, and the state is then KᵀU, where linear attention has KᵀV.
 
 # %% tags=["nbval-check-output"]
 chunk_k, chunk_v = torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]]), torch.tensor([[8.0], [3.0], [5.0]])

@@ -1,9 +1,13 @@
-"""What lecture 08 lets its reader build: how a cost grows with the length, and where two costs meet."""
+"""What lecture 08 lets its reader build: how a cost grows with the length, where two costs meet, and attention as one
+writes it down.
+"""
 
 import numpy as np
+import torch
 
 from ..bench.against_length import measured_crossover
 from . import Build, call
+from .lecture_05 import numbers
 
 # ---------------------------------------------------------------- the course's own
 
@@ -19,7 +23,43 @@ def crossing(lengths, ratios):
     return measured_crossover([dict(T=T, measured=r) for T, r in zip(lengths, ratios)])
 
 
+def plain_attention(q, k, v):
+    """Softmax attention of tokens to themselves and earlier ones: q, k and v (B, H, T, d) -> (B, H, T, d)."""
+    return weights_of(q @ k.mT / q.shape[-1] ** 0.5) @ v
+
+
+def weights_of(scores, first_hidden=1):
+    """Softmax over the keys that are seen."""
+    later = torch.ones_like(scores, dtype=torch.bool).triu(first_hidden)
+    return scores.masked_fill(later, float("-inf")).softmax(-1)
+
+
 # ---------------------------------------------------------------- likely mistakes
+
+
+def unmasked(q, k, v):
+    return (q @ k.mT / q.shape[-1] ** 0.5).softmax(-1) @ v
+
+
+def one_too_many(q, k, v):
+    """Each token also reads the next one."""
+    return weights_of(q @ k.mT / q.shape[-1] ** 0.5, 2) @ v
+
+
+def unscaled(q, k, v):
+    return weights_of(q @ k.mT) @ v
+
+
+def divided_by_the_width(q, k, v):
+    return weights_of(q @ k.mT / q.shape[-1]) @ v
+
+
+def zeros_in_place_of_infinity(q, k, v):
+    return (q @ k.mT / q.shape[-1] ** 0.5).tril().softmax(-1) @ v
+
+
+def masked_after_the_softmax(q, k, v):
+    return (q @ k.mT / q.shape[-1] ** 0.5).softmax(-1).tril() @ v
 
 
 def through_the_ends(lengths, costs):
@@ -101,5 +141,31 @@ BUILDS = (
         ),
         why="'Faster' without this number is an advertisement.",
         tolerance=1e-3,
+    ),
+    Build(
+        plain_attention,
+        cases=(
+            call("three tokens, one head", *numbers(3, 1, 1, 3, 2)),
+            call("two rows, two heads", *(numbers(3, 2, 2, 5, 4) / 4)),
+            call("one token", *numbers(3, 1, 2, 1, 3)),
+        ),
+        likely=(
+            ("No token may read a later one.", unmasked),
+            (
+                "A token reads the next one too: hide from the first diagonal above on.",
+                one_too_many,
+            ),
+            ("Divide the scores by the root of d.", unscaled),
+            ("Divide by the root of d, and not by d.", divided_by_the_width),
+            (
+                "A score of 0 still has a weight: hide with minus infinity.",
+                zeros_in_place_of_infinity,
+            ),
+            (
+                "Hide before the softmax, so that the weights of a row sum to 1.",
+                masked_after_the_softmax,
+            ),
+        ),
+        why="This matrix is what a fused kernel never writes: the control of section 5 says what that is worth.",
     ),
 )
