@@ -114,13 +114,14 @@ EXPERIMENT = Experiment(
     "parameter more. Behind one map the turn changes it by {one_map_turned}, and with every seed the model "
     "looks up: it needs no second matrix for that. Own maps minus that is {own_maps_over_turned}, so whether "
     "a second matrix adds something is open in bits; tokens farther back than 256 save it 0.03 more. Behind "
-    "gamma alone no seed looks up, and whether the turn helps is open, {turned}. Own maps do not teach FLASH "
-    "to look up. They change it by {flash_maps}, and what is farther back than 256 still saves it 0.01. "
-    "Without chunks and relu² it gains as much, {quad_softmax} with gamma and {quad_softmax_maps} with own "
-    "maps. And two Transformer blocks of one head each have not learned it (one seed). Own maps add 5 to 9% "
-    "of parameters, and Muon trains them where AdamW trains gamma; *one map* still has gamma, by AdamW, and "
-    "draws it larger than gamma alone begins, so that scores begin as with own maps: what the matrix does and "
-    "what larger scores do is not told apart, neither behind the turn nor in what own maps change.",
+    "gamma alone no seed looks up, and whether the turn helps is open, {turned}. Own maps change FLASH by "
+    "{flash_maps}; what is farther back than 256 saves it 0.01, and whether it looks up inside its chunks of "
+    "128 was not measured. Without chunks and relu² it gains too, {quad_softmax} with gamma and "
+    "{quad_softmax_maps} with own maps; which change is worth more is open. And two Transformer blocks of one "
+    "head each have not learned it (one seed). Own maps add 5 to 9% of parameters, and Muon trains them where "
+    "AdamW trains gamma; *one map* still has gamma, by AdamW, and draws it larger than gamma alone begins, so "
+    "that scores begin as with own maps: what the matrix does and what larger scores do is not told apart, "
+    "neither behind the turn nor in what own maps change.",
     not_tried="A large gamma without a map, turned and not; turned keys in FLASH; Transformer++ of two heads with so "
     "few updates; rates of their own; longer runs; deeper and wider models, as the paper's; more heads in "
     "GAU.",

@@ -251,8 +251,8 @@ The temperature stands in the weights. Without it FLASH has {flash}, and Transfo
 ([dynamic](#dynamic)), and on *Persuasion*, by which dropout was chosen, FLASH is ahead by more than that;
 one seed of each says no more. Where FLASH loses can be read: most words that it writes across the end of
 a chunk are in none of the training novels, and those in the middle of a chunk are (lecture 09). 5,000
-updates by Muon from a start by the width, at the same temperature, are behind both: less than half of
-the updates is too little, or their dropout is another.
+updates by Muon from a start by the width, at the same temperature and dropout, are behind both: they had
+less than half of the updates, another optimizer and another start, and which of these it is was not tried.
 
 *Not tried:* a second seed of either; as many updates by Muon.
 """

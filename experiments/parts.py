@@ -110,11 +110,12 @@ EXPERIMENT = Experiment(
     setting="T = 2,048, C = 128, D = 128, 2,000 updates of 4,096 bytes, three seeds, on the "
     "four novels (austen) and on the sources of NetworkX (code). Rates by runs of 500 updates "
     "with seed 0; on the novels FLASH and its local part run at each other's rate too.",
-    meaning="Without the local part nothing works. At 0.005, the better rate, no gain from the global part is seen on "
-    "the novels, although one was expected; nor is one settled at 0.02, where the local part is worse than at "
-    "0.005. On program text no difference is shown either. Its memory of names is small so soon (`mentions` "
-    "sees more, in a longer run): an identifier costs FLASH {saved_by_mention} bits more if its mentions, the "
-    "last of them 128 to 512 bytes back, are changed into another one.",
+    meaning="Without the local part nothing works. At 0.005, which is the local part's better rate (of FLASH it is "
+    "open), no gain from the global part is seen on the novels, although one was expected; nor is one settled "
+    "at 0.02, where the local part is worse than at 0.005. On program text no difference is shown either. Its "
+    "memory of names is small so soon (`mentions` sees more, in a longer run): an identifier costs FLASH "
+    "{saved_by_mention} bits more if its mentions, the last of them 128 to 512 bytes back, are changed into "
+    "another one.",
     not_tried="Another rate to the end on program text, which might change the result by more "
     "than the gain; longer runs; other starts than the paper's.",
     numbers=numbers,

@@ -675,7 +675,7 @@ for size, bits in by_size.items():
 
 # %% [markdown]
 # Most of the damage is the scale. What is left is the architecture: the same parameters now read fewer tokens one by one and more through a mean. Of the models
-# that were trained for their C only 32 is behind, and barely, so on this text the bill of section 1 may choose.
+# that were trained for their C three seeds tell only 32 from 128, and barely; so what is left to choose by is the bill of section 1.
 #
 # **What came after.** RetNet, GLA, Mamba-2 and DeltaNet do inside a chunk exactly what they do between chunks, so there C is a speed
 # setting again (lecture 13).

@@ -615,7 +615,7 @@ for name in ("FLASH, mean", "FLASH, bare sum"):
     print(f"{name:16}", ", ".join(f"{bits:.2f}" for bits in seeds[f"06 {name}"]), "bits per byte, held out")
 
 # %% [markdown]
-# The worst run with the mean is better than the best one with the bare sum. What the authors trained is open; the project takes the mean,
+# The worst run with the mean is better than the best one with the bare sum, and three of each settle nothing yet. What the authors trained is open; the project takes the mean,
 # because Code 8 is the fuller listing.
 #
 # ## 11. A blank page

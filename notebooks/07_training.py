@@ -595,17 +595,17 @@ for way, lead in (("by AdamW", budget.lead_by_adamw()), ("by Muon", budget.lead_
     print(f"FLASH minus Transformer++ {way}, bits per byte: {said}")
 
 # %% [markdown]
-# A comparison that stops early says who starts faster, and not yet who is better. And these are equal updates. In equal time it is another order:
-# in five minutes of one core, by Muon, Transformer++ makes a third more updates and ends <!-- number: optimizers.by_muon.size -->0.051<!-- /number --> bits ahead.
+# A comparison that stops early says who starts faster, and not yet who is better. And these are equal updates, of one seed each.
+# Smaller models raced by Muon for five minutes of one core: there Transformer++ makes a third more updates, and FLASH ends <!-- number: optimizers.by_muon.size -->0.051<!-- /number --> bits behind.
 #
 # ## 9. What the paper found, and other texts
 #
 # In the paper's Table 12, causal models on Wiki-40B, FLASH-Quad is better than Transformer++ at all five lengths and FLASH at four.
 # But FLASH's largest lead is 0.02 bits for a token, which is several bytes. So the paper claims *as good as*.
 #
-# On program text in subwords names come again, Transformer++ learns to look them up, FLASH does not,
-# and ends far behind, with long windows too ([race](../docs/results.md#race)). [Lecture 10](10_ablations.ipynb) exchanges parts one at a time,
-# and finds one that matters. Ask of every race which text, which clock and which optimizer.
+# On program text in subwords Transformer++ learns to use what stood far back, FLASH does not, and ends
+# far behind, with long windows too ([race](../docs/results.md#race)). [Lecture 10](10_ablations.ipynb) exchanges parts, and finds that how
+# queries and keys are made matters. Ask of every race which text, which clock and which optimizer.
 #
 # ## How we know
 #

@@ -588,7 +588,7 @@ for C, scores in by_chunk.items():
     print(f"C = {C:5,}: {np.mean(scores):.2f} bits per byte")
 
 # %% [markdown]
-# The column is nearly flat. Only 32 is behind, and barely, so on this text the clock may choose.
+# Three seeds tell only 32 from 128, and barely, and between the others a tenth of a bit could hide. So what is left to choose by is the clock.
 #
 # ## 12. How a benchmark flatters
 #

@@ -699,7 +699,8 @@ drawing.show(figure, f"Bits per byte by position in windows of 16,384, a line fo
 reveal("09.g", round(lines["FLASH, mean"][0].mean(), 2), "bits per byte")
 
 # %% [markdown]
-# With the mean nothing happens: the last bytes of the window cost what the first ones cost. The far text does no harm, and it does not help either.
+# With the mean nothing breaks: the last bytes of the window cost about what the first ones cost. The longest window costs each run a hundredth of a bit, and helps
+# none.
 # The bare sum, the other reading of lecture 05, grows with every chunk and breaks after three times its trained length. A constant size is not enough,
 # then: the *scale* has to stay as well. Transformer++ breaks at once, and ends worse than counts of single bytes.
 #

@@ -263,7 +263,7 @@ for run in load_stored("mentions")["runs"]:
 print(drawing.text_table(table))
 
 # %% [markdown]
-# FLASH remembers who was spoken of, beyond its chunk too; Transformer++ does not. So it is not one thing that is called memory, and a test of one kind says
+# FLASH remembers who was spoken of, beyond its chunk too; in Transformer++ no sign of it is seen. So it is not one thing that is called memory, and a test of one kind says
 # nothing about the other.
 #
 # If your project asks about long memory, take a task that cannot be solved without it, such as lecture 10's, or a model and a text large enough to
