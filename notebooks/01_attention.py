@@ -140,8 +140,8 @@ for t, read_E in enumerate(attention_loops(q_TS, k_TS, v_TE)):
     print(f"token {t + 1}, {word[t]}: {read_E[0]:.2f} vowel, {read_E[1]:.2f} consonant")
 
 # %%
-exps_TT = np.exp(q_TS @ k_TS.T / math.sqrt(S))
-weights_TT = exps_TT / exps_TT.sum(1, keepdims=True)
+exps_TT = np.array([[math.exp(q_S @ k_S / math.sqrt(S)) for k_S in k_TS] for q_S in q_TS])
+weights_TT = np.array([exps / sum(exps) for exps in exps_TT])
 panels = {"1. compare: exp(score)": exps_TT.round(), "2. divide by the sum of the row: weight": weights_TT.round(2)}
 title = "A row of the attention matrix: how one token divides its attention"
 names = [f"{letter}{t + 1}" for t, letter in enumerate(word)]
@@ -416,9 +416,8 @@ for order in ([0, 1, 2, 3, 4, 5], [4, 2, 0, 3, 1, 5]):
     print(f"{''.join(word[t] for t in order)}: token 6 reads {read_E[0]:.2f} vowel, {read_E[1]:.2f} consonant")
 
 # %% [markdown]
-# One causal layer cannot tell the order of what it reads, so something must tell each token its position. The plain Transformer adds a **learned
-# position embedding**, one vector for each position
-# up to the last one seen in training.
+# One causal layer cannot tell the order of what it reads, so something must tell each token its position. The paper's plain Transformer adds a **learned
+# position embedding**, one vector for each position up to the last one seen in training. (The Transformer of 2017 added fixed sinusoids.)
 #
 # **ScaledSin** (Code 2 of the paper) adds sinusoids, which have no last position. Position t, counted from 0, gets the sines and the cosines
 # of D/2 angles t f. The frequencies f fall from 1 towards 1/10,000:
@@ -464,7 +463,8 @@ drawing.show(*drawing.turned_pairs(one, one, [(2, 0), (4, 2), (5, 2)]))
 # $$ y_1 = x_1 \cos\alpha - x_2 \sin\alpha, \qquad y_2 = x_2 \cos\alpha + x_1 \sin\alpha $$
 #
 # **Build `rope`.** Your FLASH will call it in every unit, so it takes any axes before (T, S), and tensors of torch as well as arrays. The
-# first lines see to that: `like(a)` makes of an array what x is, and `join` is the concatenation that fits. When a model writes, its next
+# first lines see to that: `like(a)` makes of an array what x is, and `join` is the concatenation that fits. Make the angles in
+# NumPy, and only their cosines and sines like x: far from the start an angle needs all its digits. When a model writes, its next
 # token does not stand at position 0: `first` is the position of the first row.
 
 

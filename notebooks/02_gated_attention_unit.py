@@ -88,7 +88,8 @@ for name, heads, reported in (("Transformer++", 12, "15.25, 261 ms a step"), ("F
 # An MLP has 8 D² weights and a GLU 3 F D, so for a fair comparison F shrinks to 8 D / 3. In none of these products do two rows of x meet: no
 # token sees another.
 #
-# **Build `glu`**, the paper's equation 1 and equation 2. Gate and value both go through SiLU, silu(a) = a / (1 + exp(-a)).
+# **Build `glu`**, the paper's equations 1 and 2. Gate and value both go through an activation, here SiLU, silu(a) = a / (1 + exp(-a)), as they will in a
+# GAU. (The GLU of Transformer++, in the next picture, has GELU on the gate and nothing on the value.)
 
 
 # %%
@@ -190,7 +191,8 @@ print(f"token 6 reads token 3: score 6 x 4 + 3 x 0 = {q_TS[5] @ k_TS[2]}")
 
 # %% [markdown]
 # Why the offset? With scales alone, a score stays the same when i and j change places: if you interest me, I interest you just as much. The
-# offset adds a term of i alone and one of j alone. What belongs to the pair keeps its mirror image until RoPE breaks it (lecture 10).
+# offset adds a term of i alone and one of j alone. The part that needs both tokens still does not change when i and j change places. Only
+# RoPE changes that, in the last line below; lecture 10 says what it costs.
 
 # %% tags=["nbval-check-output"]
 base_TS = np.random.default_rng(0).normal(size=(14, 4))
@@ -225,7 +227,7 @@ queries_and_keys = mine.check(queries_and_keys)
 # %% [markdown]
 # ## 6. The relative position bias: a table by distance
 #
-# RoPE brings the distance into a score, but together with the content, and with the offsets as one smooth curve. GAU can also prefer any
+# RoPE brings the distance into a score, but mixed with the content; what the offsets add depends on the distance alone, but only as a smooth curve. GAU can also prefer any
 # distance it likes, as in "look at the token before". For this it has a *position bias* b, added to each score. It has two forms (Code 4 of the
 # paper).
 #
@@ -319,16 +321,16 @@ relu2_matrix = mine.check(relu2_matrix)
 
 # %% [markdown]
 # **Misconception: attention weights are probabilities.** Rows of a softmax add up to 1. What do these add up to, and what happens if all
-# scores are twice as large, or the sequence is written twice with the same n?
+# scores and biases are twice as large, or the sequence is written twice with the same n?
 
 # %% tags=["nbval-check-output"]
 A = relu2_matrix(q_TS, k_TS, bias_TT, n)
 twice = relu2_matrix(2 * q_TS, k_TS, 2 * bias_TT, n)
 longer = relu2_matrix(q_TS, np.tile(k_TS, (2, 1)), np.tile(bias_TT, (1, 2)), n, causal=False)
 whole = relu2_matrix(q_TS, k_TS, bias_TT, n, causal=False)
-print("rows of A add up to                   ", *A.sum(1).round().astype(int))
-print(f"all scores doubled: weights grow by    {twice.sum() / A.sum():.1f}")
-print(f"keys written twice: row sums grow by   {longer.sum() / whole.sum():.1f}")
+print("rows of A add up to                     ", *A.sum(1).round().astype(int))
+print(f"scores and bias doubled: weights grow by {twice.sum() / A.sum():.1f}")
+print(f"keys written twice: row sums grow by     {longer.sum() / whole.sum():.1f}")
 
 # %% [markdown]
 # The symptom is an output that changes in size. Nothing keeps it in check but the divisor n and what the model learns, so n is part of the
@@ -538,7 +540,8 @@ print(f"after 300 updates: Emma was {tokenizer.decode(ids[0])!r}")
 # And how does it read? Look into its first unit: the attention matrix on held-out text, and the same matrix with all *scores* set to 0, so that
 # only the position bias is left.
 #
-# **Your third guess.** By how many percent does the matrix change without its scores?
+# **Your third guess.** By how many percent of its size does the matrix change without its scores? (Its size is the root of the sum of its squared
+# entries.)
 
 # %%
 predict("02.c", None)  # your number in place of None
@@ -570,9 +573,9 @@ reveal("02.c", round(100 * change[0], 1), "percent")
 
 # %% tags=["nbval-check-output"]
 allowed = np.tri(len(letters), dtype=bool)
-print("unit   weights that are 0   change without scores")
+print("unit   % of weights that are 0   % of change without scores")
 for number, A in enumerate(as_trained, 1):
-    print(f"{number:4} {(A[allowed] == 0).mean():20.1f} {change[number - 1]:23.1f}")
+    print(f"{number:4} {100 * (A[allowed] == 0).mean():25.0f} {100 * change[number - 1]:28.0f}")
 
 # %% [markdown]
 # Each row looks like the one above it, moved by one place. **This model reads by distance far more than by content.** Where the bias is

@@ -23,7 +23,7 @@
 #
 # **You need** lecture 02, and a little PyTorch: tensors, `nn.Module`, `backward()`.
 #
-# **Time** 37 minutes to read, about 65 more to build. Running the code takes about 20 seconds on two CPU cores.
+# **Time** 38 minutes to read, about 65 more to build. Running the code takes about 20 seconds on two CPU cores.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 
@@ -181,7 +181,7 @@ print(f"along a diagonal it changes by {np.abs(bias[1:, 1:] - bias[:-1, :-1]).ma
 #
 # PyTorch finds gradients by itself, so why derive one? Because whoever writes the backward pass decides what is kept in memory for it.
 #
-# Let `s = q kᵀ / n + b`, `r = relu(s)`, `A = r × r`, `o = A v`, and let `d_o` be the gradient of the loss with
+# Let `s = q kᵀ / n + b` (from here on *score* means s, the bias included), `r = relu(s)`, `A = r × r`, `o = A v`, and let `d_o` be the gradient of the loss with
 # respect to o; `d_A` and `d_s` mean the same for A and s. Now go backwards, one pair (i, j) at a time. The score `s[i, j]` matters
 # in one place only, in `o[i] += r² v[j]`. So
 #
@@ -737,8 +737,7 @@ for length in (64, 16, 8):
 # ## 10. The last shock: is it good to begin as the identity?
 #
 # Section 6 complained about the fresh unit only for the sake of tests. For training, beginning as the identity sounds like a gift: nothing
-# that comes in is spoilt, and every unit can grow at its own pace. So for a long time all models of this course began that way, with the paper's
-# 0.02.
+# that comes in is spoilt, and every unit can grow at its own pace. So far the models of this course began that way, with the paper's 0.02.
 #
 # But the paper chose 0.02 for wide models. From a normalised x, a matrix with such entries makes sums of D terms, and so an array of size 0.02 √D. At
 # 768, the width of the paper's base models, that is about a half. At our 64 it is a sixth, and a unit multiplies several such arrays and
@@ -768,7 +767,7 @@ predict("03.d", None)  # your number in place of None
 names = {"flash": "FLASH", "flash_quad": "FLASH-Quad, made of GAUs", "transformer++": "Transformer++"}
 by_start = {names[model]: bits for model, bits in best_by_start().items()}
 for name, bits in by_start.items():
-    print(f"{name:25} paper {bits['paper']:.2f}, width {bits['width']:.2f} bits per byte")
+    print(f"{name:25} paper {bits['paper']:.3f}, width {bits['width']:.3f} bits per byte")
 gain = by_start["FLASH"]["paper"] - by_start["FLASH"]["width"]
 reveal("03.d", round(gain, 2), "bits per byte")
 
@@ -783,16 +782,19 @@ said = drawing.in_words(axes, x="{}")
 drawing.show(figure, f"Line plot of bits per byte, lower is better: {said}.")
 
 # %% [markdown]
-# The gift costs FLASH nearly a tenth of a bit, and the model made of your unit more than that. Does it stay so? The same models
-# were trained for 1,700 updates, with three seeds each.
+# From the paper's start FLASH is nearly a tenth of a bit behind, and the model made of your unit more than that. But Transformer++ gains 0.07, and its
+# fresh blocks are no identity: their branches are as large as x. So quiet units are not the whole cause. Does the gain last? The same models were
+# trained for 1,700 updates, with three seeds each.
 
 # %% tags=["nbval-check-output"]
 for model, bits in long_by_start().items():
-    ranges = ", ".join(f"{start} {min(bits[start]):.2f} to {max(bits[start]):.2f}" for start in ("paper", "width"))
-    print(f"{names[model]:25} {ranges} bits per byte")
+    print(f"{names[model]:25}", end="")
+    for start in ("paper", "width"):
+        print(f" {start} {min(bits[start]):.2f} to {max(bits[start]):.2f}, mean {np.mean(bits[start]):.3f};", end="")
+    print(" bits per byte")
 
 # %% [markdown]
-# Some 40% of the gain is left, and the seeds overlap. A start is above all a *head* start: it matters most where training is short, as it is
+# Of the gain of FLASH and of FLASH-Quad two fifths are left, of that of Transformer++ three, and the seeds overlap. A start is above all a *head* start: it matters most where training is short, as it is
 # in this course and in a class project.
 #
 # In code, `ModelConfig(start="width")` is the default, so a model of your own begins well without a word. Where a cell of this course says
@@ -800,11 +802,10 @@ for model, bits in long_by_start().items():
 #
 # ## How we know
 #
-# - **Starts** ([results](../docs/results.md#starts)): updates of 8 windows of 512 bytes. The 600 updates have one seed and a text by which rates
-#   are chosen, and each start has the best of four rates; the 1,700 are scored on another text. Two other starts were tried. One of them suits
-#   Transformer++ worse
-#   than `width`, and no model is shown to gain by it over `width`. What exactly the quiet units miss in their
-#   first updates is open.
+# - **Starts** ([results](../docs/results.md#starts)): updates of 8 windows of 512 bytes. The runs of 600 updates have one seed, and are scored
+#   on the text by which the best of four rates was chosen for each start; the runs of 1,700 are scored on another. Two other starts were tried. Both
+#   suit Transformer++ worse than `width`. FLASH and FLASH-Quad did better from one of them after 600 updates, and after 1,700 no better than the seeds
+#   differ. What exactly the quiet units miss in their first updates is open.
 # - **The race of section 8** ([results](../docs/results.md#scoreboard)): 300 updates, three seeds, 20,000 bytes of *Persuasion*, one learning
 #   rate for all, from the paper's start. Not tried: a rate for each.
 # - **Half precision**: one unit, not a training run; lecture 07 trains with it.

@@ -40,7 +40,8 @@ if "google.colab" in sys.modules and not any(glob.glob(f"{p}/flash_tutorial-{VER
 
 # %% [markdown]
 # Here are three implementations of the same function, causal linear attention. The first builds an attention matrix. The second makes all T
-# states and never compares two tokens, as in lecture 00; it needs a twelfth of the multiply-adds. The third goes by chunks. You will write
+# states and never compares two tokens, as in lecture 00; it needs a twelfth of the multiply-adds (those of hidden pairs count, because the product
+# computes them). The third goes by chunks. You will write
 # the first and the third yourself. Which is the fastest?
 
 # %% tags=["timing"]
@@ -468,9 +469,9 @@ drawing.lines(axes, {"chunk form": (chunk_lengths, list(taken.values()))})
 drawing.powers_of_two(axes, chunk_lengths)
 drawing.logarithmic(axes)
 drawing.numbers_at(axes, chunk_lengths, taken.values())
-table = [("C", "ms", "sequential steps", "million multiply-adds")]
+table = [("C", "ms, both passes", "sequential steps, forward", "million multiply-adds, forward")]
 for C, each in taken.items():
-    table.append((C, f"{each:.1f}", T // C, (T * C * (S + E) + 2 * T * S * E) // 10**6))
+    table.append((C, f"{each:.1f}", -(-T // C), round((T * C * (S + E) + 2 * T * S * E) / 1e6)))
 said = drawing.in_words(axes, x="C = {:,}")
 drawing.show(figure, f"Line plot, both axes logarithmic: {said}; the least is {taken[best]:.1f} at C = {best}.", table)
 
@@ -480,37 +481,37 @@ drawing.show(figure, f"Line plot, both axes logarithmic: {said}; the least is {t
 # ## 7. Backward: a state from the right
 #
 # Autograd can run the chunk form backward. But what does it compute, and could a kernel compute the same without having kept any state? Let
-# `d_out` be the gradient of the loss with respect to the outputs, (T, E). The output is a sum, `out_i = sum over j ≤ i of (q_i · k_j) v_j`,
+# `d_o` be the gradient of the loss with respect to the outputs, (T, E). The output is a sum, `out_i = sum over j ≤ i of (q_i · k_j) v_j`,
 # so ask of each input which outputs use it.
 #
-# - **q_i** is used by output i alone, which read the state after token i: `d_q_i = state_i d_out_i`.
+# - **q_i** is used by output i alone, which read the state after token i: `d_q_i = state_i d_o_i`.
 # - **k_j and v_j** are used by all outputs i ≥ j, those to the *right*. Collect what these bring back in
-#   `R_j = sum over i ≥ j of q_i d_out_iᵀ`, again S × E. Then `d_v_j = k_j R_j` and `d_k_j = R_j v_j`.
+#   `R_j = sum over i ≥ j of q_i d_o_iᵀ`, again S × E. Then `d_v_j = k_j R_j` and `d_k_j = R_j v_j`.
 #
 # So R is a state as well; it starts at zero after the last token and runs to the left. On the six tokens:
 
 # %% tags=["nbval-check-output"]
-d_out_TE = np.array([(1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 0, 1), (0, 1, 0), (1, 0, 0)])
+d_o_TE = np.array([(1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 0, 1), (0, 1, 0), (1, 0, 0)])
 R_SE = np.zeros((2, 3), int)
 for j in reversed(range(6)):
-    R_SE = R_SE + np.outer(q_TS[j], d_out_TE[j])  # token j itself is one of its readers
+    R_SE = R_SE + np.outer(q_TS[j], d_o_TE[j])  # token j itself is one of its readers
     print(f"token {j + 1}: R = {R_SE.tolist()}, d_k = {R_SE @ v_TE[j]}, d_v = {k_TS[j] @ R_SE}")
 
 inputs = [each.requires_grad_() for each in six]
-d_q, d_k, d_v = torch.autograd.grad(token_form(*inputs), inputs, torch.tensor(d_out_TE)[None].double())
+d_q, d_k, d_v = torch.autograd.grad(token_form(*inputs), inputs, torch.tensor(d_o_TE)[None].double())
 print("autograd, token 5: d_k =", d_k[0, 4].int().numpy(), "d_v =", d_v[0, 4].int().numpy())
 
 # %% [markdown]
 # Check token 5. Its readers are tokens 5 and 6, so R = (0, 1) (0, 1, 0)ᵀ + (1, 2) (1, 0, 0)ᵀ, and with its value (3, 0, 1) d_k is (3, 6).
 #
-# And `d_k_j = sum over i ≥ j of (v_j · d_out_i) q_i` is linear attention again: v asks, d_out is the key, q is the value, and the sequence
+# And `d_k_j = sum over i ≥ j of (v_j · d_o_i) q_i` is linear attention again: v asks, d_o is the key, q is the value, and the sequence
 # runs backwards. So *every* form of this lecture can also compute the backward pass.
 #
 # | gradient | query | key | value | sequence runs |
 # | --- | --- | --- | --- | --- |
-# | d_q | d_out | v | k | from the left |
-# | d_k | v | d_out | q | from the right |
-# | d_v | ? | ? | d_out | from the right |
+# | d_q | d_o | v | k | from the left |
+# | d_k | v | d_o | q | from the right |
+# | d_v | ? | ? | d_o | from the right |
 #
 # **Build** the backward pass out of three calls of `chunk_form`. The two question marks are yours to find. A sequence runs from the right if it is
 # flipped (`x.flip(1)`) on the way in, and once more on the way out.
@@ -604,7 +605,7 @@ for T in (16, 64, 256, 1024):
 # With as many tokens as rows the noise is as loud as the answer, and from there on it drowns it.
 #
 # Training can choose better keys than chance does, so that more pairs find room. In the recall game of lecture 10 a model
-# reads up to 16 pairs of a key and a value, and is then asked for the value of a key. Two units of linear attention learned it, with states of 4, 8, 16
+# reads up to 16 pairs of a key and a value, and is then asked for the value of a key. Two units of linear attention were trained on it, with states of 4, 8, 16
 # and 32 rows:
 
 # %%
@@ -632,8 +633,8 @@ for rows, shares in recall.items():
     print(f"{rows:7} 1 to 16 pairs:", ", ".join(f"{share:.2f}" for share in shares))
 
 # %% [markdown]
-# Four rows make mistakes as soon as there are two pairs, and with sixteen they know less than a third. Eight rows still
-# answer nine in ten: trained keys need not be quite perpendicular. Sixteen know them all. More rows are more room.
+# Four rows make mistakes as soon as there are two pairs, and of sixteen pairs they know less than a third. Eight rows still answer nine in ten:
+# trained keys need not be quite perpendicular. Sixteen rows know them all. More rows are more room.
 #
 # A matrix has no such limit. Where every score stands by itself, a softmax or relu² can push down all others *before* anything
 # is added up. Its price is a score for each pair. So here is FLASH's bargain: pair by pair for the tokens nearby, a state for all the rest.
@@ -696,14 +697,14 @@ for name, mean in means.items():
 # Linear attention is behind the GAU and Transformer++ by 0.15 bits. What it lacks here is the position bias: with one its mean is the GAU's, while
 # the GAU without one barely trains. Within 64 letters, *how far back* a letter stands counts most.
 #
-# So a state alone lacks two things, room and positions, and both need pairs. FLASH has the pairs of a chunk, and beside them a state.
+# So a state alone lacks two things, room and a position bias, and both need pairs. (RoPE it has.) FLASH has the pairs of a chunk, and beside them a state.
 #
 # ## How we know
 #
 # - **Times** are medians on the machine where the page was built; compare them within a cell. Section 8's bytes are those of
 #   these implementations; a fused kernel moves fewer (lecture 01).
 # - **Recall** ([results](../docs/results.md#recall_state)): 1,000 updates, three seeds, one learning rate for all four sizes, from a start in which
-#   queries and keys know the task. That linear attention has the feature map and the division of the fold in section 10.
+#   queries and keys are set up for the task by hand (lecture 10). That linear attention has the feature map and the division of the fold in section 10.
 # - **The scoreboard** ([results](../docs/results.md#scoreboard)): 300 updates, T = 64, three seeds, 20,000 bytes of *Persuasion*, one learning
 #   rate for all, from the paper's start. Linear attention is behind with each seed. Linear attention with the bias minus the GAU is <!-- number: scoreboard.linear_minus_gau -->-0.001 ± 0.137<!-- /number -->
 #   (Welch, 95%), so what relu² adds to the bias on this text is open. Not tried: a rate for each, longer windows.

@@ -19,7 +19,7 @@
 # - read what a compiler says of it: tensor cores, registers, shared memory, occupancy;
 # - predict a step's time from its bytes.
 #
-# **You need** lecture 05, and no GPU.
+# **You need** lecture 05, the backward pass of lecture 03, and no GPU. The two questions at the start are from lecture 10.
 #
 # **Time** 34 minutes to read, about 50 more to build. Running the code takes about 20 seconds on two CPU cores.
 #
@@ -310,14 +310,17 @@ print(f"token 6 by softmax, the row at once: {whole:.4f}, in tiles of three: {on
 drawing.show(*drawing.tiles_of_a_chunk(C=40, M=16))
 
 # %% [markdown]
-# All that a program is told is its number. Take it apart: the tile comes first, then the columns, the chunk, the sequence. Neighbouring numbers
+# All that a program is told is its number. Take it apart: the tile changes fastest, then the columns, the chunk, the sequence. Neighbouring numbers
 # run at about the same time, so what they share, the values and the state of a chunk, is still in the *L2 cache*, which all programs of a
 # card have in common and which is faster than HBM.
 
 
 # %%
 def program_place(number, T, C, E, M, E_tile):
-    """Where a program works: sequence, its chunk's first token and end, its tile's first row and first column."""
+    """The sequence, its chunk's first token and the one after its last, its tile's first row and first column.
+
+    Tokens and rows are counted in the whole sequence.
+    """
     # BUILD
     tiles = -(-C // M)  # rounded up: the last one may stick out
     column_tiles = -(-E // E_tile)
@@ -379,19 +382,19 @@ load_tile = mine.check(load_tile)
 # %% [markdown]
 # ## 6. The kernel
 #
-# The heart is one tile of weights, relu²(q kᵀ / C + bias), with zeros where a query may not read a key. You have `tl.dot(a, b)`, `tl.trans(a)`,
+# The heart is one tile of weights, relu²(q kᵀ / C + bias), with zeros for later keys. You have `tl.dot(a, b)`, `tl.trans(a)`,
 # `tl.maximum(a, b)` and `tl.where(condition, a, b)`; `rows` and `keys` are positions in the *sequence*, `bias` is the address of a table (C, C).
 
 
 # %%
-def weights_tile(q, k, bias, rows, keys, chunk, end, C):
-    """relu²(q kᵀ / C + bias) of M queries and M keys, zero where a query may not read a key: ``(M, M)``."""
+def weights_tile(q, k, bias, rows, keys, chunk, C):
+    """relu²(q kᵀ / C + bias) of M queries and M keys, zero for later keys: ``(M, M)``. ``chunk``: its first token."""
     import triton.language as tl
 
     # BUILD
     scores = tl.dot(q, tl.trans(k)) / C
     scores += load_tile(bias, (C, 1), rows - chunk, keys - chunk, C, C)
-    seen = (rows[:, None] >= keys[None, :]) & (rows < end)[:, None]
+    seen = rows[:, None] >= keys[None, :]
     relu = tl.where(seen, tl.maximum(scores, 0.0), 0.0)
     return relu * relu
     # END
@@ -419,7 +422,7 @@ def mix_program(place, sizes, quad_q, quad_k, lin_q, v, state, bias, u):
     for first in range(chunk, first_row + M, M):
         keys = first + tl.arange(0, M)
         k = load_tile(quad_k, (S, 1), keys, s, end, S)
-        weights = weights_tile(q, k, bias, rows, keys, chunk, end, C)
+        weights = weights_tile(q, k, bias, rows, keys, chunk, C)
         total += tl.dot(weights, load_tile(v, (E, 1), keys, columns, end, E))
     return total * load_tile(u, (E, 1), rows, columns, end, E)
     # END
@@ -445,8 +448,8 @@ for name, times in (("one kernel", 1536 // 64), ("weights stored once", 1)):
 
 # %% [markdown]
 # Half the work of the fused kernel is scores. So the package cuts your program in two: `weights_kernel` makes each tile once and stores it in half
-# precision, and `mix_kernel` reads it. That is 2 C bytes a token to write and no more to read, each a twenty-fourth of the 8 E bytes of values,
-# gate and results. The reader:
+# precision, and `mix_kernel` reads it. That costs 2 C bytes a token to write and at most as many to read. Each is a twenty-fourth of the 8 E bytes
+# of values, gate and the two results, before and after the gate. The reader:
 
 # %% tags=["nbval-check-output"]
 from importlib.resources import files
@@ -492,8 +495,8 @@ except ImportError as error:
     print(error)
 
 # %% [markdown]
-# The *backward pass* has kernels too. Lecture 03 derived it: with weights A = relu(s)² and dy for what comes back, dv = Aᵀ dy and ds = 2
-# relu(s) (dy vᵀ). A is not kept until then, which would take 0.8 GB in a step of the base size. It is made again, tile by tile.
+# The *backward pass* has kernels too. Lecture 03 derived it: with weights A = relu(s)² and d_y for what comes back, d_v = Aᵀ d_y and
+# d_s = 2 relu(s) (d_y vᵀ). A is not kept until then, which would take 0.8 GB in a step of the base size. It is made again, tile by tile.
 
 # %%
 drawing.show(*drawing.tiles_of_the_kernels())
@@ -616,8 +619,8 @@ if fused:
 drawing.show(*drawing.bytes_of_a_step(gigabytes, after_compiling, title))
 
 # %% [markdown]
-# Least is saved on the attention matrix (*relu²*), which at C = 256 is a sixth as wide as the values, and most around the products, where
-# PyTorch makes the heads in float32 step by step, and writes near and far before it adds them.
+# Of what the kernels save, the attention matrix (*relu²*) is the smallest part, since at C = 256 it is a sixth as wide as the values. Most is saved at the
+# gate and in the heads, which PyTorch makes in float32 step by step; and near and far are no longer written before they are added.
 #
 # The grey bars count neighbouring element-wise operations as one kernel, as `torch.compile` makes them. Counted so, Transformer++ moves least:
 # half as many layers have values half as wide.

@@ -189,8 +189,8 @@ check("04.3", chunked_exact)
 # - `a`: the form of 04.2 runs forward. How many updates of the state have to be made one after the other?
 # - `b`: how many are there in the form of 04.3? The last chunk writes to the state as well.
 # - `c`: an implementation keeps the state after *every* token for the backward pass. How many entries is that?
-# - `d`: an attention matrix has T × T entries. At which length T has a sequence of that length as many
-#   entries there as in all its states, kept as in `c`?
+# - `d`: an attention matrix has T × T entries. At which T are these as many entries as all T states have,
+#   kept as in `c`?
 # - `e`: at which length T do both orders need the same number of multiplications? In the one, all T × T pairs of the attention matrix
 #   count, with S + E multiplications each; in the other, the state is built and read. Round to a whole number.
 # - `f`: take your own T, and compare keeping all states with keeping the attention matrix. Of operations and memory, one is smaller with

@@ -310,7 +310,7 @@ check("05.5", suspect_one, suspect_two, suspect_three, found_05_5)
 # - `d`: True or False: if the layer is causal and C = T, it computes what the gated attention unit of lecture 02 does (the unit of FLASH-Quad),
 #   with T as the divisor of its scores.
 # - `e`: True or False: the same holds if the layer is not causal.
-# - `f`: if the layer is causal and C = 1, does it read `"linear attention"` over the earlier tokens and nothing else,
+# - `f`: if the layer is causal and C = 1, what does it compute: `"linear attention"` over the earlier tokens and nothing else,
 #   or `"linear attention and the token itself"`?
 #
 # <details><summary>My answer to d or e is called wrong, and I wrote "True"</summary>

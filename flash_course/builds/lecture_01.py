@@ -445,6 +445,24 @@ def of_a_tensor(rope):
     return torch.stack([y.detach(), gradient])
 
 
+def far_out(rope):
+    """Whether cosines and sines are right for rows from 1,000 on, where angles in bfloat16 are not."""
+    y = rope(torch.ones(3, 8, dtype=torch.bfloat16), first=1000)
+    error = y.double().numpy() - reference.rope(np.ones((3, 8)), 1000)
+    return bool((np.abs(error) < 0.05).all())
+
+
+def angles_like_x(x, first=0):
+    """The angle itself has x's type."""
+    if not torch.is_tensor(x):
+        return rotated(x, first)
+    T, S = x.shape[-2:]
+    angle = x.new_tensor((first + np.arange(T))[:, None] * reference.frequencies(S))
+    x1, x2 = x.chunk(2, -1)
+    y = [x1 * angle.cos() - x2 * angle.sin(), x2 * angle.cos() + x1 * angle.sin()]
+    return torch.cat(y, -1)
+
+
 SAME_34 = np.tile([1.0, 2, 3, 4], (3, 1))
 
 ROPE = Build(
@@ -455,6 +473,7 @@ ROPE = Build(
         call("rows 10, 11, 12", SAME_34, first=10),
         call("two heads", np.arange(24.0).reshape(2, 3, 4)),
         Case("a tensor, and its gradient", of_a_tensor, "torch.arange(24.0).reshape(2, 3, 4)"),
+        Case("in bfloat16, far out: right?", far_out, "torch.ones(3, 8), first = 1000"),
     ),
     likely=(
         ("The rotation goes backwards: both signs of the sine are turned.", backwards),
@@ -469,6 +488,10 @@ ROPE = Build(
         (
             "x may have axes in front, of a batch or of heads: T and S are the last two of its shape.",
             of_two_axes,
+        ),
+        (
+            "Far from the start an angle needs all its digits: only cosines and sines become like x.",
+            angles_like_x,
         ),
         ("`first` is the position of row 0, and your rows always begin at 0.", always_from_zero),
     ),

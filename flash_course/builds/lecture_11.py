@@ -24,7 +24,10 @@ def online_softmax(scores, values, M):
 
 
 def program_place(number, T, C, E, M, E_tile):
-    """Where a program works: sequence, its chunk's first token and end, its tile's first row and first column."""
+    """The sequence, its chunk's first token and the one after its last, its tile's first row and first column.
+
+    Tokens and rows are counted in the whole sequence.
+    """
     tiles = -(-C // M)
     column_tiles = -(-E // E_tile)
     chunks = -(-T // C)
@@ -44,13 +47,13 @@ def load_tile(x, strides, rows, columns, row_end, column_end):
     return tl.load(x + places, mask=inside, other=0.0)
 
 
-def weights_tile(q, k, bias, rows, keys, chunk, end, C):
-    """relu²(q kᵀ / C + bias) of M queries and M keys, zero where a query may not read a key: ``(M, M)``."""
+def weights_tile(q, k, bias, rows, keys, chunk, C):
+    """relu²(q kᵀ / C + bias) of M queries and M keys, zero for later keys: ``(M, M)``. ``chunk``: its first token."""
     import triton.language as tl
 
     scores = tl.dot(q, tl.trans(k)) / C
     scores += load_tile(bias, (C, 1), rows - chunk, keys - chunk, C, C)
-    seen = (rows[:, None] >= keys[None, :]) & (rows < end)[:, None]
+    seen = rows[:, None] >= keys[None, :]
     relu = tl.where(seen, tl.maximum(scores, 0.0), 0.0)
     return relu * relu
 
@@ -67,7 +70,7 @@ def mix_program(place, sizes, quad_q, quad_k, lin_q, v, state, bias, u):
     for first in range(chunk, first_row + M, M):
         keys = first + tl.arange(0, M)
         k = load_tile(quad_k, (S, 1), keys, s, end, S)
-        weights = weights_tile(q, k, bias, rows, keys, chunk, end, C)
+        weights = weights_tile(q, k, bias, rows, keys, chunk, C)
         total += tl.dot(weights, load_tile(v, (E, 1), keys, columns, end, E))
     return total * load_tile(u, (E, 1), rows, columns, end, E)
 
@@ -179,11 +182,15 @@ BUILDS = (
                 wrong(program_place, "min(g * C + C, T)", "g * C + C"),
             ),
             (
+                "The first row is counted in the sequence: add the chunk's first token.",
+                wrong(program_place, "g * C + m * M", "m * M"),
+            ),
+            (
                 "Round up: a chunk of 20 tokens has two tiles of 16.",
                 wrong(program_place, "-(-C // M)", "C // M", "-(-E // E_tile)", "E // E_tile"),
             ),
             (
-                "Neighbouring numbers share a chunk: the tile comes first, then the columns, then the chunk.",
+                "Neighbouring numbers share a chunk: the tile changes fastest, then the columns, then the chunk.",
                 wrong(
                     program_place,
                     "m = number % tiles",
@@ -240,7 +247,11 @@ BUILDS = (
             ("relu is not squared.", wrong(weights_tile, "relu * relu", "relu")),
             (
                 "Later keys are read: in the tile on the diagonal, half of the pairs are hidden.",
-                wrong(weights_tile, "(rows[:, None] >= keys[None, :]) & ", ""),
+                wrong(
+                    weights_tile,
+                    "rows[:, None] >= keys[None, :]",
+                    "rows[:, None] >= keys[None, :] - 16",
+                ),
             ),
         ),
         why="In your kernel these M × M weights are all that ever exists of the attention matrix.",
