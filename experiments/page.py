@@ -64,9 +64,10 @@ TITLES = {"flash": "FLASH", "transformer++": "Transformer++"}
 HEAD = """# Results
 
 What was asked of the models, and what came out; built by `python experiments/page.py` from what is
-stored in `flash_course/bench/results/`. Each section is the declaration `experiments/NAME.py`:
-`python experiments/NAME.py run` makes the runs that are missing, `table` prints what is here. What
-was guessed before is in [predictions](../experiments/predictions.md).
+stored in `flash_course/bench/results/`. The first four sections name the command that made them. Each
+other one is the declaration `experiments/NAME.py`: `python experiments/NAME.py run` makes the runs that
+are missing, `table` prints what is here. What was guessed before is in
+[predictions](../experiments/predictions.md).
 
 Intervals hold 95%: Welch's over seeds, and for single models the noise of the text;
 [how a comparison is made](statistics.md) says why, and what was decided when. No number is from a GPU.

@@ -7,8 +7,8 @@ from pathlib import Path
 from flash_tutorial.config import ARCHITECTURES, HYBRID, ModelConfig, TrainConfig
 from flash_tutorial.settings import rules
 
-# A new run's optimizer, and the rate of each. The first did best in five minutes, with one seed (docs/results.md,
-# optimizers). ``TrainConfig`` has the paper's.
+# A new run's optimizer, and the rate of each. The first was chosen after runs with one seed, and is not shown to be
+# better (docs/results.md, optimizers). ``TrainConfig`` has the paper's.
 RATES = {"muon": 1e-2, "adamw": 5e-3}
 BY_SCRIPT = "go on from the script that began the run, by the argument resume of train"
 

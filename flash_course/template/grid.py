@@ -82,7 +82,7 @@ def updates(name, share=1):
 def arm_of(name):
     """A model with its rates, and the length of its runs where the budget is not of seconds."""
     arm = Arm(name, model_of(name), tuple(RATES[name]), corpus=corpus)
-    search = Search(seeds=(0,), score=score_of, most=max(map(len, RATES.values())))
+    search = Search(seeds=(100,), score=score_of, most=max(map(len, RATES.values())))
     if "seconds" in BUDGET:
         return replace(arm, search=replace(search, seconds=BUDGET["seconds"] * TUNING))
     return replace(arm, steps=(updates(name),), search=replace(search, steps=updates(name, TUNING)))

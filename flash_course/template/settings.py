@@ -20,6 +20,6 @@ RATES = {
 }
 SEEDS = [0, 1, 2]
 BUDGET = {"updates": 300}  # of each run; or {"seconds": 60}, or {"flops": 5e11}
-TUNING = 1 / 3  # share of the budget for each run that chooses the rate, with seed 0
+TUNING = 1 / 3  # share of the budget for each run that chooses the rate, with seed 100
 WARMUP = 1 / 3  # share of a run until its rate has risen to the peak
 TRAIN = TrainConfig(batch=8, length=256, eval_bytes=50_000, checkpoint_every=100)
