@@ -15,7 +15,7 @@ from flash_tutorial.config import ModelConfig, TrainConfig
 from flash_tutorial.errors import is_out_of_memory
 from flash_tutorial.settings import rules
 
-from .flags import add_settings, in_flags, reader
+from .flags import about_unknown, add_settings, in_flags, reader
 from .going_on import RATES, read_configs, tokens_of_run
 from .grading.command import add_commands as add_grading
 from .grading.command import seed
@@ -544,7 +544,9 @@ def main(argv=None) -> int:
             stream.reconfigure(errors="replace")
     command = argv[0] if argv else None
     parser = build_parser(command)
-    args = parser.parse_args(argv)
+    args, unknown = parser.parse_known_args(argv)
+    if unknown:
+        return fail(about_unknown(unknown, parser, args.command))
     with warnings.catch_warnings():
         warnings.showwarning = one_line_warning(set())
         return run_command(args, parser, argv)

@@ -3,6 +3,7 @@
 import argparse
 import re
 
+from flash_tutorial.names import called, nearest
 from flash_tutorial.settings import rules
 
 
@@ -68,9 +69,7 @@ OTHER_NAMES = {
 
 def in_flags(message, parser, command):
     """A message of the package with the command's flags for the arguments: ``--lr 0`` for ``learning_rate=0``."""
-    commands = next(action for action in parser._actions if action.dest == "command").choices
-    flags = {action.dest: action for action in commands[command]._actions if action.option_strings}
-    flags |= {name: flags[dest] for name, dest in OTHER_NAMES.get(command, {}).items()}
+    flags = flags_of(parser, command)
 
     def flag(match):
         action, value = flags[match[1]], match[2]
@@ -90,6 +89,27 @@ def in_flags(message, parser, command):
         typed = [flags[name].option_strings[-1] if name in flags else name for name in names]
         message = message.replace(options[0], ", ".join(typed))
     return message
+
+
+def flags_of(parser, command):
+    """{name in a message of the package: the command's flag for it}."""
+    commands = next(action for action in parser._actions if action.dest == "command").choices
+    flags = {action.dest: action for action in commands[command]._actions if action.option_strings}
+    return flags | {name: flags[dest] for name, dest in OTHER_NAMES.get(command, {}).items()}
+
+
+def about_unknown(words, parser, command):
+    """The sentence about words that a command does not take, with the flag that the first of them may mean."""
+    flag = next((word for word in words if word.startswith("--")), None)
+    help_ = f"(see {parser.prog} {command} --help)"
+    if flag is None:
+        return f"{command} does not take {' '.join(words)} {help_}"
+    foreign = flag.partition("=")[0]
+    flags = flags_of(parser, command)
+    name = foreign.lstrip("-").replace("-", "_")
+    own = called(name, flags) or nearest(name, flags)
+    meant = f", did you mean {flags[own].option_strings[-1]}?" if own else ""
+    return f"{foreign}: {command} has no such option{meant} {help_}"
 
 
 def as_typed(message, flags):

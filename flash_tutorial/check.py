@@ -18,6 +18,7 @@ from torch import nn
 from . import states
 from .errors import MASK_BY_NAME, check_call
 from .layers import LayerNorm, RotaryBias, ScaleNorm
+from .names import ours
 from .probing import NO_DRAW, SECONDS, Sweep, Trial
 from .settings import check_counts
 
@@ -254,6 +255,7 @@ class Report:
     __repr__ = __str__
 
 
+@ours
 def check_unit(
     unit: nn.Module,
     *,

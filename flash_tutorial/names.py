@@ -92,6 +92,10 @@ CALLED = {
     "stop_id": "eos_token_id eos_token eos_id stop_token stop eos",
     "generator": "seed rng random_state",
     "ids": "input_ids prompt tokens idx prompts",
+    # a test of a unit, and an experiment
+    "lengths": "length seq_len seq_lens sequence_length max_length T",
+    "rates": "rate lr lrs learning_rate learning_rates",
+    "seeds": "seed random_seeds n_seeds",
 }
 # What is another number than ours of that name: (foreign, ours) -> how they go together.
 EPOCH = "steps counts updates: an epoch has len(text) / (batch * length) of them"

@@ -3,14 +3,16 @@ compared.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from ..config import ModelConfig
 from ..corpora import load_corpus
+from ..names import ours
 from ..training import TrainConfig
 
 
+@ours
 @dataclass(frozen=True)
 class Search:
     """How an arm's rate is chosen: by runs of ``steps`` updates, or ``seconds``, with seeds that
@@ -43,6 +45,7 @@ class Search:
         return row["measures"][self.score]
 
 
+@ours
 @dataclass(frozen=True)
 class Arm:
     """One of the things that are compared.
@@ -92,6 +95,7 @@ class Arm:
         return (row["arm"], settings) == (self.name, self.settings)
 
 
+@ours
 @dataclass(frozen=True)
 class Compare:
     """Score of ``arm`` minus that of ``other`` (labels), by Welch's interval; each at its chosen
@@ -117,6 +121,7 @@ class Compare:
     equal_time: bool = False  # the arm's runs with the updates that the other's time holds
 
 
+@ours
 @dataclass(frozen=True)
 class Experiment:
     """The whole declaration; ``train`` and ``steps`` say how long and by what settings each arm is
@@ -182,6 +187,12 @@ class Experiment:
     tables: Callable | None = None
 
     def __post_init__(self):
+        refuse_no_tuples(self, self.name, ("arms", "steps", "seconds", "seeds", "compare"))
+        for arm in self.arms:
+            refuse_no_tuples(arm, arm.label, ("rates", "rates_of", "steps", "seeds", "also"))
+            refuse_no_search(arm, self.search_of(arm))
+            refuse_own_settings(arm.train, f"train of {arm.label}")
+        refuse_own_settings(self.train, "train")
         labels = [arm.label for arm in self.arms]
         if twice := sorted({label for label in labels if labels.count(label) > 1}):
             raise ValueError(
@@ -219,3 +230,32 @@ class Experiment:
         if arm.corpus:
             return arm.corpus()
         return load_corpus(self.settings_of(arm, 1.0, 0, 1000).corpus)
+
+
+# ---------------------------------------------------------------- what is no declaration
+def refuse_no_tuples(of, name, fields):
+    """A ValueError for a number, or a text, where several are asked for."""
+    for each in fields:
+        value = getattr(of, each)
+        if value is not None and (isinstance(value, str) or not isinstance(value, Iterable)):
+            raise ValueError(f"{name}: {each}={value!r}: expected a tuple, as ({value!r},)")
+
+
+def refuse_no_search(arm, search):
+    """A ValueError for several rates of which nothing chooses one."""
+    if len(arm.rates) > 1 and search is None:
+        raise ValueError(
+            f"{arm.label} has {len(arm.rates)} rates and no search: give search=Search(steps=...), or one rate"
+        )
+    if search and search.steps is None and search.seconds is None:
+        raise ValueError(
+            f"the search of {arm.label} has no length: give Search(steps=...), or Search(seconds=...)"
+        )
+
+
+def refuse_own_settings(train, name):
+    """A ValueError for settings of a run that the declaration itself gives."""
+    places = {"steps": "steps=(3,)", "seed": "seeds=(3,)", "learning_rate": "the rates of its arms"}
+    for setting, place in places.items() if isinstance(train, dict) else ():
+        if setting in train:
+            raise ValueError(f"{name} has {setting!r}: that is the experiment's, {place}")

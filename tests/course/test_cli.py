@@ -156,6 +156,11 @@ train --positions up => --positions up: expected scaled_sin, learnt, none, or le
 train --architecture flsh => --architecture flsh: expected one of flash, flash_quad, transformer
 train --accumulate 3 => --accumulate 3: expected a divisor of --batch 8
 train --heads 7 => --heads 7: flash has no such option
+train --learning-rate 3 => --learning-rate: train has no such option, did you mean --lr?
+train --n-layer 3 --steps 5 => --n-layer: train has no such option, did you mean --depth?
+generate austen-flash --max-new-tokens=5 => --max-new-tokens: generate has no such option, did you mean --bytes?
+bench --zzz => --zzz: bench has no such option (see flash-tutorial bench --help)
+train here => train does not take here
 train --architecture transformer --no-global => --no-global: transformer has no such option
 train --no-global --combine sum => --combine sum has no effect, since --no-global: leave it out
 train --start-from austen-flash --heads 3 => --heads 3: flash has no such option

@@ -189,8 +189,29 @@ def test_an_experiment_that_makes_its_runs_says_what_an_update_is(monkeypatch):
     def update(arm):
         return partial(called.append, arm.label)
 
-    go(pretended(made, steps=(), search=None, seconds=(60,), update=update, compare=()))
+    arms = tuple(Arm(name, rates=(1e-2,)) for name in ("ours", "theirs"))
+    go(pretended(made, arms=arms, steps=(), seconds=(60,), update=update, compare=()))
     assert called == ["ours", "theirs"] and {steps for *_, steps in made.runs} == {120}
+
+
+@pytest.mark.parametrize(
+    "given, said",
+    [
+        (dict(steps=3), r"mine: steps=3: expected a tuple, as \(3,\)"),
+        (dict(seeds=5), r"mine: seeds=5: expected a tuple"),
+        (dict(arms=(Arm("a", rates=1e-2),)), r"a: rates=0\.01: expected a tuple"),
+        (dict(arms=(Arm("a", rates=(1e-2, 2e-2)),)), "a has 2 rates and no search: give search"),
+        (
+            dict(arms=(Arm("a", rates=(1e-2, 2e-2)),), search=Search(seeds=(100,))),
+            "the search of a has no length: give Search",
+        ),
+        (dict(train={"steps": 3}), "train has 'steps': that is the experiment's"),
+        (dict(arms=(Arm("a", train={"seed": 3}),)), "train of a has 'seed'"),
+    ],
+)
+def test_what_is_no_declaration_is_refused_at_once(given, said):
+    with pytest.raises(ValueError, match=said):
+        Experiment("mine", "Is it?", **{"arms": (Arm("a", rates=(1e-2,)),)} | given)
 
 
 def test_many_arms_are_timed_in_one_row(seconds_of_an_update):

@@ -14,8 +14,10 @@ from flash_tutorial import (
     MCTransformerBlock,
     ModelConfig,
     TransformerBlock,
+    check_unit,
     load_tokens,
 )
+from flash_tutorial.experiments import Arm, Experiment
 from flash_tutorial.names import CALLED, KNOWN, MEANT
 from flash_tutorial.training import TrainConfig, evaluate, train
 
@@ -27,6 +29,9 @@ THERE_AND_HERE = [
     (GAU, "query_key_dim", "did you mean qk_dim?"),
     (GAU, "max_seq_len", "did you mean bias_length?"),
     (ModelConfig, "num_tokens", "did you mean vocab_size?"),
+    (check_unit, "length", "did you mean lengths?"),
+    (Arm, "rate", "did you mean rates?"),
+    (Experiment, "seed", "did you mean seeds?"),
     # Hugging Face
     (FLASH, "hidden_size", "did you mean dim?"),
     (FLASH, "n_layer", "ModelConfig has it as depth"),
