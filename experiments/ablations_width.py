@@ -49,6 +49,7 @@ EXPERIMENT = Experiment(
     search=Search(steps=STEPS, seeds=(100, 101)),
     measure=measure,
     compare=tuple(Compare(name, other, NAMES[name]) for name, other in PAIRS.items()),
+    same_code=("b2369b81", "babdded6"),
     setting="As `ablations_long`: T = 256, C = 32, D = 64, four units, 2,000 updates of 1,024 bytes, ten seeds, each "
     "rate by the mean of two whole runs with two other seeds. All that is drawn begins 3.5 times as large.",
     meaning="The three quadratic models end lower than from the paper's start, by 0.06 to 0.13; FLASH and its local "

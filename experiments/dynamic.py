@@ -93,6 +93,7 @@ EXPERIMENT = Experiment(
     seeds=(0,),
     search=Search(steps=1, seeds=(100,), score="bits_on_choosing_text"),
     make=make,
+    same_code=("e1b83cb2",),
     setting="Whole novels in windows of 1,024 bytes that do not overlap; dynamic: one update of AdamW on each window "
     "when it has been scored. Rates by the first 100,000 bytes of *Persuasion*; float32.",
     meaning="A model that learns from what it has read gains more than any two models here differ by, and the two "

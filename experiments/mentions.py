@@ -44,7 +44,7 @@ EXPERIMENT = Experiment(
     steps=(0,),
     seeds=(None,),
     make=make,
-    same_code=("e48c08c",),
+    same_code=("e48c08c", "f8f8f176"),
     setting="*Persuasion* in windows of 1,024 bytes. FLASH's chunk has 256 bytes, so what lies farther back can reach "
     "it through the sums of its global part alone; ± two standard errors over the names.",
     meaning="FLASH remembers names beyond its chunk. Transformer++ could look names up, and no sign of it is seen.",

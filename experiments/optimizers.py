@@ -48,7 +48,7 @@ EXPERIMENT = Experiment(
     ),
     measure=on_choosing_text,
     compare=tuple(Compare(*pair, budget=BUDGET) for pair in PAIRS),
-    same_code=("e13fab51",),
+    same_code=("593c269b", "e13fab51"),
     setting="Five minutes of one core, D = 128, T = 512, 4,096 bytes an update, bfloat16, a start by the width; bits "
     "of the first 100,000 bytes of *Persuasion*. Updates are counted by the time of one that was measured in turn.",
     meaning="By Muon, which `flash-tutorial train` takes, FLASH minus Transformer++ is {by_muon}. Transformer++ makes "

@@ -93,6 +93,7 @@ EXPERIMENT = Experiment(
     ),
     measure=measure,
     numbers=numbers,
+    same_code=("cbdf2396",),
     setting="1.94 million parameters, T = 1,024, 4,096 bytes an update, Muon, bfloat16, compiled. Three "
     "novels are trained on; 500 updates choose the rate, 5,000 the temperature, by the first 400,000 bytes of *Emma*, "
     "each model at the temperature that suits it; one seed. Dropout and decay are those that `shipping` chose.",

@@ -419,13 +419,16 @@ def as_mask(mask, shape, wrong=None):
     floats is added to the scores, where 0 means valid.
     """
     is_kind = is_integers(mask) or (isinstance(mask, torch.Tensor) and mask.dtype == torch.bool)
-    if not is_kind or mask.shape != shape:
-        kinds = "torch.bool or integers, True or 1 for valid tokens, as mask.bool()"
-        raise ValueError(f"mask is {described(mask)}: expected {tuple(shape)} and {kinds}")
+    if not is_kind:
+        kinds = "a tensor of bools, or of integers 1 for valid tokens and 0 for padding"
+        floats = "of floats with 1 for valid tokens take mask > 0.5, of floats added to scores (0 and -inf) mask == 0"
+        raise ValueError(f"mask is {described(mask)}: expected {kinds}; {floats}")
+    if mask.shape != shape:
+        raise ValueError(f"mask is {described(mask)}: expected the shape {tuple(shape)}")
     if mask.dtype == torch.bool:
         return mask
     others = mask.long() >> 1 != 0
-    said = "mask holds other integers than 0 and 1: expected 1 for valid tokens and 0 for padding"
+    said = "mask holds other integers than 0 and 1: expected 1 for valid tokens and 0 for padding (targets= by name)"
     if wrong is not None:
         wrong[said] = others
     elif not is_followed(mask) and bool(others.any()):

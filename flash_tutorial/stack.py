@@ -225,7 +225,7 @@ class Stack(nn.Module):
     @by_call
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """Features ``(B, D)`` of one more token ``x (B, D)``; the state is changed in place."""
-        if state.config is not self.config:
+        if getattr(state, "config", None) is not self.config:
             self._refuse_foreign(state)
         expected = (state.rows.batch, self.config.dim)
         if x.shape != expected:
@@ -240,6 +240,8 @@ class Stack(nn.Module):
         return self.norm(x), state
 
     def _refuse_foreign(self, state):
+        if not isinstance(state, State):
+            raise ValueError(f"state is {described(state)}: expected the State that prefill gave")
         if state.config != self.config:
             raise ValueError(
                 "this state is of another model: give the one that this model's own prefill gave"

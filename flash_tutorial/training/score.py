@@ -149,6 +149,17 @@ def check_vocabulary(model, vocabulary):
         raise ValueError(f"the model reads {ours}, the text holds {theirs}: {fit}")
     if isinstance(getattr(config, "vocab_size", None), int):
         vocabulary.check(config.vocab_size, is_causal(model))
+    refuse_other_tokenizer(model, vocabulary)
+
+
+def refuse_other_tokenizer(model, vocabulary):
+    """Refuse a text whose tokens were made by another tokenizer than the model's own, where both are known."""
+    ours = getattr(getattr(model, "vocabulary", None), "tokenizer", None)
+    theirs = vocabulary.tokenizer
+    if ours and theirs and ours != theirs:
+        raise ValueError(
+            "the text has another tokenizer than the model: encode it with the model's own"
+        )
 
 
 def what_is_read(tokens):

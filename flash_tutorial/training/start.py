@@ -15,6 +15,7 @@ from ..errors import MASK_BY_NAME, check_call, short
 from ..model import LanguageModel, count_parameters, find_vocabulary, load_weights
 from ..settings import before_they_existed
 from .devices import Group, describe_device, pick_dtype
+from .score import refuse_other_tokenizer
 
 FEW = 1000  # tokens of a validation text
 
@@ -115,6 +116,7 @@ def agree(given, corpus, start_from):
             vocabulary = Vocabulary(config.tokens)
         return given, corpus.encoded(vocabulary)
     if config.tokens is None:
+        refuse_bytes_already_read(given, corpus.vocabulary.tokens)
         config = replace(config, tokens=corpus.vocabulary.tokens)
     if isinstance(given, nn.Module):
         given.config = config
@@ -122,15 +124,21 @@ def agree(given, corpus, start_from):
     return config, corpus
 
 
+def refuse_bytes_already_read(model, tokens):
+    """Refuse to go on with a model of bytes on a text of tokens, whose ids mean something else."""
+    if getattr(model, "trained_length", None) is not None:
+        begin = f"begin anew with ModelConfig(tokens={tokens}, vocab_size={tokens + 1})"
+        raise ValueError(
+            f"the model was trained on bytes, the corpus holds {tokens} tokens: give it a text, or {begin}"
+        )
+
+
 def share_tokenizer(model, corpus):
     """The model keeps the tokenizer of its text, and refuses that of another."""
     if isinstance(model, LanguageModel):
-        ours, theirs = model.vocabulary.tokenizer, corpus.vocabulary.tokenizer
-        if ours and theirs and ours != theirs:
-            raise ValueError(
-                "the corpus has another tokenizer than the model: encode the text with the model's own"
-            )
-        model.vocabulary = Vocabulary(model.config.tokens, theirs or ours)
+        refuse_other_tokenizer(model, corpus.vocabulary)
+        known = corpus.vocabulary.tokenizer or model.vocabulary.tokenizer
+        model.vocabulary = Vocabulary(model.config.tokens, known)
 
 
 # ---------------------------------------------------------------- the model

@@ -321,9 +321,10 @@ def test_the_mean_of_a_long_text_does_not_overflow(dtype):
 
 def test_what_cannot_be_pooled_is_named():
     x, mask = features(14), torch.ones(3, 14, dtype=torch.bool)
-    for wrong in (mask.float(), mask[:2], mask[..., None], [True]):
-        assert_one_line(lambda: pool(x, wrong), "mask is", "torch.bool")  # noqa: B023
-    assert_one_line(lambda: pool(x, mask.float()), "mask.bool()")
+    for wrong in (mask.float(), [True]):
+        assert_one_line(lambda: pool(x, wrong), "mask is", "expected a tensor of bools")  # noqa: B023
+    for wrong in (mask[:2], mask[..., None]):
+        assert_one_line(lambda: pool(x, wrong), "mask is", "the shape (3, 14)")  # noqa: B023
     assert_one_line(lambda: pool(x, -mask.long()), "other integers than 0 and 1")
     assert_one_line(lambda: pool(x[0]), "expected a tensor (B, T, D)")
 
@@ -446,7 +447,8 @@ BAD_IDS = {
     "bools": (dict(ids=torch.zeros(1, 3, dtype=torch.bool)), ("torch.bool", "(B, T) integer")),
     "one axis": (dict(ids=ZEROS[0]), ("(6,)", "(B, T) integer")),
     "empty": (dict(ids=ZEROS[:, :0]), ("(2, 0)", "empty", "at least one")),
-    "mask": (dict(ids=ZEROS, mask=LEFT.float()), ("torch.float32", "torch.bool")),
+    "mask": (dict(ids=ZEROS, mask=LEFT.float()), ("torch.float32", "mask > 0.5", "mask == 0")),
+    "targets by place": (dict(ids=ZEROS, mask=ZEROS + 5), ("other integers", "targets= by name")),
     "mask of other integers": (dict(ids=ZEROS, mask=2 + LEFT.int()), ("other integers than 0",)),
     "left padding": (dict(ids=ZEROS, mask=LEFT), ("valid tokens come first", "padding='left'")),
     "right padding": (dict(ids=ZEROS, mask=~LEFT, padding="left"), ("valid tokens come last",)),
@@ -476,6 +478,8 @@ def test_a_step_refuses_what_is_not_one_id_for_each_row():
         (ZEROS[0, :3], "one token for each row"),
     ):
         assert_one_line(lambda: m.step(wrong, state), *parts)  # noqa: B023
+    assert_one_line(lambda: m.step(ZEROS[0, :2], None), "state is a NoneType", "prefill gave")
+    assert_one_line(lambda: m.prefill(ids(), state=3), "state is a int", "prefill gave")
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from small_tokens import TEXT, counting, tokenizer
 from flash_tutorial import LanguageModel, ModelConfig
 from flash_tutorial.config import TrainConfig
 from flash_tutorial.corpora import load_file, load_tokens
-from flash_tutorial.training import train
+from flash_tutorial.training import evaluate, train
 from flash_tutorial.training.start import load_model
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -209,12 +209,21 @@ def test_another_vocabulary_is_refused(of_tokens, corpus, tmp_path):
     model = LanguageModel.from_pretrained(of_tokens)
     other = load_tokens(tokenizer(290).encode(TEXT).ids, 300, tokenizer(290))
     assert_refused("another tokenizer than the model", run, other, model=model)
+    assert_refused("another tokenizer than the model", evaluate, model, other.validation, 8)
     assert_refused("reads 300 tokens, the text holds 5 tokens", run, counting(), model=model)
     assert_refused(
         "5 tokens without a tokenizer", run, corpus, model=replace(MODEL, vocab_size=6, tokens=5)
     )
     without = load_tokens(tokenizer().encode(TEXT).ids, 300)
     assert run(without, model=model).model.vocabulary.readable, "the model keeps its own"
+
+
+def test_a_model_that_was_trained_on_bytes_does_not_go_on_with_tokens(corpus, tmp_path):
+    model = run(corpus, tmp_path / "bytes").model
+    assert_refused("trained on bytes, the corpus holds 5 tokens", run, counting(), model=model)
+    assert model.config.tokens is None
+    fresh = LanguageModel(replace(MODEL, vocab_size=256))
+    assert run(counting(), model=fresh).model.config.tokens == 5
 
 
 # ---------------------------------------------------------------- a longer context

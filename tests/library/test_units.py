@@ -444,9 +444,9 @@ BAD = {
     "axes": (dict(x=X[0]), ("(6, 12)", "(B, T, 12)")),
     "empty": (dict(x=X[:, :0]), ("(2, 0, 12)", "empty", "T >= 1")),
     "integers": (dict(x=X.long()), ("torch.int64", "floating point", "embed")),
-    "mask of floats": (dict(mask=MASK.float()), ("torch.float32", "torch.bool")),
+    "mask of floats": (dict(mask=MASK.float()), ("torch.float32", "mask > 0.5", "mask == 0")),
     "mask of other integers": (dict(mask=2 * MASK.int()), ("other integers than 0 and 1",)),
-    "mask of a wrong shape": (dict(mask=MASK[:, :5]), ("(2, 5)", "(2, 6)")),
+    "mask of a wrong shape": (dict(mask=MASK[:, :5]), ("(2, 5)", "the shape (2, 6)")),
     "padding on the left": (dict(mask=LEFT), ("valid tokens come first", "pad on the right")),
     "a hole": (dict(mask=~FALLING.bool()), ("valid tokens come first", "pad on the right")),
     "a hole in a document": (
