@@ -288,6 +288,10 @@ def check_unit(
         raise ValueError(
             f"the unit is {unit!r:.80}: expected an object of an nn.Module, as MyUnit(16)"
         )
+    if hasattr(unit, "stack"):
+        raise ValueError(
+            f"{type(unit).__name__} is a whole model: give one of its units, as model.stack.units[0]"
+        )
     said = f"{type(unit).__name__} cannot be called as unit(x, mask=None)"
     check_call(unit.forward, said, MASK_BY_NAME, None, mask=None)
     if documents:

@@ -7,6 +7,7 @@ Letters: B batch, T length, D model width, E expanded width, S shared width, C c
 """
 
 import copy
+import difflib
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -50,6 +51,19 @@ def check_options(**options):
             raise ValueError(
                 f"dim={dim} and heads={heads}: expected heads to divide dim into even widths"
             )
+
+
+def architecture_meant(word):
+    """What else a word may mean that is no architecture, for the end of a sentence; "" where nothing is near."""
+    if not isinstance(word, str):
+        return ""
+    spelt = word.lower().replace("-", "_")
+    if spelt == HYBRID:
+        return "; a hybrid names its units, as units=['flash', 'transformer++']"
+    if spelt == "gau":
+        return "; a model of GAUs is 'flash_quad'"
+    near = difflib.get_close_matches(spelt, ARCHITECTURES, n=1, cutoff=0.75)
+    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def default_heads(dim):
@@ -191,8 +205,9 @@ class ModelConfig:
             self._take_units()
         elif self.architecture not in ARCHITECTURES and not callable(self.architecture):
             names = ", ".join(ARCHITECTURES)
+            meant = architecture_meant(self.architecture)
             raise ValueError(
-                f"architecture={self.architecture!r}: expected one of {names}, or a class"
+                f"architecture={self.architecture!r}: expected one of {names}, or a class{meant}"
             )
         if self.depth is None:
             self.depth = 2 if self.kind in BLOCKS else 4

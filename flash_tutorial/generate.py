@@ -50,7 +50,7 @@ def generate(
     """
     model._check_ids(ids, 2)
     how = dict(temperature=temperature, top_k=top_k, top_p=top_p)
-    check_sampling(model.config.vocab_size, **how)
+    check_sampling(model.config.vocab_size, **how, generator=generator)
     check_counts(least=0, max_new_tokens=max_new_tokens)
     stops = torch.tensor(_stop_ids(stop_id, model.config.vocab_size), device=ids.device)
     # a prompt's own type may hold too few

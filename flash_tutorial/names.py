@@ -111,6 +111,8 @@ MEANT = {
     ("n_epochs", "steps"): EPOCH,
     ("max_epochs", "steps"): EPOCH,
     ("num_train_epochs", "steps"): EPOCH,
+    ("seed", "generator"): "generator = torch.Generator().manual_seed(seed)",
+    ("max_length", "max_new_tokens"): "max_new_tokens = max_length - ids.shape[1]",
 }
 
 KNOWN = {}  # what was put behind ``ours``, by name: the names that it takes

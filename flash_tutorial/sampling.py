@@ -8,7 +8,7 @@ import torch
 
 def draw(logits, *, temperature=1.0, top_k=None, top_p=None, generator=None):
     """One token for each row of ``logits (B, N)``: ``(B,)``. Temperature 0 takes the most likely one."""
-    check_sampling(logits.shape[-1], temperature, top_k, top_p)
+    check_sampling(logits.shape[-1], temperature, top_k, top_p, generator)
     if temperature < 1e-6:  # logits divided by less would overflow
         return logits.argmax(-1)
     logits = logits.float() / temperature
@@ -31,7 +31,7 @@ def _keep_top_p(logits, top_p):
     return logits.masked_fill(drop, float("-inf"))
 
 
-def check_sampling(vocab, temperature, top_k, top_p):
+def check_sampling(vocab, temperature, top_k, top_p, generator=None):
     """Refuse what cannot be drawn from N tokens."""
     if not isinstance(temperature, int | float) or not temperature >= 0:
         raise ValueError(f"temperature={temperature!r}: expected 0 (most likely token) or more")
@@ -43,3 +43,6 @@ def check_sampling(vocab, temperature, top_k, top_p):
         raise ValueError(
             f"top_p={top_p!r}: expected a number, more than 0 and at most 1, or None for all tokens"
         )
+    if generator is not None and not isinstance(generator, torch.Generator):
+        made = "torch.Generator(device).manual_seed(seed)"
+        raise ValueError(f"generator={generator!r}: expected a torch.Generator, as {made}")

@@ -39,7 +39,10 @@ class Rule:
     def check(self, name, value):
         """Refuse a value in one line that says what is expected."""
         if not self.allows(value):
-            raise ValueError(f"{name}={value!r}: expected {self.expected()}")
+            own = ""
+            if self.kind in (int, float) and type(value).__module__ in ("numpy", "torch"):
+                own = f", of Python: {self.kind.__name__}({name})"
+            raise ValueError(f"{name}={value!r}: expected {self.expected()}{own}")
 
     def allows(self, value):
         """Whether it may be the field's value."""

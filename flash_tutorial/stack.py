@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 from . import starts, states
 from .calls import by_call
 from .config import GATED, ModelConfig, options_of
-from .errors import MASK_BY_NAME, check_call, described
+from .errors import MASK_BY_NAME, check_call, described, short
 from .flash import FLASH
 from .gau import GAU
 from .layers import (
@@ -67,7 +67,7 @@ def make_own_unit(
         raise ValueError(
             f"the architecture is an object of {name}: give the class, which is built as {built}"
         )
-    advice = "options besides causal come from unit_options"
+    advice = "give it def __init__(self, dim, causal=True, ...); its other options come from unit_options"
     check_call(architecture, f"{name} cannot be built as {built}", advice, dim, **options)
     unit = architecture(dim, **options)
     name = type(unit).__name__
@@ -90,6 +90,8 @@ class Stack(nn.Module):
     """
 
     def __init__(self, config: ModelConfig) -> None:
+        if not isinstance(config, ModelConfig):
+            raise ValueError(f"config is {short(config)}: expected a ModelConfig")
         super().__init__()
         self.config = config
         self.positions = make_positions(config.positions_in_use, config.dim, config.max_length)

@@ -84,7 +84,7 @@ def stream(
     32 ' ' -0.39
     """
     how = dict(temperature=temperature, top_k=top_k, top_p=top_p)
-    check_sampling(model.config.vocab_size, **how)
+    check_sampling(model.config.vocab_size, **how, generator=generator)
     check_counts(least=0, max_new_tokens=max_new_tokens)
     stop = _as_stops(stop, model.config.vocab_size)
     if not isinstance(prompt, str):

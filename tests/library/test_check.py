@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from unit_cases import CASES, CURRENT, B, C, D, S, documents, unit_and_x
 
-from flash_tutorial import FLASH, check_unit, states
+from flash_tutorial import FLASH, LanguageModel, ModelConfig, check_unit, states
 from flash_tutorial.check import (
     document_leak,
     draw_order_one,
@@ -155,6 +155,10 @@ class InPlace(nn.Linear):
     "unit, said",
     [
         (FLASH, "expected an object of an nn.Module"),
+        (
+            LanguageModel(ModelConfig(dim=8, depth=1, qk_dim=4)),
+            "a whole model: give one of its units",
+        ),
         (nn.Linear(8, 8), r"Linear cannot be called as unit\(x, mask=None\)"),
         (InPlace(8, 8), "changes x in place"),
         (Bare(), "dim="),

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from refusals import assert_one_line
 from small_run import MODEL, run
@@ -79,9 +80,12 @@ def test_what_has_no_effect_is_refused(options):
 @pytest.mark.parametrize(
     "options, parts",
     [
-        (dict(architecture="flsh"), ("'flsh'", "flash_quad", "or a class")),
+        (dict(architecture="flsh"), ("'flsh'", "flash_quad", "a class; did you mean 'flash'?")),
+        (dict(architecture="FLASH-Quad"), ("did you mean 'flash_quad'?",)),
+        (dict(architecture="gau"), ("a model of GAUs is 'flash_quad'",)),
         (dict(architecture=3), ("architecture=3", "flash_quad")),
-        (dict(architecture="hybrid"), ("'hybrid'", "expected one of")),
+        (dict(architecture="hybrid"), ("'hybrid'", "expected one of", "units=['flash', ")),
+        (dict(dim=np.int64(64)), ("an integer of at least 1, of Python: int(dim)",)),
         (dict(units=[]), ("units=[]", "a list of kinds")),
         (dict(units="flash"), ("units='flash'", "a list of kinds")),
         (dict(units=["flash", "attention"]), ("'attention'", "flash_quad")),

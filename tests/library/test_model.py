@@ -371,7 +371,14 @@ class OneDocument(MyUnit):
 @pytest.mark.parametrize(
     "architecture, options, words",
     [
-        (WithoutCausal, {}, ("cannot be built as WithoutCausal(dim, causal=True)", "'causal'")),
+        (
+            WithoutCausal,
+            {},
+            (
+                "cannot be built as WithoutCausal(dim, causal=True)",
+                "give it def __init__(self, dim, causal",
+            ),
+        ),
         (FLASH, {"chunks": 8}, ("as FLASH(dim, causal=True, chunks=8)", "unit_options")),
         (FLASH(8), {}, ("the architecture is an object of FLASH", "give the class")),
         (NeverSaysIt, {"look": 1}, ("does not say that it is causal", "self.causal = causal")),
@@ -480,6 +487,14 @@ def test_a_step_refuses_what_is_not_one_id_for_each_row():
         assert_one_line(lambda: m.step(wrong, state), *parts)  # noqa: B023
     assert_one_line(lambda: m.step(ZEROS[0, :2], None), "state is a NoneType", "prefill gave")
     assert_one_line(lambda: m.prefill(ids(), state=3), "state is a int", "prefill gave")
+
+
+def test_a_seed_is_no_generator_and_a_length_no_number_of_new_tokens():
+    m = model()
+    assert_one_line(lambda: m.generate(ids(), 1, generator=3), "generator=3", "manual_seed(seed)")
+    assert_one_line(lambda: m.generate(ids(), 1, seed=3), "did you mean generator? (generator = ")
+    assert_one_line(lambda: m.generate(ids(), max_length=9), "max_length - ids.shape[1]")
+    assert_one_line(lambda: Stack(16), "config is 16: expected a ModelConfig")
 
 
 @pytest.mark.parametrize(
