@@ -33,12 +33,6 @@ TEXTS = {
             "Look at the curves first.",
         ),
     ],
-    "docs/paper_to_code.md": [
-        (
-            "lecture 11 and STATUS have predicted times and counted bytes, and call them so",
-            "lecture 11 has predicted times and counted bytes, and calls them so",
-        )
-    ],
 }
 
 
