@@ -122,9 +122,9 @@ EXPERIMENT = Experiment(
     "AdamW trains gamma; *one map* still has gamma, by AdamW, and draws it larger than gamma alone begins, so "
     "that scores begin as with own maps: what the matrix does and what larger scores do is not told apart, "
     "neither behind the turn nor in what own maps change.",
-    not_tried="A large gamma without a map, turned and not; turned keys in FLASH; Transformer++ of two heads with so "
-    "few updates; rates of their own; longer runs; deeper and wider models, as the paper's; more heads in "
-    "GAU.",
+    not_tried="A larger gamma without a map, turned and not, which is declared and not run; turned keys in FLASH; "
+    "Transformer++ of two heads with so few updates; rates of their own; longer runs; deeper and wider "
+    "models, as the paper's; more heads in GAU.",
 )
 
 if __name__ == "__main__":

@@ -100,7 +100,7 @@ def flags_of(parser, command):
 
 def about_unknown(words, parser, command):
     """The sentence about words that a command does not take, with the flag that the first of them may mean."""
-    flag = next((word for word in words if word.startswith("--")), None)
+    flag = next((word for word in words if word.startswith("--") and word != "--"), None)
     help_ = f"(see {parser.prog} {command} --help)"
     if flag is None:
         return f"{command} does not take {' '.join(words)} {help_}"

@@ -21,6 +21,7 @@ from .layers import LayerNorm, RotaryBias, ScaleNorm
 from .names import ours
 from .probing import NO_DRAW, SECONDS, Sweep, Trial
 from .settings import check_counts
+from .stack import Stack
 
 EXACT = 0.0
 ROUNDING = 1e-12  # float64: the same sums in another order
@@ -288,7 +289,7 @@ def check_unit(
         raise ValueError(
             f"the unit is {unit!r:.80}: expected an object of an nn.Module, as MyUnit(16)"
         )
-    if hasattr(unit, "stack"):
+    if isinstance(getattr(unit, "stack", None), Stack):
         raise ValueError(
             f"{type(unit).__name__} is a whole model: give one of its units, as model.stack.units[0]"
         )

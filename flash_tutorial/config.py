@@ -7,7 +7,6 @@ Letters: B batch, T length, D model width, E expanded width, S shared width, C c
 """
 
 import copy
-import difflib
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -62,8 +61,8 @@ def architecture_meant(word):
         return "; a hybrid names its units, as units=['flash', 'transformer++']"
     if spelt == "gau":
         return "; a model of GAUs is 'flash_quad'"
-    near = difflib.get_close_matches(spelt, ARCHITECTURES, n=1, cutoff=0.75)
-    return f"; did you mean {near[0]!r}?" if near else ""
+    near = nearest(word, ARCHITECTURES)
+    return f"; did you mean {near!r}?" if near else ""
 
 
 def default_heads(dim):

@@ -428,7 +428,7 @@ def as_mask(mask, shape, wrong=None):
     if mask.dtype == torch.bool:
         return mask
     others = mask.long() >> 1 != 0
-    said = "mask holds other integers than 0 and 1: expected 1 for valid tokens and 0 for padding (targets= by name)"
+    said = "mask holds other integers than 0 and 1: expected 1 for valid tokens and 0 for padding"
     if wrong is not None:
         wrong[said] = others
     elif not is_followed(mask) and bool(others.any()):

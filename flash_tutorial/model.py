@@ -207,9 +207,6 @@ class LanguageModel(nn.Module):
         """Read one more token ``(B,)``: logits ``(B, N)`` of the next, and the state, which is changed in place."""
         self._refuse_non_causal("step")
         self._check_ids(ids, 1)
-        if isinstance(state, State) and len(ids) != state.rows.batch:
-            rows = f"one token for each row of the state is expected, ids ({state.rows.batch},)"
-            raise ValueError(f"{rows}: got {tuple(ids.shape)}")
         features, state = self.stack.step(self._embedded(ids), state)
         return self.head(features), state
 

@@ -40,7 +40,11 @@ class Rule:
         """Refuse a value in one line that says what is expected."""
         if not self.allows(value):
             own = ""
-            if self.kind in (int, float) and type(value).__module__ in ("numpy", "torch"):
+            if (
+                self.kind in (int, float)
+                and getattr(value, "shape", None) == ()
+                and self.allows(value.item())
+            ):
                 own = f", of Python: {self.kind.__name__}({name})"
             raise ValueError(f"{name}={value!r}: expected {self.expected()}{own}")
 

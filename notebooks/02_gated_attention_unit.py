@@ -192,7 +192,7 @@ print(f"token 6 reads token 3: score 6 x 4 + 3 x 0 = {q_TS[5] @ k_TS[2]}")
 # %% [markdown]
 # Why the offset? With scales alone, a score stays the same when i and j change places: if you interest me, I interest you just as much. The
 # offset adds a term of i alone and one of j alone. The part that needs both tokens still does not change when i and j change places. Only
-# RoPE changes that, in the last line below; lecture 10 says what it costs.
+# RoPE changes that, in the last line below. Lecture 10 asks what the symmetry may cost.
 
 # %% tags=["nbval-check-output"]
 base_TS = np.random.default_rng(0).normal(size=(14, 4))
@@ -227,7 +227,8 @@ queries_and_keys = mine.check(queries_and_keys)
 # %% [markdown]
 # ## 6. The relative position bias: a table by distance
 #
-# RoPE brings the distance into a score, but mixed with the content; what the offsets add depends on the distance alone, but only as a smooth curve. GAU can also prefer any
+# RoPE brings the distance into a score, but mixed with the content. Only the product of the two offsets depends on the distance alone, and it is a
+# smooth curve. GAU can also prefer any
 # distance it likes, as in "look at the token before". For this it has a *position bias* b, added to each score. It has two forms (Code 4 of the
 # paper).
 #

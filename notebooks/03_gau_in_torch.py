@@ -782,7 +782,7 @@ said = drawing.in_words(axes, x="{}")
 drawing.show(figure, f"Line plot of bits per byte, lower is better: {said}.")
 
 # %% [markdown]
-# From the paper's start FLASH is nearly a tenth of a bit behind, and the model made of your unit more than that. But Transformer++ gains 0.07, and its
+# The paper's start costs FLASH nearly a tenth of a bit, and the model made of your unit more than that. But Transformer++ gains 0.07, and its
 # fresh blocks are no identity: their branches are as large as x. So quiet units are not the whole cause. Does the gain last? The same models were
 # trained for 1,700 updates, with three seeds each.
 
@@ -803,9 +803,9 @@ for model, bits in long_by_start().items():
 # ## How we know
 #
 # - **Starts** ([results](../docs/results.md#starts)): updates of 8 windows of 512 bytes. The runs of 600 updates have one seed, and are scored
-#   on the text by which the best of four rates was chosen for each start; the runs of 1,700 are scored on another. Two other starts were tried. Both
-#   suit Transformer++ worse than `width`. FLASH and FLASH-Quad did better from one of them after 600 updates, and after 1,700 no better than the seeds
-#   differ. What exactly the quiet units miss in their first updates is open.
+#   on the text by which the best of four rates was chosen for each start; the runs of 1,700 are scored on another. Two other starts were tried.
+#   After 600 updates FLASH and FLASH-Quad did better from both than from `width`, and Transformer++ worse. One of them was run for 1,700 updates. There
+#   only one difference from `width` is settled: Transformer++ is worse. What exactly the quiet units miss in their first updates is open.
 # - **The race of section 8** ([results](../docs/results.md#scoreboard)): 300 updates, three seeds, 20,000 bytes of *Persuasion*, one learning
 #   rate for all, from the paper's start. Not tried: a rate for each.
 # - **Half precision**: one unit, not a training run; lecture 07 trains with it.

@@ -403,7 +403,7 @@ drawing.name_lines(axes)
 drawing.show(figure, f"The loss of your model in training. {drawing.in_words(axes)}.")
 
 # %% [markdown]
-# It starts near 8 bits, which is knowing nothing, and passes the table that looks back nowhere, then the one that looks one byte back. From there on it must be reading more than
+# It starts near 8 bits, which is knowing nothing, and passes the table that looks at no earlier byte, then the one that looks one byte back. From there on it must be reading more than
 # one byte back.
 #
 # ## 5. One budget for three models
@@ -595,7 +595,7 @@ for way, lead in (("by AdamW", budget.lead_by_adamw()), ("by Muon", budget.lead_
     print(f"FLASH minus Transformer++ {way}, bits per byte: {said}")
 
 # %% [markdown]
-# A comparison that stops early says who starts faster, and not yet who is better. And these are equal updates, of one seed each.
+# A comparison that stops early says who starts faster, and not yet who is better. And these are equal updates, all but the first number of one seed.
 # Smaller models raced by Muon for five minutes of one core: there Transformer++ makes a third more updates, and FLASH ends <!-- number: optimizers.by_muon.size -->0.051<!-- /number --> bits behind.
 #
 # ## 9. What the paper found, and other texts
@@ -613,7 +613,7 @@ for way, lead in (("by AdamW", budget.lead_by_adamw()), ("by Muon", budget.lead_
 #   *Persuasion*; on *Northanger Abbey* they are level within the noise of the text. After 600 updates FLASH minus Transformer++ was <!-- number: shipping.after_600_updates -->-0.149 ± 0.021<!-- /number -->, three runs of each. The
 #   figure's bars are standard errors.
 # - **The boundary** ([places](../docs/results.md#places)): three runs, 1,000 updates; behind ± stands half of a 95% interval (lecture 10). By the contrast within a run FLASH minus Transformer++ is <!-- number: places.boundary_minus_transformer -->+0.028 ± 0.004<!-- /number -->, and
-#   reading the chunk before minus FLASH <!-- number: places.boundary_mended -->-0.028 ± 0.004<!-- /number --> ; of whole scores the latter is <!-- number: places.chunk before, half the scale -->-0.000 ± 0.085<!-- /number -->. Longer chunks and moved
+#   reading the chunk before minus FLASH <!-- number: places.boundary_mended -->-0.028 ± 0.004<!-- /number --> . In whole scores reading the chunk before minus FLASH is <!-- number: places.chunk before, half the scale -->-0.000 ± 0.085<!-- /number -->. Longer chunks and moved
 #   boundaries had no search for a rate. The full memory: one passage of one novel.
 # - **One budget** ([quality](../docs/results.md#quality)): FLASH minus Transformer++ <!-- number: quality.flash_minus_transformer -->-0.027 ± 0.054<!-- /number -->. FLASH had a second look at its rate, on the bytes
 #   that give the scores; by a later timing Transformer++ had 5% too many updates.
@@ -635,7 +635,7 @@ for way, lead in (("by AdamW", budget.lead_by_adamw()), ("by Muon", budget.lead_
 # | A training loop is twenty lines | section 4: the package's losses | |
 #
 # **Three takeaways**
-# 1. A score is all bits over all bytes, and 2.07 is what counting five bytes gives.
+# 1. A score is all bits over all bytes, and 2.07 is what a table that looks five bytes back gives.
 # 2. On novels FLASH loses just behind a boundary, and reading the chunk before mends that.
 # 3. An effect smaller than the spread between runs can still show if each run is compared with itself.
 #

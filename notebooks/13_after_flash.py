@@ -212,7 +212,7 @@ for name, table in weights.items():
 # %% [markdown]
 # The square alone has a state of fixed size, S (S + 1) / 2 rows: 10 here, and 8,256 at the paper's S = 128. The kink of the relu makes each key ask for a row
 # of its own, as does the exponential of softmax, and a state with as many rows as tokens is a cache. So whoever wants these weights exactly has to keep the
-# tokens, and can keep only some. FLASH keeps those of the chunk. That is why C is architecture there, and a speed setting in the layers of the table.
+# tokens. FLASH keeps those of one chunk. That is why C is architecture there, and a speed setting in the layers of the table.
 #
 # ## 4. Decay inside a chunk
 #
@@ -257,8 +257,8 @@ print("tokens until half is forgotten, head by head:", ", ".join(f"{n:.0f}" for 
 # k and v).
 #
 # What would decay repair in FLASH? Its global part is a mean, so of n finished chunks the newest has the weight 1/n. But FLASH turns its
-# queries and keys by **RoPE**, those of the global part too. Of the product of two equal vectors n tokens apart, that leaves the mean of
-# cos(n θ) over the channels' speeds θ, which falls with n. Here are all three, for the paper's C = 256 and S = 128.
+# queries and keys by **RoPE**, those of the global part too. Of the product of two equal vectors r tokens apart, that leaves the mean of
+# cos(r θ) over the channels' speeds θ, which falls with r. Here are all three, for the paper's C = 256 and S = 128.
 
 # %%
 chunks = np.array([1, 2, 4, 8, 16])
@@ -301,8 +301,8 @@ for beta in (0.5, 1.0):
     print(f"{k @ by_rule[:, 0]:.1f}")
 
 # %% [markdown]
-# Every token writes kᵀ times some new row u, and each row depends on all rows that the chunk has written before. Is a chunk a loop again, then? Write
-# down the rows of three tokens, with β = 1 and an empty state:
+# The delta rule adds kᵀu to the state M, with the row u = β (v - k M). M holds all rows that the chunk has written before, so u depends on them. Is a
+# chunk a loop again, then? Write down the rows of three tokens, with β = 1 and an empty state:
 #
 # $$u_1 = v_1, \qquad u_2 = v_2 - (k_2 \cdot k_1)\, u_1, \qquad u_3 = v_3 - (k_3 \cdot k_1)\, u_1 - (k_3 \cdot k_2)\, u_2$$
 #
@@ -317,7 +317,9 @@ def system_of(k_CS):
 
 
 unit_keys = np.array([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]])
-learner.your_line("13.d", system_of, ((unit_keys,), [[1, 0, 0], [0.6, 1, 0], [0, 0.8, 1]]))
+learner.your_line(
+    "13.d", system_of, ((unit_keys,), [[1, 0, 0], [0.6, 1, 0], [0, 0.8, 1]]), ((2 * unit_keys[:2],), [[1, 0], [2.4, 1]])
+)
 
 # %% [markdown]
 # <details><summary>The line</summary>

@@ -174,11 +174,9 @@ def runs_of_look_up() -> dict:
     found = {}
     for run in load_stored("look_up")["runs"]:
         found.setdefault(run["model"], []).append(run)
-    race = load_stored("race_short")["runs"]
-    own = [
-        run for run in race if run.get("model") == "Transformer++" and run["learning_rate"] == 0.02
-    ]
-    return found | {"Transformer++ of the race": [run for run in own if "saved_over_256" in run]}
+    whole = [run for run in load_stored("race_short")["runs"] if "saved_over_256" in run]
+    own = [run for run in whole if (run["model"], run["learning_rate"]) == ("Transformer++", 0.02)]
+    return found | {"Transformer++ of the race": own}
 
 
 def ablation_minus_gau(variant: str) -> dict:

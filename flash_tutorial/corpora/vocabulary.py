@@ -191,6 +191,14 @@ def text_of(tokenizer):
         ) from None
 
 
+def is_other_tokenizer(text, other):
+    """Whether two `tokenizer.json` make other tokens; padding and truncation are switched off here in any case."""
+    if text == other:
+        return False
+    switched_off = {"truncation": None, "padding": None}
+    return json.loads(text) | switched_off != json.loads(other) | switched_off
+
+
 def vocabulary_of(tokenizer, tokens=None):
     """A Vocabulary with a tokenizer; `tokens` is N, by default as many as the tokenizer's ids ask for."""
     vocabulary = Vocabulary(tokens, text_of(tokenizer))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from ..config import ModelConfig
 from ..corpora import load_corpus
+from ..errors import short
 from ..names import ours
 from ..training import TrainConfig
 
@@ -238,7 +239,8 @@ def refuse_no_tuples(of, name, fields):
     for each in fields:
         value = getattr(of, each)
         if value is not None and (isinstance(value, str) or not isinstance(value, Iterable)):
-            raise ValueError(f"{name}: {each}={value!r}: expected a tuple, as ({value!r},)")
+            shown = short(value)
+            raise ValueError(f"{name}: {each}={shown}: expected a tuple, as ({shown},)")
 
 
 def refuse_no_search(arm, search):

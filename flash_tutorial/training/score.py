@@ -12,7 +12,7 @@ from torch import nn
 from ..corpora import Split, evaluation_windows
 from ..corpora import first_bytes as first_bytes  # training and the commands import it from here
 from ..corpora.spans import hide_spans
-from ..corpora.vocabulary import IGNORE
+from ..corpora.vocabulary import IGNORE, is_other_tokenizer
 from ..errors import described
 from ..names import ours
 from ..settings import check_counts
@@ -156,7 +156,7 @@ def refuse_other_tokenizer(model, vocabulary):
     """Refuse a text whose tokens were made by another tokenizer than the model's own, where both are known."""
     ours = getattr(getattr(model, "vocabulary", None), "tokenizer", None)
     theirs = vocabulary.tokenizer
-    if ours and theirs and ours != theirs:
+    if ours and theirs and is_other_tokenizer(ours, theirs):
         raise ValueError(
             "the text has another tokenizer than the model: encode it with the model's own"
         )

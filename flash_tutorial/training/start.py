@@ -116,7 +116,7 @@ def agree(given, corpus, start_from):
             vocabulary = Vocabulary(config.tokens)
         return given, corpus.encoded(vocabulary)
     if config.tokens is None:
-        refuse_bytes_already_read(given, corpus.vocabulary.tokens)
+        refuse_bytes_already_read(given, corpus.vocabulary)
         config = replace(config, tokens=corpus.vocabulary.tokens)
     if isinstance(given, nn.Module):
         given.config = config
@@ -124,10 +124,11 @@ def agree(given, corpus, start_from):
     return config, corpus
 
 
-def refuse_bytes_already_read(model, tokens):
+def refuse_bytes_already_read(model, vocabulary):
     """Refuse to go on with a model of bytes on a text of tokens, whose ids mean something else."""
     if getattr(model, "trained_length", None) is not None:
-        begin = f"begin anew with ModelConfig(tokens={tokens}, vocab_size={tokens + 1})"
+        tokens, ids = vocabulary.tokens, vocabulary.ids(model.config.causal)
+        begin = f"begin anew with ModelConfig(tokens={tokens}, vocab_size={ids})"
         raise ValueError(
             f"the model was trained on bytes, the corpus holds {tokens} tokens: give it a text, or {begin}"
         )

@@ -169,6 +169,15 @@ def test_check_unit_says_what_is_no_unit(unit, said):
         check_unit(unit)
 
 
+def test_a_part_of_a_unit_may_be_called_stack():
+    class Stacked(Averager):
+        def __init__(self):
+            super().__init__(8)
+            self.stack = nn.Identity()
+
+    assert check_unit(Stacked()).rows
+
+
 def test_a_width_may_be_handed_in():
     assert check_unit(Bare(), dim=6).rows[-1][0] == "step"
 

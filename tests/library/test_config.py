@@ -126,6 +126,13 @@ def test_a_wrong_value_is_refused_before_a_model_is_built(options, parts):
     assert_short_line(lambda: ModelConfig(**options), *parts)
 
 
+def test_only_a_number_that_would_do_is_asked_for_as_pythons():
+    for wrong in (np.int64(-4), np.array([1, 2]), np.True_):
+        with pytest.raises(ValueError) as error:
+            ModelConfig(dim=wrong)
+        assert "of Python" not in str(error.value)
+
+
 def test_replace_changes_one_thing():
     base = ModelConfig("flash", dim=64, chunk_size=16)
     without = ModelConfig("flash", dim=64, chunk_size=16, global_=False)

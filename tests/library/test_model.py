@@ -455,7 +455,7 @@ BAD_IDS = {
     "one axis": (dict(ids=ZEROS[0]), ("(6,)", "(B, T) integer")),
     "empty": (dict(ids=ZEROS[:, :0]), ("(2, 0)", "empty", "at least one")),
     "mask": (dict(ids=ZEROS, mask=LEFT.float()), ("torch.float32", "mask > 0.5", "mask == 0")),
-    "targets by place": (dict(ids=ZEROS, mask=ZEROS + 5), ("other integers", "targets= by name")),
+    "targets by place": (dict(ids=ZEROS, mask=ZEROS + 5), ("other integers",)),
     "mask of other integers": (dict(ids=ZEROS, mask=2 + LEFT.int()), ("other integers than 0",)),
     "left padding": (dict(ids=ZEROS, mask=LEFT), ("valid tokens come first", "padding='left'")),
     "right padding": (dict(ids=ZEROS, mask=~LEFT, padding="left"), ("valid tokens come last",)),
@@ -494,6 +494,9 @@ def test_a_seed_is_no_generator_and_a_length_no_number_of_new_tokens():
     assert_one_line(lambda: m.generate(ids(), 1, generator=3), "generator=3", "manual_seed(seed)")
     assert_one_line(lambda: m.generate(ids(), 1, seed=3), "did you mean generator? (generator = ")
     assert_one_line(lambda: m.generate(ids(), max_length=9), "max_length - ids.shape[1]")
+
+
+def test_a_stack_asks_for_a_configuration():
     assert_one_line(lambda: Stack(16), "config is 16: expected a ModelConfig")
 
 

@@ -210,6 +210,10 @@ def test_another_vocabulary_is_refused(of_tokens, corpus, tmp_path):
     other = load_tokens(tokenizer(290).encode(TEXT).ids, 300, tokenizer(290))
     assert_refused("another tokenizer than the model", run, other, model=model)
     assert_refused("another tokenizer than the model", evaluate, model, other.validation, 8)
+    padding = tokenizer()
+    padding.enable_padding(length=4)  # as transformers does by the way
+    same = load_tokens(tokenizer().encode(TEXT).ids, 300, padding)
+    assert evaluate(model, same.validation, 8).n_tokens
     assert_refused("reads 300 tokens, the text holds 5 tokens", run, counting(), model=model)
     assert_refused(
         "5 tokens without a tokenizer", run, corpus, model=replace(MODEL, vocab_size=6, tokens=5)
