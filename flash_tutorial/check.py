@@ -285,6 +285,24 @@ def check_unit(
     >>> print(str(report).splitlines()[0])
     FLASH: all properties hold
     """
+    _refuse_no_unit(unit, documents)
+    trial, T = _trial_of(unit, dim, seed, documents)
+    asked = [T] if lengths is None else _asked(lengths)
+    x = trial.draw(asked[0])
+    rows = [_branch_row(trial.name, trial.unit, x)]
+    for T in asked:
+        if T != asked[0]:
+            x = trial.draw(T)
+        for case in trial.cases(x):
+            trial.measure(case)
+        if lengths is not None:
+            trial.sweep_all(x, 10 * SECONDS)
+    note = trial.probe(asked[0]) if lengths is None else ""
+    return Report(trial.name, rows + _left_out(unit) + trial.rows(note))
+
+
+def _refuse_no_unit(unit, documents):
+    """Refuse what is no module, a whole model, or what cannot be called as a unit."""
     if not isinstance(unit, nn.Module):
         raise ValueError(
             f"the unit is {unit!r:.80}: expected an object of an nn.Module, as MyUnit(16)"
@@ -298,11 +316,14 @@ def check_unit(
     if documents:
         said = f"{type(unit).__name__} cannot be called as unit(x, mask=None, segment_ids=None)"
         check_call(unit.forward, said, "documents=True", None, mask=None, segment_ids=None)
+
+
+def _trial_of(unit, dim, seed, documents):
+    """The trial of a copy in float64 whose parameters are of order one, and its first T."""
     dim = _width(unit) if dim is None else dim
     generator = torch.Generator().manual_seed(seed)
     copied = draw_order_one(copy.deepcopy(unit).double().eval(), generator)
     C, T = _sizes(copied)
-    asked = [T] if lengths is None else _asked(lengths)
     causal = bool(getattr(unit, "causal", False))
     properties = partial(properties_of, C=C, causal=causal, documents=documents)
     trial = Trial(type(unit).__name__, copied, C, dim, generator, properties)
@@ -311,23 +332,16 @@ def check_unit(
             Sweep("leak of values", EXACT, LEAKING, value_leaks),
             Sweep("leak of gradients", EXACT, LEAKING, gradient_leaks),
         )
-    x = trial.draw(asked[0])
-    rows = [_branch_row(trial.name, copied, x)]
-    for T in asked:
-        if T != asked[0]:
-            x = trial.draw(T)
-        for case in trial.cases(x):
-            trial.measure(case)
-        if lengths is not None:
-            trial.sweep_all(x, 10 * SECONDS)
-    note = trial.probe(asked[0]) if lengths is None else ""
-    if not causal:
-        reason = "reads both sides" if hasattr(unit, "causal") else "has no attribute causal"
-        rows += [
-            (left, None, None, f"left out: the unit {reason}")
-            for left in ("leak", "prefix", "step")
-        ]
-    return Report(trial.name, rows + trial.rows(note))
+    return trial, T
+
+
+def _left_out(unit):
+    """The rows of what is not asked of a unit that reads both sides."""
+    if getattr(unit, "causal", False):
+        return []
+    reason = "reads both sides" if hasattr(unit, "causal") else "has no attribute causal"
+    said = f"left out: the unit {reason}"
+    return [(left, None, None, said) for left in ("leak", "prefix", "step")]
 
 
 def _asked(lengths):
