@@ -614,7 +614,7 @@ for way, lead in (("by AdamW", budget.lead_by_adamw()), ("by Muon", budget.lead_
 #   *Persuasion*; on *Northanger Abbey* they are level within the noise of the text. After 600 updates FLASH minus Transformer++ was <!-- number: shipping.after_600_updates -->-0.149 ± 0.021<!-- /number -->, three runs of each. The
 #   figure's bars are standard errors.
 # - **The boundary** ([places](../docs/results.md#places)): three runs, 1,000 updates; behind ± stands half of a 95% interval (lecture 10). By the contrast within a run FLASH minus Transformer++ is <!-- number: places.boundary_minus_transformer -->+0.028 ± 0.004<!-- /number -->, and
-#   reading the chunk before minus FLASH <!-- number: places.boundary_mended -->-0.028 ± 0.004<!-- /number --> . In whole scores reading the chunk before minus FLASH is <!-- number: places.chunk before, half the scale -->-0.000 ± 0.085<!-- /number -->. Longer chunks and moved
+#   reading the chunk before minus FLASH <!-- number: places.boundary_mended -->-0.028 ± 0.004<!-- /number -->. In whole scores reading the chunk before minus FLASH is <!-- number: places.chunk before, half the scale -->-0.000 ± 0.085<!-- /number -->. Longer chunks and moved
 #   boundaries had no search for a rate. The full memory: one passage of one novel.
 # - **One budget** ([quality](../docs/results.md#quality)): FLASH minus Transformer++ <!-- number: quality.flash_minus_transformer -->-0.027 ± 0.054<!-- /number -->. FLASH had a second look at its rate, on the bytes
 #   that give the scores; by a later timing Transformer++ had 5% too many updates.
