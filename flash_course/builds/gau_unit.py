@@ -62,12 +62,21 @@ class GAU(nn.Module):
         return x + self.out_proj(self.read(u, v, self.attention_matrix(q, k)))
 
 
+PARAMETERS = (
+    "in_proj.weight",
+    "in_proj.bias",
+    "out_proj.weight",
+    "out_proj.bias",
+    "gamma",
+    "beta",
+    "bias.weights",
+)
+
+
 def unit_of(answer, **options):
     """A unit of two channels, S = 2, for up to four tokens, with whole numbers as parameters."""
     unit = answer(2, qk_dim=2, length=4, **options).double()
-    for seed, name in enumerate(
-        ("in_proj.weight", "in_proj.bias", "out_proj.weight", "out_proj.bias")
-    ):
+    for seed, name in enumerate(PARAMETERS[:4]):
         set_parameter(unit, name, integers(*unit.get_parameter(name).shape, seed=seed))
     set_parameter(unit, "gamma", torch.tensor([(1.0, 2), (2, -1)]))
     set_parameter(unit, "beta", torch.tensor([(1.0, 0), (0, 1)]))
@@ -127,6 +136,13 @@ def read(answer):
 
 def whole(answer):
     return unit_of(answer, n=2)(X)
+
+
+def gradients(answer):
+    """What training has of the whole unit: the gradient of each parameter, by its name."""
+    unit = unit_of(answer, n=2)
+    unit(X).square().sum().backward()
+    return [(name, unit.get_parameter(name).grad) for name in PARAMETERS]
 
 
 def whole_with_padding(answer):
@@ -222,6 +238,10 @@ def not_squared(unit, q, k):
     return matrix.tril() if unit.causal else matrix
 
 
+def matrix_cut_off(unit, q, k):
+    return GAU.attention_matrix(unit, q, k).detach()
+
+
 def gate_of_the_token_read(unit, u, v, A):
     return A @ (u * v)
 
@@ -251,6 +271,7 @@ UNIT = Build(
         Case("read: three tokens", read, "u, v (1, 3, 4), A = 1 0 0, 4 1 0, 0 9 1"),
         Case("forward: the whole unit", whole, "x (1, 3, 2)"),
         Case("forward: nobody reads padding", whole_with_padding, "x (1, 3, 2), mask 1 1 0"),
+        Case("every parameter is trained", gradients, "x (1, 3, 2)"),
     ),
     likely=(
         (
@@ -279,6 +300,10 @@ UNIT = Build(
         (
             "A unit that is not causal reads the future too.",
             with_method("attention_matrix", always_causal),
+        ),
+        (
+            "No gradient passes through the matrix, so what it is made of is not trained.",
+            with_method("attention_matrix", matrix_cut_off),
         ),
         (
             "The gate is that of the token that reads, not of the one that is read.",

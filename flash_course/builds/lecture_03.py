@@ -14,6 +14,11 @@ from .lecture_01 import rope
 
 
 # ---------------------------------------------------------------- the position bias
+class CutOff(ToeplitzBias):
+    def forward(self, T):
+        return super().forward(T).detach()
+
+
 class Transposed(ToeplitzBias):
     def forward(self, T):
         return super().forward(T).mT
@@ -54,6 +59,14 @@ def bias_case(length, T, shown):
     return Case(shown, run, f"length = {length}, weights = 1, 2, 3, ..., T = {T}")
 
 
+def gradient_of_the_table(answer):
+    """How often each weight was used, by the gradient of the sum of all entries."""
+    module = answer(3)
+    with torch.no_grad():
+        module.weights.fill_(1.0)
+    return torch.autograd.grad(module(2).sum(), module.weights)
+
+
 def shape_of_the_table(answer):
     return [(name, tuple(p.shape)) for name, p in answer(4).named_parameters()]
 
@@ -65,8 +78,13 @@ TOEPLITZ = Build(
         bias_case(3, 3, "as many tokens as the table serves"),
         bias_case(4, 2, "fewer tokens than that"),
         bias_case(4, 1, "one token"),
+        Case("its weights are trained", gradient_of_the_table, "length = 3, T = 2"),
     ),
     likely=(
+        (
+            "No gradient reaches the weights: index `self.weights` itself, and not a copy of its numbers.",
+            CutOff,
+        ),
         ("This table is transposed: the distance is j - i, key minus query.", Transposed),
         (
             "A short sequence takes the first weights; it needs those of the same distances.",
@@ -77,6 +95,11 @@ TOEPLITZ = Build(
     ),
     why="One weight serves a whole diagonal, so a model learns how much the last letter counts, wherever it is.",
 )
+
+
+class RotatedCopies(RotaryBias):
+    def forward(self, T):
+        return super().forward(T).detach()
 
 
 class NotRotated(RotaryBias):
@@ -103,11 +126,21 @@ def rotary_case(label, T, a, b):
     """The bias among T tokens of these two vectors."""
 
     def run(answer):
-        module = answer(len(a)).double()
-        module.load_state_dict({"a": torch.tensor(a), "b": torch.tensor(b)})
-        return module(T)
+        return rotary_of(answer, a, b)(T)
 
     return Case(label, run, f"a = {a}, b = {b}, T = {T}")
+
+
+def rotary_of(answer, a, b):
+    """The module with these vectors."""
+    module = answer(len(a)).double()
+    module.load_state_dict({"a": torch.tensor(a), "b": torch.tensor(b)})
+    return module
+
+
+def gradients_of_the_vectors(answer):
+    module = rotary_of(answer, [1.0, 2], [3.0, 1])
+    return torch.autograd.grad(module(3).sum(), (module.a, module.b))
 
 
 ROTARY = Build(
@@ -116,8 +149,10 @@ ROTARY = Build(
         rotary_case("three tokens, two channels", 3, [1.0, 2], [3.0, 1]),
         rotary_case("four channels", 3, [1.0, 0, 2, 1], [2.0, 1, 0, 3]),
         rotary_case("one token", 1, [1.0, 2], [3.0, 1]),
+        Case("both vectors are trained", gradients_of_the_vectors, "a = [1, 2], b = [3, 1], T = 3"),
     ),
     likely=(
+        ("No gradient reaches a and b: rotate the parameters themselves.", RotatedCopies),
         ("Nothing is rotated: all pairs of tokens have the same bias.", NotRotated),
         ("Rows are for queries, and theirs is a: here b is rotated along the rows.", RowsFromB),
         ("Both sides are a. The columns are b.", OfOneVector),

@@ -71,6 +71,12 @@ def near_with(
     return out_TE
 
 
+def filled_like_the_values(q_TS, k_TS, v_TE, bias_CC, C):
+    out_TE = np.zeros_like(v_TE)
+    out_TE += local_loops(q_TS, k_TS, v_TE, bias_CC, C)
+    return out_TE
+
+
 def loops_of_the_whole_chunk(q_TS, k_TS, v_TE, bias_CC, C):
     return near_with(q_TS, k_TS, v_TE, bias_CC, C, last=lambda i, first: first + C)
 
@@ -208,6 +214,14 @@ def loud_chunk(answer):
     return answer(torch.tensor([[1.0, 300, 1, 1]], dtype=torch.bfloat16))[0, 1].float()
 
 
+def loud_token(answer):
+    """What the second of four tokens reads, chunks of one, where its own value is much louder than the first."""
+    v = torch.tensor([[[1.0], [300], [1], [1]]], dtype=torch.bfloat16)
+    ones = torch.ones_like(v)
+    bias_CC = torch.zeros(1, 1, dtype=torch.bfloat16)
+    return answer(0 * ones, ones, ones, ones, v, bias_CC, 1)[0, 1].float()
+
+
 def inclusive(x):
     return x.cumsum(1)
 
@@ -236,6 +250,10 @@ def global_with(q, k, v, *, read=earlier_chunks, over="tokens"):
         "all": torch.full((G,), G * C),
     }
     return q @ (read(k.mT @ v) / divisors[over][:, None, None])
+
+
+def far_by_subtraction(q, k, v):
+    return global_with(q, k, v, read=by_subtraction)
 
 
 def read_its_own_chunk(q, k, v):
@@ -341,6 +359,12 @@ def near_case(label, T, C, E=2):
     return call(label, *in_numpy(T, E), bias_of(C).numpy() + 2, C=C)
 
 
+def whole_numbers_case():
+    """Integers, as the lecture's own tokens are, and a bias that makes fractions of them."""
+    q, k, v = (a.astype(int) for a in in_numpy(4, 2))
+    return call("whole numbers", q, k, v, bias_of(2).numpy() + 2, C=2)
+
+
 def far_case(label, T, C, E=2):
     return call(label, *in_numpy(T, E), C=C)
 
@@ -353,8 +377,13 @@ BUILDS = (
             near_case("chunks of three and a tail", 8, 3, E=1),
             near_case("one token", 1, 2),
             near_case("shorter than a chunk", 2, 4),
+            whole_numbers_case(),
         ),
         likely=(
+            (
+                "`zeros_like(v_TE)` holds whole numbers if the values are: ask for floats, `np.zeros(v_TE.shape)`.",
+                filled_like_the_values,
+            ),
             (
                 "A token reads itself and what came before, not its whole chunk.",
                 loops_of_the_whole_chunk,
@@ -505,8 +534,13 @@ BUILDS = (
             mixed_case("one token", 1, 2),
             mixed_case("chunks of one token", 4, 1),
             mixed_case("a batch of two", 8, 4, B=2),
+            Case("bfloat16, a loud token", loud_token, "values of 1, 300, 1 and 1, C = 1"),
         ),
         likely=(
+            (
+                "The inclusive sum minus the chunk itself is the same on paper; the chunk leaks by rounding. Shift.",
+                whole_with(far=far_by_subtraction),
+            ),
             (
                 "Chunk g reads itself through the sum: inside a chunk that is the future.",
                 whole_with(far=read_its_own_chunk),

@@ -1,6 +1,7 @@
 """What lecture 07 lets its reader build: two scores, the schedule, AdamW, the training loop, the cost of a boundary."""
 
 import math
+import numbers
 from functools import partial
 
 import numpy as np
@@ -142,6 +143,17 @@ def falls_from_the_start(step, steps, warmup, peak):
     return peak * (steps - step) / steps
 
 
+def in_place(p, g, m, v, t, rate):
+    new, new_m, new_v = adamw_step(p, g, m, v, t, rate)
+    return p.copy_(new), m.copy_(new_m), v.copy_(new_v)
+
+
+def smaller_epsilon(p, g, m, v, t, rate):
+    _, m, v = adamw_step(p, g, m, v, t, rate)
+    m_hat, v_hat = m / (1 - 0.9**t), v / (1 - 0.999**t)
+    return p - rate * (m_hat / (v_hat.sqrt() + 1e-8) + 0.01 * p), m, v
+
+
 def not_corrected(p, g, m, v, t, rate):
     m = 0.9 * m + 0.1 * g
     v = 0.999 * v + 0.001 * g**2
@@ -161,6 +173,10 @@ def no_decay(p, g, m, v, t, rate):
 def corrected_averages_kept(p, g, m, v, t, rate):
     moved, m, v = adamw_step(p, g, m, v, t, rate)
     return moved, m / (1 - 0.9**t), v / (1 - 0.999**t)
+
+
+def ids_of_one_byte(tokens, B, T, rng):
+    return draw_windows(tokens, B, T, rng).to(torch.uint8)
 
 
 def without_the_target(tokens, B, T, rng):
@@ -191,7 +207,7 @@ def fit_with(model, draw, steps, peak, warmup=20, clip=1.0, *, mistake):
         optimizer.step()
         if mistake != "not cleared":
             optimizer.zero_grad()
-        losses.append(loss.item())
+        losses.append(loss if mistake == "tensors" else loss.item())
     return losses
 
 
@@ -233,11 +249,29 @@ def after_two_updates(answer):
     return answer(p, -g, m, v, 2, 0.1)
 
 
+def what_is_left(answer):
+    """p, m and v after a call that was to leave them as they are."""
+    given = [torch.tensor([1.0, -2.0]), torch.zeros(2), torch.zeros(2)]
+    p, m, v = given
+    answer(p, torch.tensor([100.0, 0.01]), m, v, 1, 0.1)
+    return given
+
+
+def type_of_ids(answer):
+    """Of what type the ids are: `nn.Embedding` takes no bytes."""
+    return str(answer(np.arange(9, dtype=np.uint8), 2, 4, np.random.default_rng(0)).dtype)
+
+
 def windows_of(answer, n, B, T):
     """The places at which windows of 0, 1, 2, ... begin, and whether each of them counts on."""
     ids = answer(np.arange(n, dtype=np.uint8), B, T, np.random.default_rng(0))
     steps = ids.diff(dim=1).unique()
     return ids.shape[1], ids[:, 0].unique(), steps
+
+
+def kinds_of_losses(answer):
+    """Whether each loss is a number, and no tensor that keeps its update alive."""
+    return [isinstance(loss, numbers.Real) for loss in trained(answer)[0]]
 
 
 def trained(answer, **how):
@@ -301,8 +335,23 @@ BUILDS = (
                 0.1,
             ),
             Case("two updates", after_two_updates, "gradients g, then -g"),
+            call(
+                "a tiny gradient",
+                torch.tensor([1.0]),
+                torch.tensor([1e-6]),
+                torch.zeros(1),
+                torch.zeros(1),
+                1,
+                0.1,
+            ),
+            Case("what is given stays as it is", what_is_left, "p, m and v behind the call"),
         ),
         likely=(
+            (
+                "p, m and v of the caller are changed in place: make new ones, and return them.",
+                in_place,
+            ),
+            ("What is added to the root is a millionth, 1e-6.", smaller_epsilon),
             (
                 "m and v begin at 0: divide them by 1 - 0.9^t and 1 - 0.999^t before the step.",
                 not_corrected,
@@ -325,8 +374,13 @@ BUILDS = (
         cases=(
             Case("every place", lambda answer: windows_of(answer, 9, 200, 4), "the bytes 0 to 8"),
             Case("one place only", lambda answer: windows_of(answer, 5, 3, 4), "the bytes 0 to 4"),
+            Case("ids that an embedding takes", type_of_ids, "the bytes 0 to 8"),
         ),
         likely=(
+            (
+                "The ids are bytes still, and an embedding takes int64: `.astype(np.int64)`.",
+                ids_of_one_byte,
+            ),
             (
                 "A window needs T + 1 bytes: T that are read, and the target of the last.",
                 without_the_target,
@@ -344,8 +398,13 @@ BUILDS = (
             Case("five updates", trained, "a bigram model of four letters"),
             Case("a warm-up of two", lambda answer: trained(answer, warmup=2)),
             Case("gradients cut at 0.1", lambda answer: trained(answer, clip=0.1)),
+            Case("losses are numbers", kinds_of_losses),
         ),
         likely=(
+            (
+                "A loss is a tensor, which keeps all that it was made of: store `loss.item()`.",
+                partial(fit_with, mistake="tensors"),
+            ),
             (
                 "Gradients pile up: clear them after each update.",
                 partial(fit_with, mistake="not cleared"),

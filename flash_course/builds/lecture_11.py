@@ -129,6 +129,36 @@ def wrong(right, *edits):
     return edited(right, *edits, name=f"wrong {right.__name__}")
 
 
+class InTiles(np.ndarray):
+    """An array of which at most `tile` numbers may be computed with at once."""
+
+    tile = None
+
+    def __array_finalize__(self, whole):
+        self.tile = getattr(whole, "tile", None)
+
+    def __array_ufunc__(self, ufunc, method, *inputs, **how):
+        for each in inputs:
+            if isinstance(each, InTiles) and each.size > each.tile:
+                raise ValueError(
+                    f"np.{ufunc.__name__} takes {each.size} scores at once: expected at most M = {each.tile}, a tile"
+                )
+        plain = [each.view(np.ndarray) if isinstance(each, InTiles) else each for each in inputs]
+        return getattr(ufunc, method)(*plain, **how)
+
+
+def tile_by_tile(answer):
+    """Six scores, of which no more than two can be computed with at once."""
+    scores = SIX[0].view(InTiles)
+    scores.tile = 2
+    return answer(scores, SIX[1], 2)
+
+
+def all_at_once(scores, values, M):
+    weights = np.exp(scores - scores.max())
+    return weights @ values / weights.sum()
+
+
 SIX = np.array([0.0, 1.0, 1.0, -1.0, 0.0, 1.0]), np.arange(1.0, 7.0)
 
 BUILDS = (
@@ -141,8 +171,13 @@ BUILDS = (
             call("a short last tile", SIX[0], SIX[1], 4),
             call("one token", np.array([3.0]), np.array([7.0]), 2),
             call("scores near 1000", 1000 + SIX[0] * 3, SIX[1], 2),
+            Case("never more than a tile at once", tile_by_tile, "the six scores, M = 2"),
         ),
         likely=(
+            (
+                "All scores are in memory at once: go over them in tiles of M, and carry maximum, sum and output.",
+                all_at_once,
+            ),
             (
                 "What was summed so far belongs to an old maximum: multiply it by exp(old - new).",
                 wrong(online_softmax, "old = np.exp(most - new)", "old = 1.0"),
@@ -230,6 +265,7 @@ BUILDS = (
             weighing("a tile left of it", 0, 32, 32, 16, 0),
             weighing("a later chunk", 40, 72, 32, 56, 40),
             weighing("a short last chunk", 40, 50, 32, 40, 40),
+            weighing("rows that stick out of the chunk", 40, 60, 20, 56, 40),
         ),
         likely=(
             (
@@ -239,6 +275,14 @@ BUILDS = (
             (
                 "The bias is a table of places inside the chunk: subtract `chunk` from rows and keys.",
                 wrong(weights_tile, "rows - chunk, keys - chunk", "rows, keys"),
+            ),
+            (
+                "A tile may stick out of the bias, C × C: load it with `load_tile`, up to C.",
+                wrong(
+                    weights_tile,
+                    "load_tile(bias, (C, 1), rows - chunk, keys - chunk, C, C)",
+                    "tl.load(bias + (rows - chunk)[:, None] * C + (keys - chunk)[None, :])",
+                ),
             ),
             (
                 "The scores are divided by C.",

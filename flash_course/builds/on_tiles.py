@@ -5,9 +5,10 @@ Around each array lie NaN, as a stand-in for whatever others have left in memory
 
 from functools import partial
 
+import numpy as np
 import torch
 
-from flash_course.checks.interpreter import jit, missing, tl
+from flash_course.checks.interpreter import Memory, addresses, jit, missing, tl
 
 AROUND = 8192  # entries of NaN before and after an array
 M, E_TILE = 16, 16  # of a tile of the whole kernel
@@ -18,8 +19,24 @@ def run(body, programs, *arrays):
     if (why := missing()) is not None:
         raise ImportError(f"the interpreter of Triton is needed, which exists for Linux ({why})")
     placed = [framed(array) for array in arrays]
-    _one_program[(programs,)](tuple(placed), BODY=body)
+    with Memory().watch() as memory:
+        _one_program[(programs,)](tuple(placed), BODY=body)
+    refuse_foreign(memory, placed)
     return placed[-1].clone()
+
+
+def refuse_foreign(memory, arrays):
+    """Nothing is loaded that belongs to no array, also where it is thrown away afterwards: on a card that may fail."""
+    if not memory.reads:
+        return
+    read = np.concatenate(memory.reads)
+    own = np.concatenate([addresses(array).ravel() for array in arrays])
+    foreign = int((~np.isin(read, own)).sum())
+    if foreign:
+        raise ValueError(
+            f"{foreign} places are loaded that lie outside of the arrays: expected a mask in each load, "
+            "of the rows and the columns that are there"
+        )
 
 
 def framed(array):
