@@ -445,19 +445,19 @@ for name, bits in scores.items():
 # - Counts charge every token of FLASH for the state, also in the first chunk, which has nothing to read there. In many of today's
 #   Transformers several heads share keys and values, so that the cache is four to eight times smaller.
 #
-# ## 7. What to remember
+# ## What to remember
 #
 # Fill in the last column yourself. "Not shown" is a good answer.
 #
 # | claim | your evidence | your verdict |
 # | --- | --- | --- |
-# | The plain Transformer is too weak a baseline | section 2: three seeds | |
-# | Fewer operations do not mean less time | section 3: count and clock | |
-# | A recurrent update trains slowly | section 4: sequential steps, and times | |
-# | FLASH reads everything earlier and nothing later | section 5: the Jacobian, and token 10 | |
-# | FLASH keeps a state of constant size | the opening: four lengths | |
-# | FLASH is faster on long sequences | the opening: attention alone; lecture 08 for the model | |
-# | FLASH is as good as Transformer++ | the opening: one pair; lectures 07 and 10 | |
+# | The plain Transformer is too weak a baseline | section 2 | |
+# | Fewer operations do not mean less time | section 3 | |
+# | A recurrent update trains slowly | section 4 | |
+# | FLASH reads everything earlier and nothing later | section 5 | |
+# | FLASH keeps a state of constant size | the opening | |
+# | FLASH is faster on long sequences | the opening; lecture 08 | |
+# | FLASH is as good as Transformer++ | the opening; lectures 07 and 10 | |
 #
 # **Three takeaways**
 # 1. Compare with the strongest baseline, and put a simple table beside it.

@@ -645,16 +645,16 @@ for name, bits in here.items():
 # - Section 3: a mask after the softmax that is followed by a division by the sums of the rows is right on paper. In floats a later
 #   score that is much larger wipes out the earlier ones first.
 #
-# ## 8. What to remember
+# ## What to remember
 #
 # Fill in the last column yourself.
 #
 # | claim | your evidence | your verdict |
 # | --- | --- | --- |
-# | A mask belongs before the softmax | section 3: 15 forbidden pairs found | |
-# | Attention is the main cost of a Transformer | section 5: only from T = 12 D on | |
-# | RoPE's scores depend on differences of positions only | section 6: one pair of tokens at all positions | |
-# | Better positions explain most of Transformer++'s lead | section 7: three seeds; the paper's tables | |
+# | A mask belongs before the softmax | section 3 | |
+# | Attention is the main cost of a Transformer | section 5 | |
+# | RoPE's scores depend on differences of positions only | section 6 | |
+# | Better positions explain most of Transformer++'s lead | section 7 | |
 #
 # **Three takeaways**
 # 1. Hide scores, not weights, and then test who sees whom by changing one token.

@@ -596,17 +596,17 @@ for number, A in enumerate(as_trained, 1):
 # - At a length of exactly 512 the paper's code takes the second form of the bias, while its comment says *over* 512. Our tiny models have
 #   LayerNorm in place of ScaleNorm.
 #
-# ## 13. What to remember
+# ## What to remember
 #
 # Fill in the last column yourself. (`learner.verdict("02 relu2", "...")` stores one for your report.)
 #
 # | claim | your evidence | your verdict |
 # | --- | --- | --- |
-# | GLU and attention are special cases of GAU | section 10: your unit is your GLU; U = 1, by the formula | |
-# | relu² is better than softmax in this unit | section 8: the paper's tables, and our two trainings | |
-# | relu² is better because it is sparse | sections 7 and 12: zeros are there; no cause was tested | |
-# | One head is enough in a GAU | section 11: Table 1 for it; ours leave it open | |
-# | GAU is faster because it needs less arithmetic | section 11: more arithmetic, fewer weights | |
+# | GLU and attention are special cases of GAU | sections 4 and 10 | |
+# | relu² is better than softmax in this unit | section 8 | |
+# | relu² is better because it is sparse | sections 7, 8 and 12 | |
+# | One head is enough in a GAU | section 11 | |
+# | GAU is faster because it needs less arithmetic | section 11 | |
 #
 # **Three takeaways**
 # 1. GAU is a GLU whose values are mixed by attention, and the *reading* token's gate comes last.

@@ -23,7 +23,7 @@
 #
 # **You need** lecture 02, and a little PyTorch: tensors, `nn.Module`, `backward()`.
 #
-# **Time** 38 minutes to read, about 65 more to build. Running the code takes about 20 seconds on two CPU cores.
+# **Time** 37 minutes to read, about 65 more to build. Running the code takes about 20 seconds on two CPU cores.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 
@@ -181,8 +181,8 @@ print(f"along a diagonal it changes by {np.abs(bias[1:, 1:] - bias[:-1, :-1]).ma
 #
 # PyTorch finds gradients by itself, so why derive one? Because whoever writes the backward pass decides what is kept in memory for it.
 #
-# Let `s = q kᵀ / n + b` (from here on *score* means s, the bias included), `r = relu(s)`, `A = r × r`, `o = A v`, and let `d_o` be the gradient of the loss with
-# respect to o; `d_A` and `d_s` mean the same for A and s. Now go backwards, one pair (i, j) at a time. The score `s[i, j]` matters
+# Let `s = q kᵀ / n + b` `r = relu(s)`, `A = r × r`, `o = A v`, and let `d_o` be the gradient of the loss with
+# respect to o; `d_A` and `d_s` mean the same for A and s. Now go backwards, one pair (i, j) at a time. `s[i, j]`, the score with its bias, matters
 # in one place only, in `o[i] += r² v[j]`. So
 #
 # - the weight A[i, j] multiplies v[j] there, hence `d_A[i, j] = d_o[i] · v[j]`;
@@ -228,7 +228,7 @@ print(f"loss with bias + 1: {loss(1):.0f}, with bias - 1: {loss(-1):.0f}, slope:
 print(f"d_s of this pair: {d_s[5, 3]:.0f}")
 
 # %% [markdown]
-# Each pair now passes its share to four arrays: to q, k and b through its score, and to v through `A[i, j] v[j]`. **Build** that as a loop
+# Each pair now passes its share to four arrays: to q, k and b through s[i, j], and to v through `A[i, j] v[j]`. **Build** that as a loop
 # over the pairs, with what you know of one of them.
 
 
@@ -570,7 +570,7 @@ reveal("03.a", noticed["fresh"], "of 8 bugs")
 # Many GPUs multiply much faster in 16 bits than in 32, and there are two formats for it: **float16** spends its bits on
 # digits, **bfloat16** on range. For relu² the range matters, since squaring doubles the exponent.
 #
-# **Your second guess.** Among the scores 1, 2, 3 and so on, which is the first whose relu² is infinite in float16?
+# **Your second guess.** The largest float16 is 65,504. Among the numbers s = 1, 2, 3 and so on, which is the first whose relu² is infinite there?
 
 # %%
 predict("03.b", None)  # your number in place of None
@@ -591,7 +591,7 @@ for name, dtype in formats.items():
 
 # %%
 title = "float16 loses small and large squares; bfloat16 keeps all, to fewer digits"
-figure, axes = drawing.new_axes(6.6, 3.5, "score s", "largest relative error of relu²(s)", title)
+figure, axes = drawing.new_axes(6.6, 3.5, "s, a score with its bias", "largest relative error of relu²(s)", title)
 drawing.lines(axes, {name: (scores, error) for name, error in errors.items()}, markevery=2)
 for line in axes.lines:
     start = (scores[0], errors[line.get_label()][0])
@@ -602,14 +602,14 @@ axes.set_xscale("log")
 axes.set_yscale("log")
 axes.set_ylim(top=8)
 said = drawing.in_words(axes, x="{:.0e}", form="{:.0e}", missing="infinite")
-drawing.show(figure, f"Line plot, both axes logarithmic, of the rounding error of relu squared by the score: {said}.")
+drawing.show(figure, f"Line plot, both axes logarithmic, of the rounding error of relu²(s) by s: {said}.")
 
 # %% [markdown]
-# The largest float16 is 65,504, and 256² = 65,536 is already beyond it. This end Code 6 guards by dividing the scores by n *before* the
+# 256² = 65,536 is just beyond the largest float16. This end Code 6 guards by dividing the scores by n *before* the
 # square: with n = 512, even the largest q · k that float16 can hold gets a finite weight. One infinity can end a training run.
 #
-# The other end pays for it. The smallest positive float16 is 2⁻²⁴, and a square below half of that rounds to zero, so every score below
-# about 0.00017 is lost. Dividing by n pushes scores towards that end. A weight that rounds to zero ends nothing, so it is the better end to fall off.
+# The other end pays for it. The smallest positive float16 is 2⁻²⁴, and a square below half of that rounds to zero, so every s below
+# about 0.00017 is lost. Dividing by n pushes the scores towards that end. A weight that rounds to zero ends nothing, so it is the better end to fall off.
 #
 # The package trains with *autocast* (lecture 07): matrix products are computed in half precision, and so is what is made from them, relu²
 # included; x and its norm are float32. What does that cost on one unit, measured on its branch?
@@ -674,7 +674,7 @@ for name in ("03 my GAU, Toeplitz bias", "03 GAU, rotary bias", "00 transformer+
     print(f"  {name[3:]:22}", ", ".join(f"{bits:.2f}" for bits in seeds[name]))
 
 # %% [markdown]
-# Your unit writes, trained with your gradient, like somebody who has heard English through a wall. Its losses are those of the stored run, and in
+# Your unit writes, trained with your gradient, like somebody who has heard English through a wall. Its first 30 losses are those of the stored run, and in
 # this small race three seeds do not tell it from Transformer++.
 #
 # Now look along the line of the rotary bias. In the first run it is as good as the table; in the other two it is a third of a bit worse. One run
@@ -688,7 +688,7 @@ for name in ("03 my GAU, Toeplitz bias", "03 GAU, rotary bias", "00 transformer+
 # outputs. Two tests of the package ask whether the last 50 tokens matter to them. `value_leak` changes what these tokens say; `prefix_error` leaves
 # them out.
 #
-# **Your third guess.** By how many percent does the branch of the first 50 tokens differ if the others are left out?
+# **Your third guess.** By how many percent does the branch of the first 50 tokens differ if the others are left out: 0, 2, 20 or 200?
 
 # %%
 predict("03.c", None)  # your number in place of None
@@ -742,7 +742,8 @@ for length in (64, 16, 8):
 # But the paper chose 0.02 for wide models. From a normalised x, a matrix with such entries makes sums of D terms, and so an array of size 0.02 √D. At
 # 768, the width of the paper's base models, that is about a half. At our 64 it is a sixth, and a unit multiplies several such arrays and
 # squares one of them. So the package has a second start, `width`: all that is drawn gets the standard deviation 0.02 √(768 / D), which is the
-# paper's number at the paper's width and grows as the width shrinks. With it every unit has a voice from the first update on:
+# paper's number at the paper's width and grows as the width shrinks. With it every unit has a voice from the first update on, as the blocks of
+# Transformer++ have from either start:
 
 # %% tags=["nbval-check-output"]
 from flash_tutorial.training.measures import branch_sizes
@@ -750,11 +751,12 @@ from flash_tutorial.training.measures import branch_sizes
 ids = torch.from_numpy(corpus.validation.tokens[:512].astype(int)).reshape(8, 64)
 for width in (64, 128, 768):
     print(f"D = {width:3}: 0.02 √D = {0.02 * width**0.5:.2f}")
-for start in ("paper", "width"):
-    torch.manual_seed(0)
-    model = LanguageModel(ModelConfig("flash_quad", dim=128, depth=4, max_length=64, start=start))
-    shares = ", ".join(f"{size:.3f}" for size in branch_sizes(model, ids))
-    print(f"start {start}, D = 128: before training the four units add {shares} of what they are given")
+for kind, depth in (("flash_quad", 4), ("transformer++", 2)):
+    for start in ("paper", "width"):
+        torch.manual_seed(0)
+        model = LanguageModel(ModelConfig(kind, dim=128, depth=depth, max_length=64, start=start))
+        shares = ", ".join(f"{size:.3f}" for size in branch_sizes(model, ids))
+        print(f"{kind}, start {start}: before training its layers add {shares} of what they are given")
 
 # %% [markdown]
 # **Your fourth guess.** FLASH, the model that this course is about, was trained from both starts, with D = 128, for 600 updates. How many bits per byte
@@ -783,7 +785,7 @@ drawing.show(figure, f"Line plot of bits per byte, lower is better: {said}.")
 
 # %% [markdown]
 # The paper's start costs FLASH nearly a tenth of a bit, and the model made of your unit more than that. But Transformer++ gains 0.07, and its
-# fresh blocks are no identity: their branches are as large as x. So quiet units are not the whole cause. Does the gain last? The same models were
+# fresh blocks were no identity before. So quiet units are not the whole cause. Does the gain last? The same models were
 # trained for 1,700 updates, with three seeds each.
 
 # %% tags=["nbval-check-output"]
@@ -794,11 +796,11 @@ for model, bits in long_by_start().items():
     print(" bits per byte")
 
 # %% [markdown]
-# Of the gain of FLASH and of FLASH-Quad two fifths are left, of that of Transformer++ three, and the seeds overlap. A start is above all a *head* start: it matters most where training is short, as it is
+# FLASH and FLASH-Quad keep two fifths of their gain, Transformer++ three fifths, and the seeds overlap. A start is above all a *head* start: it matters most where training is short, as it is
 # in this course and in a class project.
 #
 # In code, `ModelConfig(start="width")` is the default, so a model of your own begins well without a word. Where a cell of this course says
-# `start="paper"`, it repeats a run that was made before there was a choice. Such runs are compared with each other only.
+# `start="paper"`, it repeats a stored run that began so. Such runs are compared with each other only.
 #
 # ## How we know
 #
@@ -812,19 +814,19 @@ for model, bits in long_by_start().items():
 # - **The trap in a trained model**: your run, on 8,192 bytes.
 # - **The gradient**: `gradcheck` in float64, and the first 30 losses of a run with PyTorch's own gradient, to 1%.
 #
-# ## 11. What to remember
+# ## What to remember
 #
 # Fill in the last column yourself.
 #
 # | claim | your evidence | your verdict |
 # | --- | --- | --- |
-# | The torch unit is the NumPy unit | section 5: to ten digits, with parameters of order one | |
-# | The gradient by hand is right | sections 3, 4, 8: a slope by hand, gradcheck, a whole training run | |
-# | A test on a fresh unit is enough | section 6: five of eight bugs passed it | |
-# | Half precision is exact enough | section 7: one unit, to a percent or so | |
-# | The rotary bias trains as well as the table | section 8: with one seed of three | |
-# | Code 6 is causal | section 9: no leak, but the length gets in | |
-# | It is good to begin as the identity | section 10: three models, two starts | |
+# | The torch unit is the NumPy unit | section 5 | |
+# | The gradient by hand is right | sections 3, 4 and 8 | |
+# | A test on a fresh unit is enough | section 6 | |
+# | Half precision is exact enough | section 7 | |
+# | The rotary bias trains as well as the table | section 8 | |
+# | Code 6 is causal | section 9 | |
+# | It is good to begin as the identity | section 10 | |
 #
 # **Three takeaways**
 # 1. Test with parameters of order one. A fresh unit hides its bugs, and from the paper's start a small one also learns less.

@@ -709,20 +709,20 @@ for name, mean in means.items():
 #   rate for all, from the paper's start. Linear attention is behind with each seed. Linear attention with the bias minus the GAU is <!-- number: scoreboard.linear_minus_gau -->-0.001 ± 0.137<!-- /number -->
 #   (Welch, 95%), so what relu² adds to the bias on this text is open. Not tried: a rate for each, longer windows.
 #
-# ## 11. What to remember
+# ## What to remember
 #
 # Fill in the last column yourself.
 #
 # | claim | your evidence | your verdict |
 # | --- | --- | --- |
-# | Both orders of the product give the same outputs | section 1: six tokens; section 3: six forms on random inputs | |
-# | The order with fewer multiply-adds is the faster one | section 1: without a mask; section 5: no with one | |
-# | Decoding has a constant cost | section 4: entries kept at three positions | |
-# | Training token by token is slow | section 5: 2048 sequential steps, all T states in memory, times against T | |
-# | Chunks are an approximation | section 6: the same outputs for every C | |
-# | The backward pass needs all states | section 7: two states, one from each side | |
-# | A state remembers everything | section 9: mistakes with 4 rows, none with 16 | |
-# | Linear attention is as good as softmax attention | section 10: once it has a position bias, in a tiny window | |
+# | Both orders of the product give the same outputs | sections 1 and 3 | |
+# | The order with fewer multiply-adds is the faster one | sections 1 and 5 | |
+# | Decoding has a constant cost | section 4 | |
+# | Training token by token is slow | section 5 | |
+# | Chunks are an approximation | section 6 | |
+# | The backward pass needs all states | section 7 | |
+# | A state remembers everything | section 9 | |
+# | Linear attention is as good as softmax attention | section 10 | |
 #
 # **Three takeaways**
 # 1. `q (kᵀ v)`: without a function on the scores the matrix becomes a state of S × E entries, whatever T is.

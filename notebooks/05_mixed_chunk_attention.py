@@ -24,7 +24,7 @@
 #
 # **You need** lecture 02 (the unit) and lecture 04 (the chunk form).
 #
-# **Time** 37 minutes to read, about 70 more to build. Running the code takes about 30 seconds on two CPU cores.
+# **Time** 36 minutes to read, about 70 more to build. Running the code takes about 30 seconds on two CPU cores.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 
@@ -120,7 +120,7 @@ drawing.show(*drawing.flash_unit())
 #
 # </details>
 #
-# ## 1. What it costs, and why C = 256
+# ## 1. What it costs
 #
 # Take the paper's base model, S = 128 and E = 1536, and count multiply-adds for one token. Near, it meets the C tokens of its chunk, at S
 # for each score and E for each value. Far, it adds S × E products to a state and reads as many. The near bill grows with C; the far one does
@@ -138,8 +138,8 @@ print(f"equal at C = 2 S E / (S + E) = {2 * S * E / (S + E):.0f}")
 print(f"full attention over 8,192 tokens: {8192 * (S + E) / 1000:,.0f}")
 
 # %% [markdown]
-# The two bills are equal at C = 236, and the paper takes 256. A smaller chunk saves little, because the state has to be paid in any case; a
-# much larger one is full attention again. And no token costs more because the text is long: in Table 12 of the paper a training step of 2¹⁸ tokens, cut
+# The two bills are equal at C = 236. The paper takes 256, and 512 for books. Half of 256 would save a quarter of this bill, and little of a
+# unit, whose dense layers cost 3.6 million multiply-adds a token; a much larger chunk is full attention again. And no token costs more because the text is long: in Table 12 of the paper a training step of 2¹⁸ tokens, cut
 # into ever longer sequences, takes FLASH 57 ms at T = 512 and 63 at 8,192, and FLASH-Quad, a stack of GAUs, 54 and 141.
 #
 # ## 2. Four heads of one base, on six tokens
@@ -163,7 +163,7 @@ for i in range(6):
 # %% [markdown]
 # ## 3. The local part
 #
-# Token i attends to the tokens of its own chunk, up to itself. The score is divided by C, a bias is added, and relu² is taken. All chunks
+# Token i attends to the tokens of its own chunk, up to itself. Its score is q · k / C; a bias is added, and relu² is taken of the sum. All chunks
 # share one bias, a table of C × C entries.
 #
 # **Build** it as two loops, over the token i that reads and over the tokens j that it reads: slow, and what the fast form of section 5 is
@@ -196,7 +196,7 @@ print("near:", local_loops(quad_q, quad_k, v_TE, bias_CC, C).astype(int).tolist(
 
 # %% [markdown]
 # Token 6 reads 1 × (0, 4) from token 5 and 4 × (-4, 0) from itself, which makes (-16, 4). Token 5 is the first of its chunk: it can read only
-# itself, and its one score is 0.
+# itself, and there the sum is 0.
 #
 # ## 4. The global part
 #
@@ -375,6 +375,7 @@ from flash_course.learner import predict, reveal
 predict("05.a", None)  # your number in place of None
 
 
+# %%
 def moves(**how):
     """[i, j]: output i of these parts changes when the heads and the value of token j change."""
     before = mixed(heads, v, bias + 20, C, **how)  # 20: more than any score here
@@ -400,7 +401,7 @@ print("tokens 1 to 14, read one by one:", near.sum(1).tolist())
 print("          read through the mean:", far.sum(1).tolist())
 
 # %% [markdown]
-# Every earlier token is read, in one of the two ways. Token 8 reads four tokens one by one and token 9 a single one, itself, because
+# Every earlier token may be read, in one of the two ways. Token 8 reads four tokens one by one and token 9 a single one, itself, because
 # the near part starts anew in each chunk. Two neighbours on either side of a boundary are never compared.
 #
 # **Misconception 1: the global part is a summary of everything before the token.** Leave the local part out and change token 7.
@@ -435,10 +436,11 @@ for name, part in (("chunk 1", slice(0, C)), ("later chunks", slice(C, T))):
 #
 # **Your second guess.** With C = 4, tokens 5, 6, 7 and 8 are one chunk. Changing one of them can *not* reveal the fault. Which one?
 
-# %% tags=["nbval-check-output"]
+# %%
 predict("05.b", None)  # your number in place of None
 
 
+# %% tags=["nbval-check-output"]
 def inclusive_part(q, k, v):
     return q @ (k.mT @ v).cumsum(1)
 
@@ -499,8 +501,8 @@ for name, far_part in readings.items():
 #
 # ## 9. Four tests of a causal layer
 #
-# 1. *No value leak.* A later token changes no earlier output, not even by one bit.
-# 2. *Nothing is missing.* Every earlier token is read.
+# 1. *No value leak.* A later token changes no earlier output, not even by one bit (section 7).
+# 2. *Nothing is missing.* Every earlier token may be read (section 6).
 # 3. *No gradient leak.* No earlier output has a gradient with respect to a later input.
 # 4. *Prefix.* The first n tokens alone give the outputs that they have in the longer sequence.
 #
@@ -583,7 +585,7 @@ drawing.show(*drawing.near_and_far(shown, 256, title=title, first=border.start))
 # many read, rows that read much. At letter 513 you see section 6 in a real model: the blue part starts anew, and all to the left is
 # orange.
 #
-# **How much of the near part is content?** The bias is the same for every text; only the score looks at letters. Take the score away, and see
+# **How much of the near part is content?** The bias is the same for every text; only the scores look at letters. Take them away, and see
 # how much of the near matrix changes.
 
 # %% tags=["nbval-check-output"]
@@ -645,8 +647,7 @@ for name, bits in scores.items():
 # ## 12. C is part of the architecture
 #
 # In lecture 04 C changed nothing but time and memory; here it decides who is read how. Let us change it in the trained model. But C also divides
-# the scores, so run each C twice: as it is, and with quad_q multiplied by C / 256, which holds the scale. Below stand
-# other models, a quarter as large, each trained for its own C in 1,000 updates and with the scale held. Compare them among themselves.
+# the scores, so run each C twice: as it is, and with quad_q multiplied by C / 256, which holds the scale.
 
 
 # %% tags=["nbval-check-output"]
@@ -664,26 +665,17 @@ for size in (128, 64, 32):
     as_it_is, held = run_with(size, 1), run_with(size, size / 256)
     print(f"C = {size:3}: as it is {as_it_is:.2f}, scale held {held:.2f} bits per byte")
 
-# %% tags=["nbval-check-output"]
-from flash_course.bench.stored import load_stored
-
-by_size = {}
-for run in load_stored("chunk_length")["runs"]:
-    by_size.setdefault(run["chunk_size"], []).append(run["bits_per_byte"])
-for size, bits in by_size.items():
-    print(f"trained with C = {size:5,}: {np.mean(bits):.2f} bits per byte")
-
 # %% [markdown]
-# Most of the damage is the scale. What is left is the architecture: the same parameters now read fewer tokens one by one and more through a mean. Of the models
-# that were trained for their C three seeds tell only 32 from 128, and barely; so what is left to choose by is the bill of section 1.
+# Most of the damage is the scale. What is left is the architecture: the same parameters now read fewer tokens one by one and more through a mean. Models that are trained for their C learn
+# to live with it, as lecture 08 shows.
 #
 # **What came after.** RetNet, GLA, Mamba-2 and DeltaNet do inside a chunk exactly what they do between chunks, so there C is a speed
 # setting again (lecture 13).
 #
 # ## 13. A blank page
 #
-# Scroll until nothing above is in view, and write mixed chunk attention from memory, with your pieces (some five lines) or without
-# them (14; try this). If you are stuck, look back for a minute.
+# Scroll until nothing above is in view, and write mixed chunk attention from memory, as one function without your pieces: some 14 lines. If you
+# are stuck, look back for a minute.
 
 
 # %%
@@ -767,22 +759,21 @@ print(f"largest far weight of unit 2 on the number asked for: {np.mean(hits):.0%
 # - **The game** is multi-query associative recall. FLASH has three seeds, each part alone one; all begin at a start made for the game. From the package's start
 #   nobody learns it in 4,000 updates: [recall](../docs/results.md#recall), [recall_learned](../docs/results.md#recall_learned).
 #   Softmax attention over all 64 tokens answers everything too: [recall_state](../docs/results.md#recall_state), window of 64.
-# - **Sections 10 to 12**: one model of one seed, on one window or on eight. Trained without the far part, on novels or program text, three seeds
-#   settle no difference: [parts](../docs/results.md#parts). Longer windows: [longer](../docs/results.md#longer).
-# - **Trained for its C**: three seeds; C = 32 minus 128 (±: half of a 95% interval, lecture 10) is <!-- number: chunk_length.short -->+0.063 ± 0.056<!-- /number --> bits, and does not hold if all
-#   nine differences have to: [chunk_length](../docs/results.md#chunk_length).
+# - **Sections 10 to 12**: one model of one seed, on one window or on eight. Trained without the near part a model
+#   loses <!-- number: parts.cost_without_local -->1.6 to 1.9<!-- /number --> bits: [parts](../docs/results.md#parts). Trained without the far part, on novels or program text, three seeds
+#   settle no difference. Longer windows: [longer](../docs/results.md#longer).
 # - **C = 236** counts whole C × C squares.
 #
 # ## What to remember
 #
 # | claim | your evidence | your verdict |
 # | --- | --- | --- |
-# | Near and far cost the same at C = 236 | section 1: counted | |
-# | Every earlier token is read, in one of two ways | section 6: measured | |
-# | The causal form leaks nothing | sections 7, 9: exactly zero | |
-# | The near part compares by content | section 10: early units read mostly by distance, the last by content | |
-# | C is a speed setting | section 12: another function, even with the scale held | |
-# | The global part makes the model better | section 14: in the game; section 11: on novels by a hundredth of a bit | |
+# | Near and far cost the same at C = 236 | section 1 | |
+# | Every earlier token may be read, in one of two ways | section 6 | |
+# | The causal form leaks nothing | sections 7 and 9 | |
+# | The near part compares by content | section 10 | |
+# | C is a speed setting | section 12 | |
+# | The global part makes the model better | sections 11 and 14 | |
 #
 # **Three takeaways**
 # 1. Near: relu² attention in the chunk, scores over C. Far: lin_q times the mean of the earlier chunks' KᵀV. FLASH binds near and fetches far.

@@ -699,11 +699,11 @@ print(bytes(ids[0].tolist()).decode())
 #
 # | claim | your evidence | your verdict |
 # | --- | --- | --- |
-# | FLASH is a GAU with a different way to mix | section 1: the drawing; section 4: against the package | |
-# | A causal test notices padding | section 6: none of the outputs changes | |
-# | Code 8 keeps packed documents apart | section 7: only if they end where chunks end | |
-# | Base FLASH has 112M parameters | section 8: counted, with 32,000 rows of embedding | |
-# | Equations 7, 8 and Code 8 are the same layer | opening, section 9: a factor that grows by chunk | |
+# | FLASH is a GAU with a different way to mix | sections 1 and 4 | |
+# | A causal test notices padding | section 6 | |
+# | Code 8 keeps packed documents apart | section 7 | |
+# | Base FLASH has 112M parameters | section 8 | |
+# | Equations 7, 8 and Code 8 are the same layer | the opening, section 9 | |
 #
 # **Three takeaways**
 # 1. A FLASH model is an embedding, positions, units, a norm, and the embedding again. Causal and masked differ in who reads whom.

@@ -653,7 +653,7 @@ print(drawing.text_table(rows))
 # - *Quality by chunk length*: three seeds of 1,000 updates at the rate of C = 128. C = 32 minus 128 is <!-- number: chunk_length.short -->+0.063 ± 0.056<!-- /number -->; the other intervals contain
 #   zero, and if all nine have to hold it does too ([chunk_length](../docs/results.md#chunk_length)).
 #
-# ## 14. What to remember
+# ## What to remember
 #
 # Fill in the last column yourself (`learner.verdict`).
 #

@@ -701,7 +701,7 @@ reveal("10.h", round(gains["one map"].mean, 2), "bits")
 #   is open, though far tokens save it more. Behind one map `gamma` begins twenty times as large as alone, and own maps begin as large: so it may be the scores' size and
 #   not the matrix that the turn needs, and the two are not told apart in what own maps gain either.
 #
-# ## 12. What to remember
+# ## What to remember
 #
 # Fill in the last column yourself (`learner.verdict`).
 #

@@ -446,17 +446,17 @@ Markdown(page)
 # - **Memory** ([mentions](../docs/results.md#mentions)): one model of each kind; six invented names, each on a page of its own.
 # - **The running mean** ([scoreboard](../docs/results.md#scoreboard)): three runs at one rate; its model has fewer parameters, since it has no base z.
 #
-# ## 7. What to remember
+# ## What to remember
 #
 # Fill in the last column yourself.
 #
 # | claim | your evidence | your verdict |
 # | --- | --- | --- |
-# | A model of novels helps with another kind of text | section 2: one run | |
-# | It beats a bigram model | section 2: after fine-tuning yes, before it no | |
-# | A window of 1024 bytes is a memory of 1024 bytes | section 3: a new name is not copied; a known one FLASH remembers | |
-# | A running mean is enough to mix tokens | section 4: a little ahead of pairs of bytes | |
-# | What I built is a FLASH | section 5: `check_unit`, and its first updates | |
+# | A model of novels helps with another kind of text | section 2 | |
+# | It beats a bigram model | section 2 | |
+# | A window of 1024 bytes is a memory of 1024 bytes | section 3 | |
+# | A running mean is enough to mix tokens | section 4 | |
+# | What I built is a FLASH | section 5 | |
 #
 # **Three takeaways**
 # 1. Write the guess first, and count something simple before you train anything.

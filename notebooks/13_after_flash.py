@@ -555,7 +555,7 @@ print(f"FLASH's global part, C = 8: token 24 reads {int((gradient[0].abs().sum(1
 #   gated DeltaNet got a second look ([recall_state](../docs/results.md#recall_state), [our wrong guesses](../experiments/predictions.md)). What
 #   makes FLASH hard to train here was not taken apart.
 #
-# ## 14. What to remember
+# ## What to remember
 #
 # Fill in the last column yourself (`learner.verdict`).
 #

@@ -37,7 +37,7 @@ def words_across(model, pages, border, *, before=8, behind=16, temperature=0.8, 
 
 
 def invented_across(model, pages, border, known):
-    """What share of the words written across a border no text has, the words, and how far a cut word still fits.
+    """How many words were written across a border, those of them that no text has, and how far a cut word still fits.
 
     ``known``: the words that there are. The third is two shares: of those cut one letter and two letters behind the
     border that begin some word.
@@ -46,4 +46,4 @@ def invented_across(model, pages, border, known):
     begun = beginnings_of(known)
     invented = [old + new for old, new in words if old + new not in known]
     fits = [sum(old + new[:n] in begun for old, new in words) / len(words) for n in (1, 2)]
-    return len(invented) / len(words), [word.decode() for word in invented], fits
+    return len(words), [word.decode() for word in invented], fits

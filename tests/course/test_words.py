@@ -47,7 +47,7 @@ def test_words_of_a_text_are_known_in_small_letters():
 
 def test_words_that_no_text_has_and_cut_words_that_some_word_begins_with():
     border = PAGE.index(b"distressed") + 3
-    share, invented, fits = invented_across(Copies(), pages(), border, {b"distant", b"so"})
-    assert share == 1 and invented == ["distressed", "distressed"]
+    words, invented, fits = invented_across(Copies(), pages(), border, {b"distant", b"so"})
+    assert words == 2 and invented == ["distressed", "distressed"]
     assert fits == [1, 0]  # dist, as in distant; distr, as in none
-    assert invented_across(Copies(), pages(), border, {b"distressed"})[0] == 0
+    assert invented_across(Copies(), pages(), border, {b"distressed"})[1] == []

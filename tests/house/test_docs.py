@@ -61,8 +61,13 @@ def reading_minutes(lecture, wanted):
     """Of some sections of a lecture, 0 being its opening, by the course's own rule."""
     tools = runpy.run_path(ROOT / "tools" / "notebooks.py")
     source = LECTURES[lecture].read_text(encoding="utf-8")
-    opening, *parts = re.split(r"(?m)^(?=# ## (\d+)\. )", source)
-    sections = {0: opening} | {int(n): part for n, part in zip(parts[::2], parts[1::2])}
+    sections = {0: ""}
+    for part in re.split(r"(?m)^(?=# ## )", source):
+        number = re.match(r"# ## (\d+)\. ", part)
+        if number:
+            sections[int(number[1])] = part
+        elif [*sections] == [0]:  # headings without a number end the lecture, but for those of its opening
+            sections[0] += part
     assert wanted <= {*sections}, f"lecture {lecture} has no section {wanted - {*sections}}"
     # the first cell of code is the one that installs, which is not counted
     texts = [] if 0 in wanted else ["# %%\npass\n"]
