@@ -9,7 +9,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from flash_course.bench.boundaries import cost_of_boundary
+from flash_course.bench.boundaries import GROUPS, cost_of_boundary
 from flash_course.bench.stored import RESULTS
 from flash_tutorial import FLASH, LanguageModel, ModelConfig
 from flash_tutorial.chunks import chunk_counts, from_chunks, to_chunks
@@ -22,7 +22,6 @@ from flash_tutorial.training import first_bytes
 from flash_tutorial.training.measures import bits_of, by_place
 
 T, C, BYTES, TOKENS = 1024, 128, 400_000, 1024
-BYTES_OF_PLACES = (1, 1, 2, 4, 8, 16, 32, 64)  # places 1, 2, 3 to 4, 5 to 8, ... of a chunk of 128
 STEPS = 1000
 RATES = {
     "FLASH": (5e-3, 1e-2, 2e-2),
@@ -200,7 +199,7 @@ def numbers(rows):
     """Bits that the places of a chunk cost above its last place, mean over runs; costs of a boundary, compared."""
     runs = [row["measures"]["by_place_of_128"] for row in matching(rows, arm="FLASH", steps=STEPS)]
     places = [statistics.mean(place) for place in zip(*runs, strict=True)]
-    lost = sum((place - places[-1]) * n for place, n in zip(places, BYTES_OF_PLACES, strict=True))
+    lost = sum((place - places[-1]) * n for place, n in zip(places, GROUPS[:8], strict=True))
     cost, rival, mended = (
         costs_of_boundary(rows, name) for name in ("FLASH", "Transformer++", HALF)
     )

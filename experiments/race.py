@@ -93,8 +93,8 @@ EXPERIMENT = Experiment(
     "linear cost is worth. Local only is not run.",
     not_tried="A second size, D = 64, which is declared and not run; other lengths and budgets; windows of 2,048 from "
     "the beginning: with one seed, after five minutes of one core, FLASH and Transformer++ both were 0.8 bits "
-    "a token behind Transformer++ with windows of 512. A window of 256 (`rivals`): at this length its update "
-    "took longer than that of the whole attention.",
+    "a token behind Transformer++ with windows of 512. A window of 256: at this length its update took "
+    "longer than that of the whole attention.",
     tables=partial(by_model, names=MODELS, budget=BUDGET, less=LESS),
 )
 

@@ -29,7 +29,7 @@ from flash_tutorial.experiments import (
 from flash_tutorial.experiments.rates import best_rate
 from flash_tutorial.experiments.tables import markdown
 from flash_tutorial.training import train
-from flash_tutorial.training.context import bits_of_last
+from flash_tutorial.training.score import bits_of_targets
 
 T = 512
 TOKENS_AN_UPDATE = 8192
@@ -90,7 +90,7 @@ def stretches(split, most=None):
 
 def bits_with(model, ids, targets, context):
     """Bits of each stretch's last tokens, read with ``context``, those that are scored among them."""
-    return bits_of_last(model, ids[:, -context:], targets, batch=8)
+    return bits_of_targets(model, ids[:, -context:], targets).sum(1)
 
 
 def measure(model, corpus, less=(256,)):

@@ -17,7 +17,7 @@ from flash_tutorial.clock import machine
 from flash_tutorial.experiments import Arm, Experiment, command, matching
 from flash_tutorial.experiments.tables import markdown
 from flash_tutorial.files import write_text
-from flash_tutorial.training import TrainConfig, learning_rate_at
+from flash_tutorial.training import TrainConfig, train_step
 
 PACKAGE = Path(__file__).resolve().parent.parent / "flash_tutorial" / "models"
 C, BATCH = 8, 32
@@ -87,14 +87,9 @@ def fit(task, part, recipe=RECIPE, seed=0):
     optimizer = torch.optim.AdamW(model.parameters(), eps=1e-6, weight_decay=0.0)
     losses = []
     for step in range(rates.steps):
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate_at(step, rates)
-        loss = model.loss(*batch(task, step, recipe["easy_rows"], seed))
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
-        losses.append(round(loss.item(), 4))
+        ids, targets = batch(task, step, recipe["easy_rows"], seed)
+        loss, _ = train_step(model, optimizer, [(ids, targets, None, 1.0)], step, rates)
+        losses.append(round(loss, 4))
     return model.eval(), losses
 
 

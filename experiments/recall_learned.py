@@ -16,7 +16,7 @@ from flash_tutorial import GAU, LanguageModel, ModelConfig, count_parameters
 from flash_tutorial.experiments import Arm, Experiment, Search, command, matching
 from flash_tutorial.experiments.tables import markdown
 from flash_tutorial.mixing import softmax_attention
-from flash_tutorial.training import TrainConfig, learning_rate_at, new_optimizer
+from flash_tutorial.training import TrainConfig, new_optimizer, train_step
 
 C, T, UPDATES = 8, 64, 4000
 EVERY, LEARNED = 100, 0.9  # updates from one look to the next; the accuracy that counts as learned
@@ -81,14 +81,9 @@ def fit(config, rate, seed, steps, optimizer):
     losses = []
     looks = []
     for step in range(steps):
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate_at(step, rates)
-        loss = model.loss(*batch("recall", step, seed=seed))
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
-        losses.append(loss.item())
+        ids, targets = batch("recall", step, seed=seed)
+        loss, _ = train_step(model, optimizer, [(ids, targets, None, 1.0)], step, rates)
+        losses.append(loss)
         if (step + 1) % EVERY == 0:
             looks.append(accuracy_by_chunk(model.eval(), "recall", rows=128)[0])
             model.train()

@@ -28,7 +28,7 @@ from flash_course.successors import (
 from flash_tutorial import FLASH, LanguageModel, ModelConfig, count_parameters, states
 from flash_tutorial.experiments import Arm, Experiment, Search, command, matching
 from flash_tutorial.experiments.tables import markdown
-from flash_tutorial.training import TrainConfig, learning_rate_at
+from flash_tutorial.training import TrainConfig, train_step
 
 # pairs lie in the first FIRST tokens
 D, T, FIRST, C, KEYS, PAIRS = (
@@ -137,15 +137,10 @@ def fit(name, size, rate, seed):
     optimizer = torch.optim.AdamW(model.parameters(), eps=1e-6, weight_decay=0.0)
     losses = []
     for step in range(UPDATES):
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate_at(step, rates)
         rng = np.random.default_rng((seed, step))
-        loss = model.loss(*rows(BATCH, int(rng.choice(PAIRS)), rng))
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
-        losses.append(loss.item())
+        ids, targets = rows(BATCH, int(rng.choice(PAIRS)), rng)
+        loss, _ = train_step(model, optimizer, [(ids, targets, None, 1.0)], step, rates)
+        losses.append(loss)
     return model.eval(), losses
 
 

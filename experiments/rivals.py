@@ -1,59 +1,11 @@
-"""What FLASH races against besides Transformer++ itself: a window of FLASH's cost, a hybrid of both, its own unit with
-queries and keys that share less."""
+"""What FLASH races against besides Transformer++ itself: a hybrid of both, and its own unit with queries and keys that
+share less."""
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from flash_tutorial import FLASH, GAU, LanguageModel, ModelConfig, TransformerBlock, starts
-from flash_tutorial.chunks import from_chunks, to_chunks
-from flash_tutorial.layers import cos_sin, rope
-
-
-class WindowBlock(TransformerBlock):
-    """Transformer++ whose attention reads the last ``window`` tokens, the own one included.
-
-    A chunk of as many tokens reads itself and the one before, so that time is linear in T.
-    """
-
-    prefill = step = None  # the class above would keep and read all tokens
-
-    def __init__(self, dim, *, window, causal, **options):
-        super().__init__(dim, causal=causal, glu=True, rope=True, **options)
-        self.window = window
-
-    def mix(self, q, k, v, mask, segment_ids):
-        """``(B, H, T, d)``; padding comes later, and one document stands in a row."""
-        if segment_ids is not None:
-            raise ValueError(
-                "segment_ids: a window reads across documents, so give each a row of its own"
-            )
-        T = v.shape[2]
-        w = min(self.window, T)
-        q, k = (rope(t, *cos_sin(T, t.shape[-1], v)).to(v.dtype) for t in (q, k))
-        q, k, v = (to_chunks(t, w) for t in (q, k, v))  # (B, H, G, w, d)
-        k, v = (torch.cat([F.pad(t, (0, 0, 0, 0, 1, 0))[:, :, :-1], t], 3) for t in (k, v))
-        seen = window_of_chunks(q.shape[2], w, v.device)
-        # chunks as if they were heads: torch's fused kernels take four dimensions
-        read = F.scaled_dot_product_attention(*(t.flatten(0, 1) for t in (q, k, v)), attn_mask=seen)
-        return from_chunks(read.unflatten(0, q.shape[:2]), T)
-
-
-def window_of_chunks(G, w, device):
-    """``(G, w, 2w)``: which tokens of its chunk and the one before each of w tokens reads."""
-    own = torch.arange(w, 2 * w, device=device)[:, None]
-    distance = own - torch.arange(2 * w, device=device)
-    seen = ((distance >= 0) & (distance < w)).expand(G, w, 2 * w).clone()
-    seen[0, :, :w] = False  # before the first chunk there is none
-    return seen
-
-
-def window_model(window, ff_dim=None, **options):
-    """The configuration of Transformer++ with a window; sizes as in ``ModelConfig("transformer++")``."""
-    own = ModelConfig("transformer++", **options)
-    unit = {"window": window, "heads": own.heads_in_use, "ff_dim": ff_dim or own.ff_dim_in_use}
-    unit["norm"] = own.norm
-    return ModelConfig(WindowBlock, unit_options=unit, **options | {"depth": own.depth})
+from flash_tutorial import FLASH, GAU, LanguageModel, starts
 
 
 class OwnMaps(nn.Module):

@@ -179,39 +179,52 @@ class GatedDeltaRule(Successor):
 
     def __init__(self, dim, **options):
         super().__init__(dim, **options)
-        self.strength, self.decay = nn.Linear(dim, 1), nn.Linear(dim, 1)
+        self.strength = nn.Linear(dim, 1)
+        self.decay = self.make_decay(dim)
         self.log_rate = nn.Parameter(torch.zeros(()))  # a
-        nn.init.constant_(self.decay.bias, -4.6)  # alpha begins at 0.99
+
+    def make_decay(self, dim):
+        decay = nn.Linear(dim, 1)
+        nn.init.constant_(decay.bias, -4.6)  # alpha begins at 0.99
+        return decay
 
     def mix(self, q, k, v, h):
-        T, C = v.shape[1], self.chunk_size
         q, k = (F.normalize(F.silu(t), dim=-1) for t in (q, k))
         beta = self.strength(h).sigmoid()
         log_alpha = -self.log_rate.exp() * F.softplus(self.decay(h))
         # (B, G, C, S, E or 1)
-        q, k, v, beta, log_alpha = (to_chunks(t, C) for t in (q, k, v, beta, log_alpha))
-        since = log_alpha.cumsum(2)
-        # decay from token j to token i, (B, G, C, C)
-        between = (since - since.mT).tril().exp().tril()
-        system = beta * (between * (k @ k.mT)).tril(-1)
+        in_chunks = [to_chunks(t, self.chunk_size) for t in (q, k, v, beta, log_alpha)]
+        return from_chunks(self.mix_chunks(*in_chunks), v.shape[1])
+
+    def mix_chunks(self, q, k, v, beta, log_alpha):
+        """The same, ``(B, G, C, E)``: what each chunk adds, then a state from chunk to chunk."""
+        since = log_alpha.cumsum(2)  # the chunk's beginning
+        whole = since[:, :, -1:]
+        erased, read = self.pairs(q, k, since)
+        writing = beta * torch.cat([v, since.exp() * k], -1)
         solved = torch.linalg.solve_triangular(
-            system, beta * torch.cat([v, since.exp() * k], -1), upper=False, unitriangular=True
+            beta * erased.tril(-1), writing, upper=False, unitriangular=True
         )
         # new_t is the first minus erase_t S
         new, erase = solved.split([v.shape[-1], k.shape[-1]], -1)
-        keep = since[:, :, -1:].exp()
-        weights = between * (q @ k.mT)
-        late = (since[:, :, -1:] - since).exp() * k
+        keep = whole.exp().mT
+        q = since.exp() * q
+        late = (whole - since).exp() * k
         state = torch.zeros_like(k[:, 0].mT @ v[:, 0])
         out = []
         for g in range(v.shape[1]):
             rows = new[:, g] - erase[:, g] @ state
-            out.append((since[:, g].exp() * q[:, g]) @ state + weights[:, g] @ rows)
+            out.append(q[:, g] @ state + read[:, g] @ rows)
             state = keep[:, g] * state + late[:, g].mT @ rows
-        return from_chunks(torch.stack(out, 1), T)
+        return torch.stack(out, 1)
+
+    def pairs(self, q, k, since):
+        """k k^T and q k^T of a chunk, each with the decay between the two tokens: ``(B, G, C, C)``, later keys zero."""
+        between = (since - since.mT).tril().exp().tril()
+        return between * (k @ k.mT), between * (q @ k.mT)
 
 
-class KimiDelta(Successor):
+class KimiDelta(GatedDeltaRule):
     """o_t = q_t S_t, S_t = (I - beta_t k_t^T k_t) diag(alpha_t) S_{t-1} + beta_t k_t^T v_t.
 
     Kimi Delta Attention, of Kimi Linear: Kimi Team (2025, arXiv 2510.26692). The gated delta rule with GLA's gate: a
@@ -221,40 +234,14 @@ class KimiDelta(Successor):
     In a chunk as in ``GatedDeltaRule``, but decay now goes into k itself, as in ``decayed_attention``.
     """
 
-    def __init__(self, dim, **options):
-        super().__init__(dim, **options)
-        self.strength = nn.Linear(dim, 1)
-        self.decay = nn.Sequential(nn.Linear(dim, 16, bias=False), nn.Linear(16, self.qk_dim))
-        self.log_rate = nn.Parameter(torch.zeros(()))  # a
-        nn.init.constant_(self.decay[1].bias, -4.6)  # alpha begins at 0.99
+    def make_decay(self, dim):
+        decay = nn.Sequential(nn.Linear(dim, 16, bias=False), nn.Linear(16, self.qk_dim))
+        nn.init.constant_(decay[1].bias, -4.6)  # alpha begins at 0.99
+        return decay
 
-    def mix(self, q, k, v, h):
-        T, C = v.shape[1], self.chunk_size
-        q, k = (F.normalize(F.silu(t), dim=-1) for t in (q, k))
-        beta = self.strength(h).sigmoid()
-        log_alpha = -self.log_rate.exp() * F.softplus(self.decay(h))
-        # (B, G, C, S, E or 1)
-        q, k, v, beta, log_alpha = (to_chunks(t, C) for t in (q, k, v, beta, log_alpha))
-        since = log_alpha.cumsum(2)
-        whole = since[:, :, -1:]
-        q = since.exp() * q
-        ahead = since.exp() * k
-        behind = (-since).exp() * k
-        new, erase = torch.linalg.solve_triangular(
-            beta * (ahead @ behind.mT).tril(-1),
-            beta * torch.cat([v, ahead], -1),
-            upper=False,
-            unitriangular=True,
-        ).split([v.shape[-1], k.shape[-1]], -1)
-        weights = (q @ behind.mT).tril()
-        late = (whole - since).exp() * k
-        state = torch.zeros_like(k[:, 0].mT @ v[:, 0])
-        out = []
-        for g in range(v.shape[1]):
-            rows = new[:, g] - erase[:, g] @ state
-            out.append(q[:, g] @ state + weights[:, g] @ rows)
-            state = whole[:, g].exp().mT * state + late[:, g].mT @ rows
-        return from_chunks(torch.stack(out, 1), T)
+    def pairs(self, q, k, since):
+        behind = ((-since).exp() * k).mT
+        return (since.exp() * k) @ behind, ((since.exp() * q) @ behind).tril()
 
 
 class WindowAttention(Successor):

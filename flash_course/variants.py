@@ -11,10 +11,10 @@ import torch.nn.functional as F
 from torch import nn
 
 from flash_tutorial import GAU, ModelConfig, TransformerBlock
+from flash_tutorial.config import gated_width
 from flash_tutorial.fast import relu2_attention
 from flash_tutorial.gau import GatedUnit
 from flash_tutorial.layers import ToeplitzBias, cos_sin, rope
-from flash_tutorial.transformer import gated_width
 
 T, C, HEADS = 256, 32, 4
 

@@ -70,6 +70,11 @@ def default_heads(dim):
     return max(1, dim // 64)
 
 
+def gated_width(dim):
+    """8 D / 3 rounded up to a multiple of 8: a gated layer with the parameters of an MLP of 4 D."""
+    return -(-8 * dim // 24) * 8
+
+
 # ---------------------------------------------------------------- the model
 @ours
 @explained
@@ -242,7 +247,9 @@ class ModelConfig:
             raise ValueError(f"{given}: leave it out, the units say what each one is")
         if self.depth not in (None, len(units)):
             raise ValueError(f"depth={self.depth} and {len(units)} units: leave depth out")
-        self.units, self.architecture, self.depth = [*units], HYBRID, len(units)
+        self.units = [*units]
+        self.architecture = HYBRID
+        self.depth = len(units)
 
     @property
     def kind(self) -> str:
@@ -305,25 +312,16 @@ class ModelConfig:
 
     def inert(self):
         """Fields that have no effect beside the others: name -> why."""
-        return {
-            name: why
-            for name, why, so in (
-                (
-                    "position_scale",
-                    f"the positions are {self.positions_in_use}",
-                    self.positions_in_use != "scaled_sin",
-                ),
-                (
-                    "init_std",
-                    "your class starts itself and the head is tied",
-                    self.kind == OWN and self.tied,
-                ),
-                ("combine", "global_=False", self.global_ is False),
-                ("bias", "local=False", self.local is False),
-                ("length_scale", "attention='softmax'", self.attention == "softmax"),
-            )
-            if so
+        placed = self.positions_in_use
+        starts_itself = self.kind == OWN and self.tied
+        fields = {
+            "position_scale": (placed != "scaled_sin", f"the positions are {placed}"),
+            "init_std": (starts_itself, "your class starts itself and the head is tied"),
+            "combine": (self.global_ is False, "global_=False"),
+            "bias": (self.local is False, "local=False"),
+            "length_scale": (self.attention == "softmax", "attention='softmax'"),
         }
+        return {name: why for name, (is_inert, why) in fields.items() if is_inert}
 
     def bound_by_length(self):
         """Why a trained model of this kind cannot be given another ``max_length``; None if it has no part in it."""
@@ -404,7 +402,8 @@ class ModelConfig:
             )
         large = task == "pg19"
         lengths = [512 * 2**i for i in range(large, 5)]
-        context = lengths[0] if context is None else context
+        if context is None:
+            context = lengths[0]
         if context not in lengths:
             raise ValueError(
                 f"context={context!r}: on {task} the paper ran {', '.join(map(str, lengths))}"
@@ -422,10 +421,9 @@ class ModelConfig:
         if architecture in GATED:
             options |= dict(depth=2 * blocks, qk_dim=128)
         else:
-            options |= dict(depth=blocks, heads=dim // 64, ff_dim=4 * dim)
-        # a gate has 8 D / 3 hidden channels, rounded up to a multiple of 8: the parameters of 4 D without one
+            options |= dict(depth=blocks, heads=default_heads(dim), ff_dim=4 * dim)
         if architecture.endswith("++"):
-            options["ff_dim"] = -(-8 * dim // 24) * 8
+            options["ff_dim"] = gated_width(dim)
         norm = "layer"
         if task == "c4" and architecture != "transformer":
             norm = "scale"

@@ -6,14 +6,13 @@ Letters: B batch, T length, D model width, K classes.
 import warnings
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from . import starts
 from .config import ModelConfig
-from .errors import described, short
-from .formats import is_integers
+from .errors import short
 from .layers import as_mask
+from .losses import cross_entropy
 from .model import LanguageModel
 from .names import ours
 from .settings import check_counts
@@ -94,19 +93,7 @@ class _Classifier(nn.Module):
     ) -> Tensor:
         """Mean cross-entropy in nats; ``labels (B,)`` of texts, ``(B, T)`` of tokens, -100 where nothing is asked."""
         logits = self(ids, mask, padding=padding)
-        shape = tuple(logits.shape[:-1])
-        if not is_integers(labels) or tuple(labels.shape) != shape:
-            said = f"expected {shape} integers from 0 to {self.decide.out_features - 1}"
-            raise ValueError(f"labels are {described(labels)}: {said}")
-        logits = logits.flatten(0, -2)
-        wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        try:
-            return F.cross_entropy(wide, labels.flatten().long())
-        except IndexError:
-            K = self.decide.out_features
-            asked = labels[labels != -100]
-            wrong = int(asked.min()) if asked.min() < 0 else int(asked.max())
-            raise ValueError(f"labels hold {wrong}: expected 0 to {K - 1} (classes={K})") from None
+        return cross_entropy(logits, labels, "labels", "classes")
 
 
 @ours

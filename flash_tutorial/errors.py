@@ -14,6 +14,12 @@ def described(value):
     return f"a {type(value).__name__}"
 
 
+def out_of_range(what, ids, N, then=""):
+    """The error of ids ``(...)`` of which one is none of 0 to N - 1."""
+    wrong = int(ids.min()) if ids.min() < 0 else int(ids.max())
+    return ValueError(f"{what} hold {wrong}: expected 0 to {N - 1}{then}")
+
+
 def short(value):
     """A value in an error, on one line."""
     text = " ".join(repr(value).split())

@@ -146,7 +146,10 @@ class _ReadEarlierChunks(torch.autograd.Function):
         _refuse_second_derivative("read_earlier_chunks")
         q, k, v, factor, *read = ctx.saved_tensors
         dq, dk, dv = (torch.empty_like(t) for t in (q, k, v))
-        dq[:, 0], dk[:, -1], dv[:, -1], sums = 0, 0, 0, 0
+        dq[:, 0] = 0  # the first chunk reads nothing
+        dk[:, -1] = 0  # and nobody reads the last
+        dv[:, -1] = 0
+        sums = 0
         by_C = q / q.shape[2]
         for g in reversed(range(1, k.shape[1])):
             torch.bmm(grad[:, g], read[g - 1].mT, out=dq[:, g])

@@ -59,12 +59,10 @@ class FLASH(GatedUnit):
         check_options(
             chunk_size=chunk_size, combine=combine, local=local, global_=global_, backend=backend
         )
-        self.chunk_size, self.combine, self.local, self.global_ = (
-            chunk_size,
-            combine,
-            local,
-            global_,
-        )
+        self.chunk_size = chunk_size
+        self.combine = combine
+        self.local = local
+        self.global_ = global_
         self.backend = backend
         self.bias = make_bias(bias, chunk_size, qk_dim)
         self.reset_parameters()
@@ -78,9 +76,7 @@ class FLASH(GatedUnit):
         checked: bool = False,
     ) -> Tensor:
         """As of every gated unit, by Triton's kernels or by torch (``backend``)."""
-        fused, why = False, "x is no tensor"
-        if isinstance(x, torch.Tensor):
-            fused, why = self.fused_on(x)
+        fused, why = self.fused_on(x)
         if not fused:
             if self.backend == "triton":
                 raise ValueError(
@@ -102,6 +98,8 @@ class FLASH(GatedUnit):
 
     def gains_nothing(self, x):
         """Why torch is taken although the kernels could compute it, or None."""
+        if not isinstance(x, torch.Tensor):  # the door says it better
+            return "x is no tensor"
         if self.backend == "torch":
             return "backend='torch'"
         if self.backend == "triton":

@@ -203,7 +203,8 @@ class GAU(GatedUnit):
         check_counts(bias_length=bias_length)
         if length_scale is not None:
             check_counts(length_scale=length_scale)
-        self.length_scale, self.attention = length_scale, attention
+        self.length_scale = length_scale
+        self.attention = attention
         self.bias = make_bias(bias, bias_length, qk_dim)
         self.reset_parameters()
 
@@ -213,14 +214,8 @@ class GAU(GatedUnit):
         T = v.shape[1]
         bias = None if self.bias is None else self.bias(T)  # (T, T)
         if self.attention == "softmax":
-            visible = visible_pairs(mask, segment_ids)
-            # one head: (B, 1, T, S or E)
-            if visible is not None:
-                visible = visible[:, None]
-            q = q[:, None]
-            k = k[:, None]
-            v = v[:, None]
-            return softmax_attention(q, k, v, causal=self.causal, bias=bias, visible=visible)[:, 0]
+            how = dict(causal=self.causal, bias=bias, visible=visible_pairs(mask, segment_ids))
+            return one_head_of_softmax(q, k, v, **how)
         scale = 1 / (self.length_scale or T)
         # each row has its own number of valid tokens
         if self.length_scale is None and mask is not None:
@@ -250,15 +245,10 @@ class GAU(GatedUnit):
         bias = None
         if self.bias is not None:
             bias = self.bias.row(places.clamp(max=rows.used - 1), rows.used)
-        if self.attention == "relu2":
-            how = dict(scale=1 / self.length_scale, causal=False, bias=bias, visible=seen)
-            return plain_relu2_attention(q, keys, values, **how), state
-        # one head
-        q, keys, values = (t[:, None] for t in (q, keys, values))
-        seen = of_each_head(seen)
-        bias = None if bias is None else of_each_head(bias)
-        mixed = softmax_attention(q, keys, values, causal=False, bias=bias, visible=seen)
-        return mixed[:, 0], state
+        how = dict(causal=False, bias=bias, visible=seen)
+        if self.attention == "softmax":
+            return one_head_of_softmax(q, keys, values, **how), state
+        return plain_relu2_attention(q, keys, values, scale=1 / self.length_scale, **how), state
 
     def mix_newest(self, heads, v, state):
         """What the newest token reads of all: ``(B, E)``."""
@@ -279,3 +269,10 @@ class GAU(GatedUnit):
             scores = scores.masked_fill(~visible, float("-inf"))
         weights = scores.softmax(-1) if self.attention == "softmax" else scores.relu().square()
         return torch.bmm(weights.to(values.dtype)[:, None], values)[:, 0]
+
+
+def one_head_of_softmax(q, k, v, *, causal, bias, visible):
+    """``softmax_attention`` with one head: ``q, k (B, T, S)``, ``v (B, T, E)`` -> ``(B, T, E)``."""
+    q, k, v = (t[:, None] for t in (q, k, v))
+    bias, visible = (None if t is None else of_each_head(t) for t in (bias, visible))
+    return softmax_attention(q, k, v, causal=causal, bias=bias, visible=visible)[:, 0]

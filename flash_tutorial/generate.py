@@ -132,7 +132,9 @@ class RecordedStep:
             raise ValueError(
                 f"room={room}: expected at least the {state.rows.used} tokens that were read already"
             )
-        self.model, self.state, device = model, state, state.units[0].v.device
+        self.model = model
+        self.state = state
+        device = state.units[0].v.device
         self.rest = room - state.rows.used
         batch = state.rows.batch
         self.lengths = state.rows.lengths.tolist()
@@ -157,7 +159,8 @@ class RecordedStep:
             self.logits, _ = self.model.step(self.ids, self.state)
         else:
             self.graph.replay()
-        self.rest, self.lengths = self.rest - 1, [n + 1 for n in self.lengths]
+        self.rest -= 1
+        self.lengths = [n + 1 for n in self.lengths]
         if any(n % self.state.units[0].v.shape[2] == 0 for n in self.lengths):
             self._fold()
         return self.logits
@@ -165,9 +168,11 @@ class RecordedStep:
     def _fold(self):
         """Fold full chunks into the sums, which stay where they are in memory."""
         for unit in self.state.units:
-            sums, chunks = unit.sums, unit.chunks
+            sums = unit.sums
+            chunks = unit.chunks
             unit.fold()
-            unit.sums, unit.chunks = sums.copy_(unit.sums), chunks.copy_(unit.chunks)
+            unit.sums = sums.copy_(unit.sums)
+            unit.chunks = chunks.copy_(unit.chunks)
 
     def _record(self):
         """Capture one step. What a trial changes is put back each time, since there may be room for one token alone."""

@@ -41,7 +41,8 @@ class ScaleNorm(OneNumber):
 
     def __init__(self, dim: int):
         super().__init__()
-        self.dim, self.gain = dim, nn.Parameter(torch.ones(1))
+        self.dim = dim
+        self.gain = nn.Parameter(torch.ones(1))
 
     def reset_parameters(self):
         """The gain one."""
@@ -57,7 +58,8 @@ class LayerNorm(nn.Module):
     def __init__(self, dim: int):
         super().__init__()
         self.dim = dim
-        self.gain, self.offset = nn.Parameter(torch.ones(dim)), nn.Parameter(torch.zeros(dim))
+        self.gain = nn.Parameter(torch.ones(dim))
+        self.offset = nn.Parameter(torch.zeros(dim))
 
     def reset_parameters(self):
         """Gains one, offsets zero."""
@@ -176,7 +178,8 @@ class ScaledSin(OneNumber):
 
     def __init__(self, dim: int):
         super().__init__()
-        self.dim, self.scale = dim, nn.Parameter(torch.full((1,), dim**-0.5))
+        self.dim = dim
+        self.scale = nn.Parameter(torch.full((1,), dim**-0.5))
 
     def reset_parameters(self):
         """The paper's scale, 1 / sqrt(D)."""
@@ -197,7 +200,8 @@ class LearntPositions(nn.Module):
 
     def __init__(self, dim: int, max_length: int):
         super().__init__()
-        self.max_length, self.table = max_length, nn.Parameter(torch.empty(max_length, dim))
+        self.max_length = max_length
+        self.table = nn.Parameter(torch.empty(max_length, dim))
 
     def forward(self, x):
         return self._reaching(x.shape[1])[: x.shape[1]]
@@ -232,7 +236,8 @@ class ToeplitzBias(nn.Module):
 
     def __init__(self, length: int):
         super().__init__()
-        self.length, self.weights = length, nn.Parameter(torch.empty(2 * length - 1))
+        self.length = length
+        self.weights = nn.Parameter(torch.empty(2 * length - 1))
 
     def forward(self, n: int):
         """The bias among n positions, ``(n, n)``; n smaller than ``length`` takes the weights of the same distances."""
@@ -264,7 +269,8 @@ class RotaryBias(nn.Module):
     def __init__(self, dim: int):
         super().__init__()
         self.dim = dim
-        self.a, self.b = nn.Parameter(torch.empty(dim)), nn.Parameter(torch.empty(dim))
+        self.a = nn.Parameter(torch.empty(dim))
+        self.b = nn.Parameter(torch.empty(dim))
 
     def _rotated(self, vector, cos, sin):
         return rope(vector.expand(*cos.shape[:-1], self.dim), cos, sin)
@@ -301,10 +307,8 @@ class ScaleOffset(nn.Module):
 
     def __init__(self, heads: int, dim: int):
         super().__init__()
-        self.gamma, self.beta = (
-            nn.Parameter(torch.empty(heads, dim)),
-            nn.Parameter(torch.zeros(heads, dim)),
-        )
+        self.gamma = nn.Parameter(torch.empty(heads, dim))
+        self.beta = nn.Parameter(torch.zeros(heads, dim))
 
     def forward(self, z):
         shape = (-1,) + (1,) * (z.dim() - 1) + (z.shape[-1],)

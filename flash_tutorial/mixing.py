@@ -203,14 +203,14 @@ def mixed_chunk_attention(
     documents = None
     if segment_ids is not None:
         documents = chunk_documents(segment_ids, C, None if causal else mask)
-    parts, how = [], dict(causal=causal, documents=documents)
+    how = dict(causal=causal, documents=documents)
+    mixed = 0
     if local:
         table = None if bias is None else bias(C)
-        parts.append(
-            local_part(quad_q, quad_k, v, chunk_size=chunk_size, bias=table, attend=attend, **how)
-        )
+        near = dict(chunk_size=chunk_size, bias=table, attend=attend)
+        mixed = local_part(quad_q, quad_k, v, **near, **how)
     if global_:
         counts = chunk_counts(T, C, mask, v.device)
-        sums = dict(combine=combine, counts=counts, read=read, before=before)
-        parts.append(global_part(lin_q, lin_k, v, **sums, **how))
-    return from_chunks(sum(parts[1:], parts[0]), T)
+        far = dict(combine=combine, counts=counts, read=read, before=before)
+        mixed = mixed + global_part(lin_q, lin_k, v, **far, **how)
+    return from_chunks(mixed, T)

@@ -11,17 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from . import files, starts, states
 from .calls import by_call
 from .config import FORMAT, ModelConfig
 from .corpora.vocabulary import Vocabulary, text_of
-from .errors import described
+from .errors import described, out_of_range
 from .formats import is_integers
 from .generate import generate
 from .layers import at_least_one_axis
+from .losses import cross_entropy
 from .model_state import State
 from .names import ours
 from .settings import check_format
@@ -61,7 +61,8 @@ class LanguageModel(nn.Module):
             raise ValueError(
                 f"a model is built from a ModelConfig, got {config!r:.60}: give ModelConfig(dim=64)"
             )
-        self.config, self.vocabulary = config, Vocabulary(config.tokens)
+        self.config = config
+        self.vocabulary = Vocabulary(config.tokens)
         self.trained_length: int | None = None
         self.embedding = nn.Embedding(config.vocab_size, config.dim)
         self.stack = Stack(config)
@@ -125,7 +126,7 @@ class LanguageModel(nn.Module):
         """
         how = dict(position_ids=position_ids, padding=padding)
         logits = self.head(self.features(ids, mask, segment_ids, **how))
-        return logits if targets is None else self._loss_of(logits, targets)
+        return logits if targets is None else cross_entropy(logits, targets)
 
     def features(
         self,
@@ -160,23 +161,7 @@ class LanguageModel(nn.Module):
     ) -> Tensor:
         """Mean cross-entropy in nats over the targets other than -100."""
         how = dict(position_ids=position_ids, padding=padding)
-        return self._loss_of(self(ids, mask, segment_ids, **how), targets)
-
-    def _loss_of(self, logits, targets):
-        shape = logits.shape[:2]
-        if not is_integers(targets) or targets.shape != shape:
-            expected = f"expected {tuple(shape)} integers, -100 where nothing is asked"
-            raise ValueError(f"targets are {described(targets)}: {expected}")
-        logits = logits.flatten(0, 1)
-        targets = targets.flatten().long()
-        try:
-            return F.cross_entropy(
-                logits.to(torch.promote_types(logits.dtype, torch.float32)), targets
-            )
-        except IndexError:
-            raise self._no_id(
-                "targets", targets[targets != -100], ", and -100 where nothing is asked"
-            ) from None
+        return cross_entropy(self(ids, mask, segment_ids, **how), targets)
 
     @by_call
     @torch.no_grad()
@@ -236,12 +221,9 @@ class LanguageModel(nn.Module):
         try:
             return self.embedding(ids.long())
         except IndexError:
-            raise self._no_id("ids", ids, "; was another tokenizer used?") from None
-
-    def _no_id(self, what, ids, then):
-        wrong = int(ids.min()) if ids.min() < 0 else int(ids.max())
-        N = self.config.vocab_size
-        return ValueError(f"{what} hold {wrong}: expected 0 to {N - 1} (vocab_size={N}){then}")
+            N = self.config.vocab_size
+            then = f" (vocab_size={N}); was another tokenizer used?"
+            raise out_of_range("ids", ids, N, then) from None
 
     # ------------------------------------------------------------ save and load
     def save_pretrained(self, folder: str | Path, *, dtype: torch.dtype | None = None) -> None:
@@ -308,7 +290,8 @@ def weights_of(model):
 def load_weights(model, folder):
     """Put the weights that ``save_model`` wrote into a model of the same kind; float64 stays, half becomes float32."""
     path = Path(folder) / "model.safetensors"
-    weights, expected = files.load_tensors(path), weights_of(model)
+    weights = files.load_tensors(path)
+    expected = weights_of(model)
     for name in sorted(set(expected) ^ set(weights)):
         where = "lacks" if name in expected else "has the unknown"
         raise ValueError(f"{path} {where} weight {name!r}: it does not belong to its config.json")

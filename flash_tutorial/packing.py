@@ -9,11 +9,10 @@ from typing import Any
 
 import torch
 
+from .corpora.vocabulary import IGNORE
 from .errors import short
 from .formats import is_integers
 from .settings import check_counts
-
-NO_TARGET = -100
 
 
 @dataclass
@@ -35,7 +34,7 @@ class Packed:
         """``(B, T)``: the next token of the same document; -100 behind its last one and for all that fills up."""
         following = self.ids.roll(-1, 1)
         goes_on = self.mask & self.mask.roll(-1, 1) & (self.position_ids.roll(-1, 1) > 0)
-        return following.masked_fill(~goes_on, NO_TARGET)
+        return following.masked_fill(~goes_on, IGNORE)
 
     def unpack(self, values: torch.Tensor) -> list[torch.Tensor]:
         """What was computed for the rows ``(B, T, ...)``, as a list of one ``(length, ...)`` for each document."""

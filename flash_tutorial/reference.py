@@ -85,7 +85,8 @@ def scaled_sin_loops(T, D):
     table_TD = np.zeros((T, D))
     for t in range(T):
         for k, freq in enumerate(frequencies(D)):
-            table_TD[t, k], table_TD[t, D // 2 + k] = math.sin(t * freq), math.cos(t * freq)
+            table_TD[t, k] = math.sin(t * freq)
+            table_TD[t, D // 2 + k] = math.cos(t * freq)
     return table_TD
 
 
@@ -304,7 +305,8 @@ def global_part_loops(q_TS, k_TS, v_TE, valid_T, document_T, causal, C, combine)
     T = len(q_TS)
     out_TE = np.zeros_like(v_TE)
     for i in range(T):
-        sum_SE, tokens = np.zeros((k_TS.shape[1], v_TE.shape[1])), 0
+        sum_SE = np.zeros((k_TS.shape[1], v_TE.shape[1]))
+        tokens = 0
         end = i // C * C if causal else T
         for start in range(0, end, C):
             chunk = range(start, min(start + C, T))
@@ -395,7 +397,9 @@ def project_loops(x_TD, p, valid_T):
     S = p["gamma"].shape[1]
     T = len(x_TD)
     H = len(p["gamma"])
-    u_TE, v_TE, heads_HTS = np.zeros((T, E)), np.zeros((T, E)), np.zeros((H, T, S))
+    u_TE = np.zeros((T, E))
+    v_TE = np.zeros((T, E))
+    heads_HTS = np.zeros((H, T, S))
     for i in range(T):
         z_S = np.zeros(S)
         if valid_T[i]:

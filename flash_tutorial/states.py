@@ -256,7 +256,7 @@ class ChunkState(Kept):
     rows: Rows
     bias: torch.Tensor  # (C, C) of the unit, -inf where a key comes after the query: kept, for it is the same each step
     # what changes only where a chunk ends, set by ``count_chunks``
-    chunks: int | torch.Tensor = field(init=False)  # as ``finished`` gives it
+    chunks: int | torch.Tensor = field(init=False)  # as ``chunks_read`` gives it
     left: float = field(init=False)  # steps until some row's chunk is full
 
     def __post_init__(self):
@@ -323,10 +323,10 @@ class ChunkState(Kept):
     def count_chunks(self):
         """Count the finished chunks anew."""
         C = self.v.shape[2]
-        self.chunks = self.finished()
+        self.chunks = self.chunks_read()
         self.left = C - self.rows.ahead(C)
 
-    def finished(self):
+    def chunks_read(self):
         """The divisor of the mean: finished chunks, or (B, 1, 1), at least 1."""
         finished = self.rows.place // self.v.shape[2]
         if self.rows.behind is None:
@@ -346,7 +346,7 @@ class ChunkState(Kept):
         sums = self.sums.flatten(0, 1)
         if combine == "mean":
             # to a compiler what is kept is a constant until it changes, and then a graph more
-            q = q / (self.finished() if torch.compiler.is_compiling() else self.chunks)
+            q = q / (self.chunks_read() if torch.compiler.is_compiling() else self.chunks)
         else:
             q = q * self.v.shape[2]
         rows = (t.to(sums.dtype).reshape(len(sums), 1, -1) for t in (near, q))

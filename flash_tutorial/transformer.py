@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from .calls import by_call
 from .chunks import chunk_counts, chunk_documents, from_chunks, to_chunks
-from .config import check_options, default_heads
+from .config import check_options, default_heads, gated_width
 from .fast import read_earlier_chunks
 from .layers import arrays_of, check_input, cos_sin, cos_sin_at, make_norm, reset_norms, rope
 from .mixing import global_part, softmax_attention, visible_pairs
@@ -65,15 +65,14 @@ class TransformerBlock(nn.Module):
             heads = default_heads(dim)
         if ff_dim is None:
             ff_dim = gated_width(dim) if glu else 4 * dim
-        self.dim, self.heads, self.ff_dim, self.causal, self.glu, self.rope = (
-            dim,
-            heads,
-            ff_dim,
-            causal,
-            glu,
-            rope,
-        )
-        self.norm1, self.norm2 = make_norm(norm, dim), make_norm(norm, dim)
+        self.dim = dim
+        self.heads = heads
+        self.ff_dim = ff_dim
+        self.causal = causal
+        self.glu = glu
+        self.rope = rope
+        self.norm1 = make_norm(norm, dim)
+        self.norm2 = make_norm(norm, dim)
         self.qkv_proj = nn.Linear(dim, 3 * dim)
         self.attn_out = nn.Linear(dim, dim)
         inner = 2 * ff_dim if glu else ff_dim  # gate and value, or the hidden channels alone
@@ -202,11 +201,6 @@ class TransformerBlock(nn.Module):
             "ff_out": self.ff_out,
         }
         return arrays_of(norms={"norm1": self.norm1, "norm2": self.norm2}, linears=linears)
-
-
-def gated_width(dim):
-    """8 D / 3 rounded up to a multiple of 8: a gated layer with the parameters of an MLP of 4 D."""
-    return -(-8 * dim // 24) * 8
 
 
 @ours

@@ -354,7 +354,7 @@ print(f"keys written twice: row sums grow by     {longer.sum() / whole.sum():.1f
 # training and after one ten times as long.
 
 # %% tags=["nbval-check-output"]
-from flash_course.bench.stored import ablation_minus_gau
+from flash_course.bench.changes import ablation_minus_gau
 
 for updates, difference in ablation_minus_gau("GAU, softmax").items():
     print(f"softmax minus relu² in a GAU, after {updates:5,} updates: {difference.mean:+.2f} bits per byte")

@@ -21,12 +21,11 @@ import torch
 from flash_course.bench.counts import count_multiply_adds, count_state_numbers
 from flash_tutorial import states
 from flash_tutorial.check import draw_order_one
-from flash_tutorial.config import ModelConfig
+from flash_tutorial.config import ModelConfig, gated_width
 from flash_tutorial.errors import is_out_of_memory
 from flash_tutorial.files import whole_file, write_text
 from flash_tutorial.model import LanguageModel, make_unit
 from flash_tutorial.training.devices import DTYPES, keep_freed_memory, pick_device, pick_dtype
-from flash_tutorial.transformer import gated_width
 
 from .clock import machine, peak_bytes, time_in_turn
 from .floors import decoding_floor, noise, training_floor

@@ -9,7 +9,6 @@ from .stored import load_stored
 
 GROUPS = (1, 1, 2, 4, 8, 16, 32, 64, 128)  # bytes of the places 1, 2, 3 to 4, 5 to 8, ...
 EARLY, LATE = 4, 5  # groups: the first eight places of a chunk, and those from the seventeenth on
-CHUNKS = {"C = 256": 256}  # of all other runs 128
 
 
 def runs_by_model(steps=1000):
@@ -43,11 +42,3 @@ def cost_of_boundary(bits):
     late = (bits * groups)[..., LATE:].sum(-1) / groups[LATE:].sum()
     above = (bits - late[..., None]) * groups
     return above[..., :EARLY].sum(-1) / groups.sum()
-
-
-def boundary_costs():
-    """{model: what a boundary costs a byte, by seed}, each in chunks of its own length."""
-    return {
-        name: cost_of_boundary(bits_by_place(CHUNKS.get(name, 128))[name])
-        for name in runs_by_model()
-    }

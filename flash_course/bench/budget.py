@@ -6,17 +6,18 @@ import numpy as np
 
 from .stored import load_stored
 
-FILES = {
-    "FLASH": "quality_flash",
-    "Transformer++": "quality_transformerpp",
-    "FLASH-Quad": "quality_flash_quad",
-}
 ARCHITECTURES = {"FLASH": "flash", "Transformer++": "transformer++", "FLASH-Quad": "flash_quad"}
+
+
+def runs_of(name):
+    """All stored runs of a model."""
+    runs = load_stored("quality")["runs"]
+    return [run for run in runs if run["architecture"] == ARCHITECTURES[name]]
 
 
 def updates_of_budget():
     """{model: updates that the time of 1,000 of FLASH's holds}."""
-    steps = load_stored("quality_steps")["steps"]
+    steps = load_stored("quality")["timed"]["steps"]
     return {name: steps[kind] for name, kind in ARCHITECTURES.items()}
 
 
@@ -25,10 +26,10 @@ def short_runs():
     return {
         name: {
             run["learning_rate"]: run["bits_per_byte"]
-            for run in load_stored(file)["runs"]
+            for run in runs_of(name)
             if run["steps"] == 300
         }
-        for name, file in FILES.items()
+        for name in ARCHITECTURES
     }
 
 
@@ -36,7 +37,7 @@ def long_runs():
     """{model: its runs of the whole budget, at the rate that has three seeds}."""
     found = {}
     for name, steps in updates_of_budget().items():
-        runs = [run for run in load_stored(FILES[name])["runs"] if run["steps"] == steps]
+        runs = [run for run in runs_of(name) if run["steps"] == steps]
         rate = statistics.mode(run["learning_rate"] for run in runs)
         found[name] = [run for run in runs if run["learning_rate"] == rate]
     return found

@@ -52,6 +52,14 @@ def scores(model: str, runs_of: str, rate: float | None = None) -> list:
     return [kept[seed] for seed in sorted(kept)]
 
 
+def ablation_minus_gau(variant: str) -> dict:
+    """{updates: bits per byte of a variant of the GAU minus those of the GAU, with Welch's interval}."""
+    return {
+        updates: welch(scores(variant, runs_of), scores("GAU", runs_of))
+        for updates, runs_of in ((200, "short"), (2000, "long"))
+    }
+
+
 def both(change: str, runs_of: str) -> tuple:
     """The scores of what was changed, and of what it is compared with."""
     variant, other, *_ = CHANGES[change]

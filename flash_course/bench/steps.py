@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from flash_tutorial.errors import is_out_of_memory
+
 from .against_length import measured_crossover, steady_processor, training_step
 from .clock import peak_bytes, summary, time_in_turn
 
@@ -79,7 +81,7 @@ def _peak_of_first(step, shorter, device, limit):
         return None
     try:
         return peak_bytes(step, device)
-    except RuntimeError as error:
-        if "out of memory" not in str(error).lower():
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
             raise
         return None

@@ -8,19 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from flash_tutorial.experiments import welch
-
 from .clock import time_to_reach
 
 RESULTS = Path(__file__).resolve().parent / "results"
 NEAR = 0.01  # of a loss: how far a repeated run may be from the stored one
 # What lectures call the arms of an experiment; "model" otherwise.
 ARMS_ARE = {"ablations": "variant", "curves": "cause", "quality": "architecture"}
-OF_QUALITY = {
-    "quality_flash": "flash",
-    "quality_flash_quad": "flash_quad",
-    "quality_transformerpp": "transformer++",
-}
 
 
 def load_stored(name: str) -> dict:
@@ -30,11 +23,6 @@ def load_stored(name: str) -> dict:
     An experiment's rows become flat runs: ``{"model": ..., "learning_rate": ..., "seed": ...,
     "steps": ...}`` with the arm's settings and all that was measured.
     """
-    if name in OF_QUALITY:
-        runs = load_stored("quality")["runs"]
-        return {"runs": [run for run in runs if run["architecture"] == OF_QUALITY[name]]}
-    if name == "quality_steps":
-        return load_stored("quality")["timed"]
     path = RESULTS / f"{name}.json"
     if not path.is_file():
         names = ", ".join(sorted(path.stem for path in RESULTS.glob("*.json")))
@@ -177,25 +165,6 @@ def runs_of_look_up() -> dict:
     whole = [run for run in load_stored("race_short")["runs"] if "saved_over_256" in run]
     own = [run for run in whole if (run["model"], run["learning_rate"]) == ("Transformer++", 0.02)]
     return found | {"Transformer++ of the race": own}
-
-
-def ablation_minus_gau(variant: str) -> dict:
-    """{updates: bits per byte of a variant of the GAU minus those of the GAU, with Welch's interval}.
-
-    Three seeds after 200 updates, and ten that chose no rate after 2,000.
-    """
-    stored = load_stored("ablations")
-    short = {}
-    for run in stored["runs"]:
-        if run["learning_rate"] == stored["best_rates"][run["variant"]]:
-            short.setdefault(run["variant"], []).append(run["bits_per_byte"])
-    long = {}
-    for run in load_stored("ablations_long")["runs"]:
-        if run["seed"] < 10:
-            long.setdefault(run["model"], []).append(run["bits_per_byte"])
-    return {
-        updates: welch(bits[variant], bits["GAU"]) for updates, bits in ((200, short), (2000, long))
-    }
 
 
 def shipped_cards() -> dict:

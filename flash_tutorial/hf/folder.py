@@ -57,9 +57,9 @@ def write_beside(model, folder):
     folder = Path(folder)
     files.make_folder(folder)
     names = ",\n        ".join(sorted(CLASSES.values()))
-    _write(folder / CODE, CODE_TEXT.format(names=names))
+    files.write_text(folder / CODE, CODE_TEXT.format(names=names))
     if not (folder / "README.md").exists():
-        _write(folder / "README.md", card(model))
+        files.write_text(folder / "README.md", card(model))
 
 
 def card(model):
@@ -77,8 +77,3 @@ def card(model):
         version=__version__,
         auto=auto,
     )
-
-
-def _write(path, text):
-    with files.whole_file(path) as part:
-        part.write_text(text, encoding="utf-8", newline="\n")

@@ -21,8 +21,9 @@ from transformers.modeling_outputs import (
 from transformers.utils.generic import can_return_tuple
 
 from .. import starts
+from ..corpora.vocabulary import IGNORE
 from ..encoders import Pooling
-from ..errors import described, short
+from ..errors import described, out_of_range, short
 from ..formats import is_integers
 from ..layers import as_mask, reordered, restored
 from ..stack import Stack
@@ -31,7 +32,6 @@ from .configuration import FlashConfig
 from .folder import write_beside
 
 STARTED = "_is_hf_initialized"  # transformers' mark on what was loaded or drawn
-NOT_ASKED = -100  # the label of a token that no loss counts
 PASSED_ON = {"num_items_in_batch"}  # by Trainer, to the loss
 
 
@@ -157,11 +157,8 @@ class FlashModel(FlashPreTrainedModel):
             return self.embedding(ids)
         except IndexError:
             N = self.embedding.num_embeddings
-            wrong = int(ids.min()) if ids.min() < 0 else int(ids.max())
             advice = "was another tokenizer used? resize_token_embeddings makes room for more"
-            raise ValueError(
-                f"input_ids hold {wrong}: expected 0 to {N - 1} (vocab_size={N}); {advice}"
-            ) from None
+            raise out_of_range("input_ids", ids, N, f" (vocab_size={N}); {advice}") from None
 
 
 def _refuse(others):
@@ -410,11 +407,8 @@ def _labels_checked(labels, shape, classes):
     try:
         yield
     except IndexError:
-        asked = labels[labels != NOT_ASKED]
-        wrong = int(asked.min()) if asked.min() < 0 else int(asked.max())
-        raise ValueError(
-            f"labels hold {wrong}: expected 0 to {classes - 1}, or {NOT_ASKED} where nothing is asked"
-        ) from None
+        then = f", or {IGNORE} where nothing is asked"
+        raise out_of_range("labels", labels[labels != IGNORE], classes, then) from None
 
 
 def _behind_a_token(labels, mask):
@@ -422,7 +416,7 @@ def _behind_a_token(labels, mask):
     if mask is None:
         return labels
     before = nn.functional.pad(mask[:, -labels.shape[1] : -1], (1, 0), value=1)
-    return labels.masked_fill(before == 0, NOT_ASKED)
+    return labels.masked_fill(before == 0, IGNORE)
 
 
 def _for_loss(others):

@@ -2,13 +2,9 @@
 only the last of it.
 """
 
-import numpy as np
-import torch
-import torch.nn.functional as F
-
 from ..corpora import evaluation_windows
 from ..settings import check_counts
-from .score import check_vocabulary
+from .score import bits_of_targets, check_vocabulary
 
 LATE = 64  # tokens at the end of each window that are scored
 
@@ -37,24 +33,6 @@ def bits_by_context(model, split, length, contexts, late=LATE, batch=8):
         )
     ids, targets = ids[whole], targets[whole]
     return {
-        context: bits_of_last(model, ids[:, -context:], targets[:, -late:], batch)
+        context: bits_of_targets(model, ids[:, -context:], targets[:, -late:], batch).sum(1)
         for context in (length, *contexts)
     }
-
-
-@torch.no_grad()
-def bits_of_last(model, ids, targets, batch):
-    """Bits of each row's last tokens, ``(W,)``."""
-    device = next(model.parameters()).device
-    was_training = model.training
-    model.eval()
-    late = targets.shape[1]
-    found = []
-    for first in range(0, len(ids), batch):
-        x = torch.from_numpy(ids[first : first + batch]).to(device)
-        y = torch.from_numpy(targets[first : first + batch]).to(device)
-        logits = model(x)[:, -late:].float()
-        nats = F.cross_entropy(logits.transpose(1, 2), y, reduction="none").double()
-        found.append(nats.sum(1).cpu().numpy() / np.log(2))
-    model.train(was_training)
-    return np.concatenate(found)

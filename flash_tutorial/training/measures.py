@@ -12,6 +12,7 @@ import torch.nn.functional as F
 
 from ..corpora import evaluation_windows
 from ..layers import cos_sin
+from .score import bits_of_targets
 
 NAMES = {
     "austen": re.compile(rb"(?<=[a-z,;] )[A-Z][a-z]{2,}"),  # a capital inside a sentence
@@ -24,16 +25,10 @@ NAMES = {
 }
 
 
-@torch.no_grad()
-def bits_of(model, split, T, batch=4):
-    """bits, valid, targets, each (W, T), over windows that do not overlap; in float32."""
+def bits_of(model, split, T):
+    """bits, valid, targets, each (W, T), over windows that do not overlap."""
     ids, targets, valid = evaluation_windows(split, T)
-    bits = np.zeros(targets.shape)
-    for i in range(0, len(ids), batch):
-        x, y = (torch.from_numpy(a[i : i + batch]) for a in (ids, targets))
-        nats = F.cross_entropy(model(x).transpose(1, 2), y, ignore_index=-100, reduction="none")
-        bits[i : i + batch] = nats.numpy() / np.log(2)
-    return bits, valid, targets
+    return bits_of_targets(model, ids, targets), valid, targets
 
 
 def by_place(bits, valid, C):

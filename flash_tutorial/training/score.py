@@ -114,6 +114,23 @@ def evaluate(
     return score
 
 
+@torch.no_grad()
+def bits_of_targets(model, ids, targets, batch=8):
+    """Bits of windows' last n tokens, ``(W, n)``, of ``ids (W, T)``, ``targets (W, n)``; 0 where nothing is asked."""
+    device = next(model.parameters()).device
+    was_training = model.training
+    model.eval()
+    found = []
+    for first in range(0, len(ids), batch):
+        x = torch.from_numpy(ids[first : first + batch]).to(device)
+        y = torch.from_numpy(targets[first : first + batch]).to(device)
+        logits = model(x)[:, -y.shape[1] :].float()
+        nats = F.cross_entropy(logits.transpose(1, 2), y, ignore_index=IGNORE, reduction="none")
+        found.append(nats.double().cpu().numpy() / math.log(2))
+    model.train(was_training)
+    return np.concatenate(found)
+
+
 def window_of(model):
     """The T at which a model is scored: that of the windows it was trained on, or the longest that it is made for."""
     length = getattr(model, "trained_length", None)

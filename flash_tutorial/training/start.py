@@ -127,7 +127,8 @@ def agree(given, corpus, start_from):
 def refuse_bytes_already_read(model, vocabulary):
     """Refuse to go on with a model of bytes on a text of tokens, whose ids mean something else."""
     if getattr(model, "trained_length", None) is not None:
-        tokens, ids = vocabulary.tokens, vocabulary.ids(model.config.causal)
+        tokens = vocabulary.tokens
+        ids = vocabulary.ids(model.config.causal)
         begin = f"begin anew with ModelConfig(tokens={tokens}, vocab_size={ids})"
         raise ValueError(
             f"the model was trained on bytes, the corpus holds {tokens} tokens: give it a text, or {begin}"
@@ -214,7 +215,9 @@ def load_model(start, config):
             why = f", since {bound}" if name == "max_length" else ""
             but = f"but {name}={asked.get(name)!r} is asked for: give the same value{why}"
             raise ValueError(f"{start} has {name}={there.get(name)!r}, {but}")
-    model.config, model.stack.config, model.stack.drop.p = config, config, config.dropout
+    model.config = config
+    model.stack.config = config
+    model.stack.drop.p = config.dropout
     return model
 
 

@@ -27,9 +27,3 @@ def test_the_places_between_are_neither_early_nor_late():
     row = bits(0.0)
     row[boundaries.EARLY] += 7  # places 9 to 16
     assert boundaries.cost_of_boundary(row) == pytest.approx(0)
-
-
-def test_longer_chunks_are_looked_at_as_they_are():
-    costs = boundaries.boundary_costs()
-    in_256 = boundaries.bits_by_place(256)["C = 256"]
-    assert costs["C = 256"].tolist() == boundaries.cost_of_boundary(in_256).tolist()

@@ -42,6 +42,24 @@ def test_a_step_that_would_not_fit_is_left_out_and_so_are_longer_ones(models):
     assert ("tokens", 64) in timed.seconds
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+    ],
+)
+def test_a_step_for_which_memory_lacks_is_left_out(error):
+    class TooLarge(torch.nn.Module):
+        weight = torch.nn.Parameter(torch.zeros(1))
+
+        def forward(self, x):
+            raise error
+
+    timed = time_steps({"large": TooLarge()}, settings(), limit=1e9)
+    assert timed.peaks["large"] == dict.fromkeys(LENGTHS)
+
+
 def test_ratios_and_crossover_are_of_medians():
     seconds = {("plain", 1): [2, 2, 9], ("flash", 1): [4, 4, 4], ("plain", 4): [8, 8, 8]}
     seconds[("flash", 4)] = [4, 4, 1]

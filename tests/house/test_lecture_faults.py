@@ -4,23 +4,17 @@ A lecture that passes all the same would show a reader outputs that prove nothin
 cell; the same cells must pass with the package as it is. The faults stand in the tables of ``faults/``.
 """
 
-import importlib.util
 import inspect
 from functools import cache
-from pathlib import Path
 
 import nbformat
 import pytest
+from house.scripts import script
 
 from faults.planter import Fault, all_faults
 from flash_tutorial import reference
 
-ROOT = Path(__file__).resolve().parents[2]
-spec = importlib.util.spec_from_file_location(
-    "lecture_faults", ROOT / "tools" / "lecture_faults.py"
-)
-lecture_faults = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(lecture_faults)
+lecture_faults = script("lecture_faults.py")
 
 FAULTS = {name: fault for name, fault in all_faults().items() if fault.lectures}
 PAIRS = sorted((lecture, name) for name, fault in FAULTS.items() for lecture in fault.lectures)

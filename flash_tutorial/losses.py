@@ -1,0 +1,31 @@
+"""The loss of a head: mean cross-entropy over what is asked for.
+
+Letters: B batch, T length, N classes, tokens of a vocabulary or others.
+"""
+
+import torch
+import torch.nn.functional as F
+
+from .corpora.vocabulary import IGNORE
+from .errors import described, out_of_range
+from .formats import is_integers
+
+
+def cross_entropy(logits, targets, what="targets", count="vocab_size"):
+    """Mean nats of ``targets (...)``, -100 where nothing is asked, by ``logits (..., N)``; in float32 or better.
+
+    ``what`` they are and what N is called, for the ValueError of other shapes and of a target that is no class.
+    """
+    *shape, N = logits.shape
+    if not is_integers(targets) or list(targets.shape) != shape:
+        expected = (
+            f"expected {tuple(shape)} integers from 0 to {N - 1}, {IGNORE} where nothing is asked"
+        )
+        raise ValueError(f"{what} are {described(targets)}: {expected}")
+    targets = targets.flatten().long()
+    wide = logits.flatten(0, -2).to(torch.promote_types(logits.dtype, torch.float32))
+    try:
+        return F.cross_entropy(wide, targets, ignore_index=IGNORE)
+    except IndexError:
+        then = f" ({count}={N}), and {IGNORE} where nothing is asked"
+        raise out_of_range(what, targets[targets != IGNORE], N, then) from None
