@@ -19,12 +19,13 @@ import time
 from pathlib import Path
 
 from flash_course.bench.clock import machine
+from flash_course.bench.stored import RESULTS
 from flash_course.checks import exercise as model
 from flash_course.checks.verdict import judge
 from flash_tutorial.files import write_text
 
 ROOT = Path(__file__).resolve().parents[2]
-OUT = ROOT / "flash_course" / "bench" / "results" / "checks.json"
+OUT = RESULTS / "checks.json"
 REPEATS = 3
 
 

@@ -9,18 +9,17 @@ import json
 import time
 from functools import partial
 from itertools import product
-from pathlib import Path
 
 import torch
 
 from flash_course.bench.clock import machine, time_in_turn
+from flash_course.bench.stored import RESULTS
 from flash_tutorial import LanguageModel, ModelConfig
 from flash_tutorial.files import write_text
 from flash_tutorial.training import TrainConfig, new_optimizer, train_step
 from flash_tutorial.training.devices import Engine, keep_freed_memory
 
-OUT = Path(__file__).resolve().parents[2] / "flash_course" / "bench" / "results"
-OUT /= "compiled_training.json"
+OUT = RESULTS / "compiled_training.json"
 LENGTHS, BYTES, ROUNDS = (512, 2048, 8192), 8192, 7
 WAYS = {"plain": False, "compiled": True}
 ARCHITECTURES = ("flash", "transformer++")

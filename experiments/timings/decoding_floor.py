@@ -8,18 +8,17 @@ counted, and one of them, an addition of two short vectors, is timed too. Nothin
 """
 
 import json
-from pathlib import Path
 
 import torch
 from torch.profiler import ProfilerActivity, profile
 
 from flash_course.bench.clock import machine, time_in_turn
+from flash_course.bench.stored import RESULTS
 from flash_tutorial import LanguageModel, ModelConfig
 from flash_tutorial.files import write_text
 from flash_tutorial.states import with_each
 
-OUT = Path(__file__).resolve().parents[2] / "flash_course" / "bench" / "results"
-OUT /= "decoding_floor.json"
+OUT = RESULTS / "decoding_floor.json"
 DIM, PROMPTS, ROUNDS, STEPS = 256, (512, 2048), 9, 40
 ARCHITECTURES = ("flash", "transformer++")
 NOTHING = {

@@ -18,11 +18,12 @@ import time
 from pathlib import Path
 
 from flash_course.bench.clock import machine
+from flash_course.bench.stored import RESULTS
 from flash_course.grading import processes, sandbox
 from flash_tutorial.files import write_text
 
 ROOT = Path(__file__).resolve().parents[2]
-OUT = ROOT / "flash_course" / "bench" / "results" / "grading.json"
+OUT = RESULTS / "grading.json"
 KILLS = 10
 sys.path.insert(0, str(ROOT / "tests"))
 

@@ -7,16 +7,16 @@ differences of the first windows are stored as well: a test makes them again.
 """
 
 import json
-from pathlib import Path
 
 from flash_course.bench.clock import machine
+from flash_course.bench.stored import RESULTS
 from flash_course.lab import int8
 from flash_tutorial import LanguageModel, load_corpus
 from flash_tutorial.corpora import first_bytes
 from flash_tutorial.files import write_text
 from flash_tutorial.training import evaluate
 
-OUT = Path(__file__).resolve().parents[2] / "flash_course" / "bench" / "results" / "int8.json"
+OUT = RESULTS / "int8.json"
 MODEL = "austen-flash"
 BYTES, FEW = 200_000, 4096
 

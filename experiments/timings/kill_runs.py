@@ -23,10 +23,11 @@ from pathlib import Path
 
 from flash_course import cli
 from flash_course.bench.clock import machine
+from flash_course.bench.stored import RESULTS
 from flash_tutorial.files import read_json, write_text
 from flash_tutorial.training.run_folder import read_log
 
-OUT = Path(__file__).resolve().parents[2] / "flash_course" / "bench" / "results" / "kill_runs.json"
+OUT = RESULTS / "kill_runs.json"
 STEPS = 40
 TRAIN = (
     "train --threads 1 --device cpu --dim 16 --depth 1 --qk-dim 8 --chunk-size 8 --length 20 --batch 2 "

@@ -8,14 +8,12 @@ commands that make them and all values that were tried. Several processes may ad
 """
 
 import json
-from pathlib import Path
 
 from filelock import FileLock
 
 from flash_course.bench.clock import machine
+from flash_course.bench.stored import RESULTS
 from flash_tutorial.files import write_text
-
-RESULTS = Path(__file__).resolve().parents[2] / "flash_course" / "bench" / "results"
 
 
 class StoredRuns:

@@ -12,12 +12,12 @@ import os
 import statistics
 import subprocess
 import sys
-from pathlib import Path
 
 from flash_course.bench.clock import machine
+from flash_course.bench.stored import RESULTS
 from flash_tutorial.files import write_text
 
-OUT = Path(__file__).resolve().parents[2] / "flash_course" / "bench" / "results" / "waiting.json"
+OUT = RESULTS / "waiting.json"
 ROUNDS, UPDATES, WARMUP = 3, 20, 5
 VARIABLES = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
 POLICIES = {
