@@ -521,3 +521,11 @@ def test_a_longer_context_is_one_flag(folder, text, tmp_path, capsys):
     assert LanguageModel.from_pretrained(long).config.max_length == 160
     assert command("evaluate --bytes 500", long, "--corpus", text) == 0
     assert "windows of 160" in capsys.readouterr().out
+
+
+def test_generate_without_a_seed_is_another_text_each_time(capsys):
+    said = set()
+    for _ in range(2):
+        assert cli.main(["generate", "austen-flash", "--bytes", "30"]) == 0
+        said.add(capsys.readouterr().out)
+    assert len(said) == 2

@@ -192,3 +192,19 @@ def test_what_a_callback_raises_loses_nothing(corpus, tmp_path, scored):
     assert read_json(checkpoint_folders(tmp_path)[-1] / "training.json")["step"] == 9
     again = run(corpus, tmp_path, config=SCORED, resume=True)
     assert weights(again.model) == weights(scored[0].model)
+
+
+def test_seconds_go_on_after_a_stop(corpus, tmp_path, monkeypatch):
+    clock = [0.0]
+    train_step = job.train_step
+
+    def takes_a_second(*args):
+        clock[0] += 1
+        return train_step(*args)
+
+    monkeypatch.setattr(job, "train_step", takes_a_second)
+    monkeypatch.setattr("time.perf_counter", lambda: clock[0])
+    run(corpus, tmp_path, stop_at=4)
+    clock[0] = 1000.0
+    whole = run(corpus, tmp_path, resume=True)
+    assert [row["seconds"] for row in whole.log] == [*range(1, 11)]

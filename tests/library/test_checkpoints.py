@@ -257,7 +257,17 @@ def test_full_disk_is_one_line_and_loses_nothing(corpus, tmp_path, whole, where)
 
 def test_resume_with_another_setting_model_or_text_names_it(corpus, unfinished):
     for key, value in dict(
-        learning_rate=0.02, batch=8, warmup=3, seed=1, clip=None, accumulate=2
+        learning_rate=0.02,
+        batch=8,
+        length=10,
+        warmup=3,
+        seed=1,
+        clip=None,
+        accumulate=2,
+        optimizer="muon",
+        weight_decay=0.5,
+        dtype="bfloat16",
+        eval_every=2,
     ).items():
         said = f"{key}={getattr(CONFIG, key)!r}, now {key}={value!r}"
         config = replace(CONFIG, **{key: value})

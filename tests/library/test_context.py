@@ -74,3 +74,9 @@ def test_longer_windows_weigh_more():
     tokens = np.tile([1, 100], 100)
     found = over_windows(gaps, np.zeros(200), tokens)
     assert found.mean == pytest.approx(1 / 101) and found.half < 0.005
+
+
+def test_draws_of_windows_are_the_same_at_each_call():
+    gaps = np.random.default_rng(1).normal(5, 20, 50)
+    given = gaps, np.zeros(50), np.full(50, 50)
+    assert over_windows(*given) == over_windows(*given)

@@ -243,3 +243,17 @@ def test_a_mixing_of_ones_own_is_read_again_at_each_step():
     for t in range(4, 7):
         logits, state = model.step(ids[:, t], state)
     assert torch.allclose(logits, model(ids)[:, -1], atol=1e-5)
+
+
+def test_top_p_is_of_what_top_k_leaves():
+    logits = torch.tensor([0.5, 0.25, 0.15, 0.1]).log().expand(20_000, -1)
+    drawn = draw(logits, top_k=3, top_p=0.75, generator=torch.Generator().manual_seed(0))
+    found = drawn.bincount(minlength=4) / len(drawn)
+    torch.testing.assert_close(found, torch.tensor([2 / 3, 1 / 3, 0, 0]), atol=0.015, rtol=0)
+
+
+def test_on_token_gets_what_generate_gives():
+    m, prompt, seen = model(), ids(3, 5), []
+    stop = int(m.generate(prompt, 12, temperature=0)[0, 2])
+    how = dict(temperature=0, stop_id=stop, on_token=lambda token: seen.append(token.clone()))
+    assert torch.equal(m.generate(prompt, 12, **how), torch.stack(seen, 1))

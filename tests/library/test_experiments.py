@@ -33,6 +33,7 @@ from flash_tutorial.experiments import (
 )
 from flash_tutorial.experiments.comparisons import compared, reported
 from flash_tutorial.experiments.intervals import student_t
+from flash_tutorial.experiments.rates import rates_of
 from flash_tutorial.experiments.tables import numbers
 from flash_tutorial.training import Diverged, devices, train
 
@@ -529,3 +530,42 @@ def test_a_paired_interval_is_students_and_shows_its_correlation():
 
 def test_one_seed_has_no_interval():
     assert str(welch([2.0], [1.0, 1.5])) == "+0.750" and not welch([2.0], [1.0]).is_settled
+
+
+# ---------------------------------------------------------------- what a log and trials are read as
+def test_pairs_are_of_one_seed_whichever_run_ended_first():
+    experiment = pretended(Made(best=2e-2))
+    rows = go(experiment)
+    rows.sort(key=lambda row: row["seed"] if row["arm"] == "ours" else -row["seed"])
+    assert compared(experiment, rows, experiment.compare[0]).by_seed.half == 0
+
+
+def test_a_rate_is_chosen_by_the_mean_of_its_trials():
+    def make(arm, rate, seed, steps):  # the first rate has the best run of all, and the worst
+        return {"bits_per_byte": {(1e-2, 7): 1.0, (1e-2, 8): 3.0}.get((rate, seed), 1.5)}
+
+    experiment = pretended(make, search=Search(steps=10, seeds=(7, 8), most=2))
+    assert rates_of(experiment, experiment.arms[0], go(experiment)) == [2e-2]
+
+
+def test_an_arm_of_which_a_seed_diverged_is_not_compared():
+    def make(arm, rate, seed, steps):
+        if (arm.name, seed) == ("ours", 1):
+            return {"diverged_at_step": 3}
+        return {"bits_per_byte": 2.0}
+
+    experiment = pretended(make)
+    assert compared(experiment, go(experiment), experiment.compare[0]) is None
+
+
+def test_of_a_log_are_stored_the_scores_by_seconds_and_the_end_of_training():
+    log = []
+    for n in range(1, 201):
+        row = {"step": n, "loss": float(n), "bits_per_byte": float(n), "seconds": 0.5 * n}
+        if n % 100 == 0:
+            row["validation_bits_per_byte"] = 5.0
+        log.append(row)
+    assert runner.of_log(log, budget=60)["on_the_way"] == [[30, 5.0], [60, 5.0]]
+    assert runner.of_log(log)["on_the_way"] == [[100, 5.0], [200, 5.0]]
+    assert runner.of_log(log)["training_bits_per_byte"] == 150.5
+    assert runner.of_log(log)["losses"][:3] == [1.0, 3.0, 5.0]

@@ -117,3 +117,19 @@ def test_gradients_are_taken_by_kind_of_parameter_and_left_behind_by_none(gau):
         norm > 0 for norm in norms.values()
     )
     assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_bits_are_by_the_place_in_a_chunk():
+    bits = np.tile(
+        np.arange(1.0, 9), (2, 3)
+    )  # three chunks of 8, of which the first does not count
+    bits[:, :8] = 99
+    assert measures.by_place(bits, np.ones_like(bits, bool), 8) == [1, 2, 3.5, 6.5]
+
+
+def test_names_are_by_the_distance_of_their_last_mention():
+    said = b"a Marlow went, Marlow came and went on to where Marlow was"
+    text = np.frombuffer(said, np.uint8)[None].astype(int)
+    bits = np.ones(text.shape)
+    found = measures.by_mention(bits, np.ones(text.shape, bool), text, (0, 20, 40, 80))
+    assert found == {"first": [6.0, 1], "0 to 20": [6.0, 1], "20 to 40": [6.0, 1]}

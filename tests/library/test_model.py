@@ -653,3 +653,18 @@ def test_a_configuration_of_before_there_was_a_choice_has_the_papers_start():
     assert ModelConfig.from_dict(small.to_dict()) == small
     assert ModelConfig.from_dict(small.to_dict() | {"start": "small"}) == small  # as files had it
     assert ModelConfig.paper("wiki40b").start == "paper"
+
+
+def test_a_unit_of_ones_own_that_drops_is_computed_again_with_the_same_drops():
+    class Dropping(MyUnit):
+        def forward(self, x, mask=None, segment_ids=None):
+            return x + nn.functional.dropout(super().forward(x, mask) - x, 0.5, self.training)
+
+    gradients = []
+    for again in (False, True):
+        torch.manual_seed(0)
+        m = LanguageModel(config(Dropping, checkpoint=again)).train()
+        torch.manual_seed(1)
+        m.loss(ids(), ids()).backward()
+        gradients.append([p.grad for p in m.parameters()])
+    assert all(torch.equal(a, b) for a, b in zip(*gradients))

@@ -212,3 +212,29 @@ def test_the_command_scores_as_it_was_trained(corpus, tmp_path, capsys):
     assert "windows of 30\n" in capsys.readouterr().out
     main(["evaluate", str(tmp_path), "--corpus", "austen", "--bytes", "200", "--length", "15"])
     assert "windows of 15\n" in capsys.readouterr().out
+
+
+def test_what_fills_up_a_window_has_no_part_in_a_masked_score():
+    masked = LanguageModel(replace(MODEL, causal=False, vocab_size=257))
+    draw_order_one(masked, torch.Generator().manual_seed(0))
+    split = Split.from_documents([bytes(range(97, 113))])
+    scores = [evaluate(masked, split, length).bits_per_byte for length in (16, 20, 40)]
+    assert scores == pytest.approx(scores[:1] * 3, abs=1e-5)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_score_drops_nothing_and_leaves_the_model_in_its_mode(corpus, training):
+    dropping = LanguageModel(replace(MODEL, dropout=0.5)).train(training)
+    first = evaluate(dropping, corpus.validation, 20).bits_per_byte
+    again = evaluate(dropping, corpus.validation, 20).bits_per_byte
+    assert first == again and dropping.training == training
+
+
+def test_bits_per_byte_count_the_bytes_of_each_document():
+    made = tokenizer()
+    texts = [TEXT[:100], "naïve — he", TEXT[100:300]] * 10
+    tokens = [made.encode(text).ids for text in texts]
+    offsets = np.cumsum([0, *map(len, tokens)])
+    corpus = load_tokens(np.concatenate(tokens), 300, made, offsets=offsets)
+    counted = sum(split.n_bytes for split in (corpus.train, corpus.validation, corpus.test))
+    assert counted == sum(len(text.encode()) for text in texts)

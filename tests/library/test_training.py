@@ -234,3 +234,21 @@ def test_a_short_text_is_called_short(tmp_path, corpus, capsys):
     run(load_corpus("austen"), config=replace(CONFIG, steps=2, warmup=0), say=True)
     said = capsys.readouterr().out
     assert "the longest" not in said and "says little" not in said
+
+
+def test_each_update_drops_other_numbers(corpus):
+    dropping = LanguageModel(replace(MODEL, dropout=0.5))
+    dropped = []
+    unit = dropping.stack.units[0]
+    unit.register_forward_pre_hook(lambda unit, inputs: dropped.append(inputs[0] == 0))
+    run(corpus, model=dropping, config=replace(CONFIG, steps=2, warmup=0, eval_bytes=0))
+    assert dropped[0].any() and not torch.equal(*dropped)
+
+
+def test_no_batch_of_a_seed_is_one_of_another(corpus):
+    drawn = [
+        draw_batch(corpus.train, replace(CONFIG, seed=seed), step, True)[0].tobytes()
+        for seed in range(4)
+        for step in range(4)
+    ]
+    assert len({*drawn}) == 16

@@ -107,3 +107,14 @@ def test_decode_of_broken_text_and_wrong_ids():
     assert_refused("one row of integer ids, got shape", ByteTokenizer().decode, [[72]])
     assert_refused("float64", ByteTokenizer().decode, [72.0])
     assert_refused("position 1 has no UTF-8 form", ByteTokenizer().encode, "a\ud800")
+
+
+def test_a_text_gets_no_token_that_the_tokenizer_puts_around_it():
+    tokenizers = pytest.importorskip("tokenizers")
+    plain = tokenizer()
+    made = tokenizer()
+    made.add_special_tokens(["<s>"])
+    made.post_processor = tokenizers.processors.TemplateProcessing(
+        single="<s> $A <s>", special_tokens=[("<s>", made.token_to_id("<s>"))]
+    )
+    assert vocabulary_of(made).encode(TEXT).tolist() == plain.encode(TEXT).ids

@@ -4,9 +4,11 @@ import pytest
 import torch
 from refusals import assert_one_line
 from small_model import ALL, NAMES, ids, model
+from small_tokens import tokenizer
 
 from flash_tutorial import LanguageModel, ModelConfig, writing
 from flash_tutorial.check import draw_order_one
+from flash_tutorial.corpora.vocabulary import vocabulary_of
 from flash_tutorial.writing import Text, held_back
 
 
@@ -118,3 +120,20 @@ def test_only_what_may_become_a_stop_is_held_back():
 def test_what_cannot_be_written_is_said_at_once(how, parts, of_bytes):
     """By the call itself, not by the first token that is asked for."""
     assert_one_line(lambda: of_bytes.stream(**how), *parts)
+
+
+def test_a_stop_that_stands_in_the_prompt_ends_nothing(of_bytes, monkeypatch):
+    drawing(monkeypatch, [*b"one\n\ntwo"])
+    assert of_bytes.write("Q: who?\n\n", 8, stop="\n\n") == "one"
+
+
+def test_without_a_prompt_a_model_of_tokens_begins_at_the_start_of_a_document():
+    options = dict(tokens=300, vocab_size=301, dim=16, depth=1, qk_dim=8, chunk_size=4)
+    of_tokens = LanguageModel(ModelConfig(**options))
+    draw_order_one(of_tokens, torch.Generator().manual_seed(0)).eval()
+    of_tokens.vocabulary = vocabulary_of(tokenizer())
+    (first,) = of_tokens.stream("", 1, temperature=0)
+    with torch.no_grad():
+        expected = of_tokens(torch.tensor([[300]]))[0, 0].log_softmax(-1)
+    assert first.id == int(expected.argmax())
+    assert first.log_prob == pytest.approx(float(expected.max()), abs=1e-4)
