@@ -606,8 +606,8 @@ for way, lead in leads.items():
 # In the paper's Table 12, causal models on Wiki-40B, FLASH-Quad is better than Transformer++ at all five lengths and FLASH at four.
 # But FLASH's largest lead is 0.02 bits for a token, which is several bytes. So the paper claims *as good as*.
 #
-# As masked models of 2,048 bytes (lecture 06) FLASH is ahead by half a bit a hidden byte after ten minutes of a core: it has begun to learn, and
-# Transformer++ hardly ([masked](../docs/results.md#masked)). On program text in subwords Transformer++ learns to use what stood far back, FLASH does not, and ends
+# As masked models (lecture 06) FLASH is ahead after ten minutes of a core, by 0.3 bits a hidden byte at T = 512 and by half a bit at 2,048, where
+# Transformer++ has hardly begun to learn ([masked](../docs/results.md#masked)). On program text in subwords Transformer++ learns to use what stood far back, FLASH does not, and ends
 # far behind, with long windows too ([race](../docs/results.md#race)). [Lecture 10](10_ablations.ipynb) exchanges parts, and finds that how
 # queries and keys are made matters. Ask of every race which text, which clock and which optimizer.
 #
