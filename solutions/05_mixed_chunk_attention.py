@@ -91,7 +91,7 @@ check("05.1", to_chunks)
 #
 # Write it without a loop over G (2 points). If `kv_GSE[g]` alone changes, output g must stay the same, bit for bit, in bfloat16 as well as
 # in float64; and the result keeps the number format of `kv_GSE`
-# (you may sum in another format on the way).
+# (you may sum on the way in another format with at least as many digits).
 #
 # You may use `torch`.
 #

@@ -53,6 +53,24 @@ def tiled_by_keys(q_TS, k_TS, v_TE, bias_CC, C, M):
     return out
 
 
+def tiled_by_optimized_einsum(q_TS, k_TS, v_TE, bias_CC, C, M):
+    """With `optimize=True` einsum calls another function of NumPy for the same product."""
+    out = np.zeros_like(v_TE)
+    for first in range(0, len(v_TE), C):
+        end = min(first + C, len(v_TE))
+        for top in range(first, end, M):
+            i = slice(top, min(top + M, end))
+            for left in range(first, top + 1, M):
+                j = slice(left, min(left + M, end))
+                score = np.einsum("is,js->ij", q_TS[i], k_TS[j], optimize=True) / C
+                score = score + bias_CC[i.start - first : i.stop - first, j.start - first : j.stop - first]
+                weights = np.maximum(score, 0) ** 2
+                if left == top:
+                    weights = np.tril(weights)
+                out[i] += np.einsum("ij,je->ie", weights, v_TE[j], optimize=True)
+    return out
+
+
 def tiled_by_rows(q_TS, k_TS, v_TE, bias_CC, C, M):
     """Tiles of one reader and at most M keys."""
     rows = []
@@ -213,7 +231,7 @@ INTENSITY = {
 KERNELS = {"11.3": [(), ONE_AXIS, SUMMED, BY_WHERE], "11.6": [(), GATED_ONE_AXIS, GATED_MEANS, BY_WHERE]}
 RIGHT = {
     "11.1": [INTENSITY],
-    "11.2": [tiled_by_keys, tiled_by_rows, tiled_by_generator],
+    "11.2": [tiled_by_keys, tiled_by_rows, tiled_by_generator, tiled_by_optimized_einsum],
     "11.3": [as_edited(launch_local, *edits) for edits in KERNELS["11.3"]],
     "11.4": [layer_without_loop, layer_by_list, layer_by_parts],
     "11.5": [tile_by_halving, tile_by_root, tile_by_recursion],

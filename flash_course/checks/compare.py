@@ -173,13 +173,17 @@ def of_numbers(expected, got, tolerance):
         if have.imag.any():
             return say("all", "dtype", expected=want.dtype, got=have.dtype)
         have = have.real
+    given = have.dtype
     kind = complex if want.dtype.kind == "c" else float
     want = want.astype(kind)
     have = have.astype(kind)
     bad = ~near(want, have, tolerance)
     if not bad.any():
         return None
-    return kind_of_difference(want, have, bad)
+    text = kind_of_difference(want, have, bad)
+    if given.kind in "iu" and have.ndim and (want % 1 != 0).any():
+        text += " " + say("all", "whole numbers", dtype=given)
+    return text
 
 
 def near(want, have, tolerance):

@@ -242,6 +242,11 @@ def no_loop(part, what, few, many, sizes, of=None):
 class Watched(Followed):
     """Notes the multiplications it takes part in, and the largest array there, be it one that collects the tiles."""
 
+    def __array_function__(self, function, types, args, kwargs):
+        if function is np.einsum:  # with optimize it would call tensordot, and be counted twice
+            kwargs = kwargs | {"optimize": False}
+        return super().__array_function__(function, types, args, kwargs)
+
     def saw_ufunc(self, ufunc, method, given, result):
         if method == "__call__":
             inner = int(ufunc is np.multiply)

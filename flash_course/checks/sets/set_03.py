@@ -255,10 +255,13 @@ def cases_2(rng, numbers):
 
     def gradients(answer):
         unit = filled(build(answer, widths), drawn)
-        (unit(x.clone()) * torch.arange(1.0, D + 1)).sum().backward()
+        text = x.clone().requires_grad_()
+        (unit(text) * torch.arange(1.0, D + 1)).sum().backward()
         reject_if(
             any(p.grad is None or not p.grad.any() for p in unit.parameters()), "03.2", "detached"
         )
+        found = {name: p.grad for name, p in sorted(unit.named_parameters())}
+        return found | {"x": text.grad}
 
     def starts(answer):
         starts_as_said(build(answer, wide[:3], seed=3, reach=wide[3]), drawn.keys())
@@ -272,6 +275,7 @@ def cases_2(rng, numbers):
     yield values("a text longer than the reach", 2, 9, reach=3, n=8)
     yield values("a short text", 2, 3, causal=False, reach=5, n=4)
     yield values("one token", 2, 1)
+    yield values("a long text", 1, 1500)
     yield Case("state_dict into another unit", "parameters", round_trip, sizes)
     yield Case("gradients", "parameters", gradients, sizes)
     yield Case("how it starts", "start", starts, "D = {}, E = {}, S = {}, reach = {}".format(*wide))

@@ -281,7 +281,8 @@ def look_at_logits(embedding_ND, position_TD):
 
 def cases_4(rng, numbers):
     N, T = grown(rng, 300, 400, more=60)
-    wide, small, least = (D + 2 * int(rng.integers(4)) for D in (128, 64, 48))
+    wide = 128 - 2 * int(rng.integers(4))  # the text promises 48 to 128
+    small, least = (D + 2 * int(rng.integers(4)) for D in (64, 48))
     drowned = start_tables(N, wide, T, rng)
     rows, places, D = grown(rng, 7, 9, 10)
     other = rng.normal(size=(rows, D)) + 1, rng.normal(size=(places, D)) / 3
