@@ -76,7 +76,9 @@ class FLASH(GatedUnit):
         checked: bool = False,
     ) -> Tensor:
         """As of every gated unit, by Triton's kernels or by torch (``backend``)."""
-        fused, why = self.fused_on(x)
+        fused, why = False, "x is no tensor"
+        if isinstance(x, torch.Tensor):
+            fused, why = self.fused_on(x)
         if not fused:
             if self.backend == "triton":
                 raise ValueError(
@@ -98,8 +100,6 @@ class FLASH(GatedUnit):
 
     def gains_nothing(self, x):
         """Why torch is taken although the kernels could compute it, or None."""
-        if not isinstance(x, torch.Tensor):  # the door says it better
-            return "x is no tensor"
         if self.backend == "torch":
             return "backend='torch'"
         if self.backend == "triton":
