@@ -53,7 +53,7 @@ STUDENT = "me"  # your name or number; the numbers of 04.4 are drawn from it
 #
 # The formula names all pairs of tokens, but your function may not compute them. At T = 20,000 an attention matrix takes 3.2 GB,
 # while yours may take 100 MB there, and 10 MB at T = 2,000. It may also use at most three times the 2 T S E multiplications
-# that lecture 04 counts.
+# that lecture 04 counts. Here and in 04.3 and 04.7 they are counted on the arrays that you are given, and on tensors made of them.
 #
 # You may use `numpy`.
 #
@@ -93,7 +93,8 @@ check("04.1", reordered)
 # a second call with `state` gives the same outputs as one call with both pieces of the sequence.
 # The caller may use one state several times, so leave the array that you are given as it is.
 #
-# A call may hold no token at all (T = 0). Then the outputs have the shape (B, 0, E), and the state comes back as it was.
+# A call may hold no token at all (T = 0). Then the outputs have the shape (B, 0, E), and the state comes back as it was: zeros where
+# none was given.
 #
 # You may use `numpy`.
 #

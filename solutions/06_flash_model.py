@@ -383,7 +383,7 @@ check("06.5", mixed_chunk_backward)
 #
 # - time and memory grow like G. That rules out a table of G x G, which would be 3.2 GB at G = 20,000, and also a sum or a count that each
 #   chunk computes anew. One loop over chunks is fine. (The check runs some 1000 chunks, and counts what NumPy reads of the arrays that it gives you,
-#   so compute with these, and not with a copy by `np.array`, a list or a tensor.)
+#   so compute with these, and not with a list or a tensor of them.)
 # - in float32 a document may not be disturbed by another one whose entries are 100,000 times larger. You may sum in float64, and return that;
 # - `kv_GSE` and `doc_G` stay as they are.
 #

@@ -374,7 +374,7 @@ check("07.5", answer_07_5, student=STUDENT)
 #    the others may have any token as id, even the right one. Hidden tokens come in spans, and hidden neighbours are one span: where 15 of 100 are
 #    hidden, the spans of many batches, taken together, are more than 3 long on average; a single batch may have a little less.
 #
-# Your test raises an `AssertionError` if the loader is not honest, and returns without one if it is. It is tried on three loaders that are right and on eleven that are wrong.
+# Your test raises an `AssertionError` if the loader is not honest, and returns without one if it is. It is tried on three loaders that are right and on twelve that are wrong.
 # Grading tries a few more, and stops a test that computes for ten seconds in all.
 # You may use `numpy`.
 #
@@ -416,8 +416,13 @@ def assert_honest_loader(loader):
             met.add(first)
     assert met == set(rows), "some windows never come"
 
-    _, targets = made.scored()
+    ids, targets = made.scored()
     assert sorted(targets[targets != -100]) == sorted(np.concatenate(validation)), "not each validation token once"
+    for row_ids, row_targets in zip(ids, targets):
+        n = (row_targets != -100).sum()
+        before = 0 if row_targets[0] in (5001, 6001) else row_targets[0] - 1
+        assert row_ids[:n].tolist() == [before, *row_targets[: n - 1]], "ids are not one token earlier"
+        assert (row_ids[n:] == 0).all() and (row_targets[n:] == -100).all(), "not 0 and -100 behind a book's end"
 
     text = 1 + np.arange(300)
     made = loader([text], validation, 100)

@@ -113,7 +113,7 @@ check("11.1", answer_11_1, student=STUDENT)
 # - make one tile at a time: no array of scores or weights has more than M × M entries (do not pad the bias either);
 # - do not multiply for tiles that lie wholly above the diagonal. A tile on the diagonal may be multiplied whole.
 #
-# The check counts on the arrays that it gives you, so do not pass them through `np.array` or `np.asarray` first.
+# The check counts what NumPy's arrays multiply, so make no lists and no tensors of them.
 #
 # You may use `numpy`.
 #
@@ -273,7 +273,7 @@ check("11.3", launch_local)
 # - **half**: no product computes a block that the mask hides completely, such as the scores of one chunk against another. Inside a chunk's own square the
 #   hidden half may be computed;
 # - **double**: with x in float32, no operation gives float64;
-# - **joined**: `cat` and `stack` copy each entry of the result at most once or twice, not once for each later chunk.
+# - **joined**: `cat`, `stack` and `pad` copy each entry of the result at most once or twice, not once for each later chunk.
 #   `turn` may keep its `cat`.
 #
 # Mend the five, 4 points each, and keep the values. The caller runs the layer in float32 and in float64, and trains it, so its backward pass must run as it does now. The result has x's format.

@@ -176,6 +176,7 @@ def assert_by_tables(loader):
     chosen = targets != -100
     assert sorted(targets[chosen].tolist()) == list(range(201, 217))
     assert np.where(ids[chosen] == 0, 200, ids[chosen]).tolist() == (targets[chosen] - 1).tolist()
+    assert not ids[~chosen].any()
 
     made, lengths, seen = loader([np.arange(1, 1001)], [np.arange(2001, 2501)], 200), [], []
     for update in range(10):
@@ -205,8 +206,10 @@ def assert_by_places(loader):
             assert (ids[:, 0] == np.where((first == 1) | (first == 301), 0, first - 1)).all()
             met += targets[:, 0].tolist()
         assert set(met) == {int(b[s]) for b in train for s in range(len(b) - 11)}
-        _, targets = made.scored()
+        ids, targets = made.scored()
         assert np.array_equal(np.sort(targets[targets > 0]), 901 + np.arange(40))
+        before = np.where(targets > 901, targets - 1, 0)
+        assert np.array_equal(ids, before)
     runs = hidden = open_places = 0
     made = loader([np.arange(1, 500)], [901 + np.arange(300)], 120)
     for update in range(20):
@@ -410,6 +413,22 @@ class ScoresFullWindows(Loader):
         return ids[full], targets[full]
 
 
+class ScoresAnOpenToken(Loader):
+    """The first id of a scored window is its first target."""
+
+    def scored(self):
+        ids, targets = super().scored()
+        return np.append(targets[:, :1], ids[:, 1:], axis=1), targets
+
+
+class ScoresBehindTheEnd(Loader):
+    """What is filled up in a scored window has the id 7."""
+
+    def scored(self):
+        ids, targets = super().scored()
+        return np.where(targets == IGNORE, 7, ids), targets
+
+
 def held_out_3(rng):
     """Cases that only `grade` tries."""
     rates = (0.02, 0.04, 0.06, 0.05, 0.04, 0.03)
@@ -430,5 +449,9 @@ def held_out_3(rng):
 
 def held_out_6(rng):
     """Cases that only `grade` tries."""
-    gaps = [loader_case("held out", "finds gaps", make) for make in (NeverTheBooksEnd, TwoBatches, ScoresFullWindows)]
-    return [*gaps, loader_case("held out", "finds leaks", HidesTheValidationText)]
+    gaps = (NeverTheBooksEnd, TwoBatches, ScoresFullWindows, ScoresBehindTheEnd)
+    leaks = (HidesTheValidationText, ScoresAnOpenToken)
+    return [
+        *(loader_case("held out", "finds gaps", make) for make in gaps),
+        *(loader_case("held out", "finds leaks", make) for make in leaks),
+    ]

@@ -1,9 +1,11 @@
 """What an answer costs and does, seen from outside and from within one: a set's own functions would be shut there."""
 
+import functools
 import math
 import sys
 import tracemalloc
 import weakref
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -69,7 +71,7 @@ class Followed(np.ndarray):
     def __array_function__(self, function, types, args, kwargs):
         result = super().__array_function__(function, types, args, kwargs)
         self.saw_function(function, args, result)
-        return result
+        return following(type(self), result, self.seen)
 
     def dot(self, other, out=None):  # a method of C, which nothing would see
         return np.dot(self, other, out)
@@ -93,14 +95,36 @@ def following(kind, array, seen):
     return array
 
 
-def numpy_calls(function, arrays, *more, kind=Followed):
-    """How often NumPy is called, or None where it cannot be counted."""
-    seen = {"calls": 0}
+# what makes an array of NumPy's own kind, whatever it is made from
+MAKERS = ("array", "asarray", "ascontiguousarray", "copy", "empty", "full", "ones", "zeros")
+
+
+@contextmanager
+def in_sight(kind, seen):
+    """Within it the arrays that NumPy makes are followed too: no copy and no buffer hides what is done."""
+
+    def followed(make):
+        @functools.wraps(make)
+        def made(*args, **kwargs):
+            return following(kind, make(*args, **kwargs), seen)
+
+        return made
+
+    own = {name: getattr(np, name) for name in MAKERS}
+    for name in MAKERS:
+        setattr(np, name, followed(own[name]))
     try:
-        function(*(following(kind, array.copy(), seen) for array in arrays), *more)
-    except Exception:
-        return None
-    return seen["calls"]
+        yield
+    finally:
+        for name in MAKERS:
+            setattr(np, name, own[name])
+
+
+def followed_call(kind, seen, function, arrays, *more):
+    """What a function returns for arrays that are followed; the caller's stay as they are."""
+    given = [following(kind, array.copy(), seen) for array in arrays]
+    with in_sight(kind, seen):
+        return function(*given, *more)
 
 
 class Weighed(Followed):
@@ -112,7 +136,12 @@ class Weighed(Followed):
 
 def numbers_read(function, *arrays):
     """How many numbers NumPy's functions are given; 0 where it cannot be counted."""
-    return numpy_calls(function, arrays, kind=Weighed) or 0
+    seen = {"calls": 0}
+    try:
+        followed_call(Weighed, seen, function, arrays)
+    except Exception:  # of an answer that does not bear to be watched
+        return 0
+    return seen["calls"]
 
 
 class Dispatched(TorchDispatchMode):
@@ -240,7 +269,7 @@ def no_loop(part, what, few, many, sizes, of=None):
 
 # ---------------------------------------------------------------- arrays and tensors that are watched
 class Watched(Followed):
-    """Notes the multiplications it takes part in, and the largest array there, be it one that collects the tiles."""
+    """Notes its calls, the multiplications it takes part in, and the largest array: one that collects tiles, too."""
 
     def __array_function__(self, function, types, args, kwargs):
         if function is np.einsum:  # with optimize it would call tensordot, and be counted twice
@@ -248,6 +277,7 @@ class Watched(Followed):
         return super().__array_function__(function, types, args, kwargs)
 
     def saw_ufunc(self, ufunc, method, given, result):
+        self.seen["calls"] += 1
         if method == "__call__":
             inner = int(ufunc is np.multiply)
             if ufunc is np.matmul:
@@ -255,6 +285,7 @@ class Watched(Followed):
             self.note(np.size(result) * inner, result, *given)
 
     def saw_function(self, function, args, result):
+        self.seen["calls"] += 1
         if function in (np.dot, np.inner):
             self.note(np.size(result) * np.shape(args[0])[-1], result, *args[:2])
         elif function is np.einsum and isinstance(args[0], str):
@@ -272,6 +303,25 @@ class Watched(Followed):
         self.seen["largest"] = max(self.seen["largest"], *map(np.size, arrays))
 
 
+def watched(function, arrays, *more):
+    """(what a function returns, {"calls", "products", "largest"} of what NumPy did for it)."""
+    seen = {"calls": 0, "products": 0, "largest": 0}
+    value = followed_call(Watched, seen, function, arrays, *more)
+    return plain(value), seen
+
+
+def work(function, arrays, *more):
+    """(calls, multiplications) of NumPy and torch for a function; (0, 0) where nothing of them is seen."""
+    try:
+        with Operations() as operations:
+            _, seen = watched(function, arrays, *more)
+    except Exception:  # of an answer that does not bear to be watched
+        return 0, 0
+    return seen["calls"] + operations.computed, seen[
+        "products"
+    ] + operations.multiply_adds + operations.multiplied
+
+
 class Asked(TorchFunctionMode):
     """Counts, in ``calls``, how often a tensor is turned into a list or an array: no operation of torch shows that."""
 
@@ -287,7 +337,7 @@ class Asked(TorchFunctionMode):
 
 
 class Operations(Dispatched):
-    """Counts what torch does within it: calls by name, multiply-adds of products, numbers joined by cat."""
+    """Counts what torch does within it: calls by name, those that compute, products, numbers joined or padded."""
 
     WAITS = ("_local_scalar_dense", "nonzero", "equal", "masked_select", "tolist", "numpy")
     TABLES = ("sin", "cos", "polar", "exp", "sin_", "cos_")
@@ -295,6 +345,7 @@ class Operations(Dispatched):
     def __init__(self):
         super().__init__()
         self.calls, self.multiply_adds, self.joined, self.double = {}, 0, 0, 0
+        self.computed, self.multiplied = 0, 0
         self.asked = Asked(self.calls)
 
     def __enter__(self):
@@ -312,10 +363,13 @@ class Operations(Dispatched):
         several = out if isinstance(out, tuple | list) else [out]
         tensors = [t for t in several if isinstance(t, torch.Tensor)]
         self.double += any(t.dtype == torch.float64 for t in tensors)
+        self.computed += not function.is_view
+        if name in ("mul", "mul_"):
+            self.multiplied += sum(t.numel() for t in tensors)
         if name in ("mm", "bmm", "addmm", "baddbmm", "mv", "dot"):
             left = args[1] if name in ("addmm", "baddbmm") else args[0]
             self.multiply_adds += out.numel() * left.shape[-1]
-        if name in ("cat", "stack"):
+        if name in ("cat", "stack", "constant_pad_nd"):
             self.joined += sum(t.numel() for t in tensors)
         return out
 

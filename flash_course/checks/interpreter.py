@@ -179,10 +179,13 @@ def cause_of(error):
 
 
 class Memory:
-    """What kernels started inside ``watch`` touch: the addresses that were read and written, and what was written."""
+    """What kernels started inside ``watch`` touch: the addresses that were read and written, and what was written.
+
+    ``programs``: for each of ``writes``, which program of which start it was.
+    """
 
     def __init__(self):
-        self.started, self.reads, self.writes, self.values = 0, [], [], []
+        self.started, self.reads, self.writes, self.values, self.programs = 0, [], [], [], []
 
     @contextmanager
     def watch(self):
@@ -215,6 +218,7 @@ class Memory:
         def seen_store(ptrs, value, mask, *more):
             self.writes.append(ptrs.data[mask.data])
             self.values.append(value.data[mask.data])
+            self.programs.append((self.started, *getattr(builder, "grid_idx", ())))
             return store(ptrs, value, mask, *more)
 
         with mock.patch.multiple(
@@ -229,6 +233,13 @@ class Memory:
             latest.update(zip(places.tolist(), values.tolist()))
         numbers = [latest.get(place, np.nan) for place in addresses(tensor).ravel().tolist()]
         return torch.tensor(numbers, dtype=tensor.dtype).reshape(tensor.shape)
+
+    def written_by_program(self):
+        """The addresses that each program wrote, by program."""
+        found = {}
+        for program, places in zip(self.programs, self.writes):
+            found.setdefault(program, []).append(places)
+        return {program: np.concatenate(places) for program, places in found.items()}
 
 
 def jit(fn):

@@ -398,9 +398,11 @@ wrong_4 = not_derived(outputs, 4, (1e-5, True), (1e-5, False), (1e-30j, False))
 
 
 def cases_4(rng, numbers):
-    def case(name, part, T, S, E, n, causal, tiny=1.0, **how):
+    def case(name, part, T, S, E, n, causal, tiny=1.0, zeros=False, **how):
         T, S, E, n = grown(rng, T, S, E, n)
         given = [rng.normal(size=shape) for shape in ((T, S), (T, S), (T, E), (T, T))]
+        if zeros:
+            given[0][1] = given[3][1] = 0.0
         given[0] *= tiny
         d_out = rng.normal(size=(T, E)) / tiny
         power = f", power = {how['power']}" if how else ""
@@ -416,6 +418,7 @@ def cases_4(rng, numbers):
     yield case("power 3", "powers", 6, 2, 3, 4, True, power=3)
     yield case("power 1", "powers", 5, 3, 4, 2, False, power=1)
     yield case("power 1, causal", "powers", 6, 4, 3, 5, True, power=1)
+    yield case("power 1, scores of 0", "powers", 5, 3, 2, 4, False, zeros=True, power=1)
 
 
 # ---------------------------------------------------------------- 03.5 assert_prefix_consistent

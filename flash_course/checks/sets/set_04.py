@@ -7,17 +7,15 @@ from itertools import chain
 
 import numpy as np
 
+from ..closed_book import without_autograd
 from ..compare import difference
 from ..examples import example
 from ..exercise import Case, Said, call, given_back, predicted, reject_if, values_at
 from ..instruments import (
-    Operations,
-    Watched,
-    following,
     lines_run,
     megabytes,
     multiplications,
-    numpy_calls,
+    work,
 )
 from ..sizes import chunked, grown
 
@@ -53,33 +51,23 @@ def drawing(rng, *rows, reads=1):
 
 def few_steps(exercise, function, arrays, *more):
     """Said where a function calls NumPy more often than once for two tokens. The last of ``more`` is C."""
-    calls = numpy_calls(function, arrays, *more)
-    T = arrays[0].shape[1]
-    C = more[-1]
-    if calls:
+    (_, T, S), E, C = arrays[0].shape, arrays[2].shape[2], more[-1]
+    calls, products = work(function, arrays, *more)
+    if products > T * S * E:
         many = calls > T // 2
-    else:  # they cannot be counted, as after `np.asarray`: lines of Python, with chunks ten times as long
+    else:  # they cannot be counted, as in a list: lines of Python, with chunks ten times as long
         few = lines_run(function, *(array[:, : T // 10] for array in arrays), *more[:-1], C // 10)
         many = lines_run(function, *arrays, *more) > few + 1.5 * T
     reject_if(many, exercise, "token by token")
-
-
-def products(function, arrays, *more):
-    """How many multiplications NumPy and torch do for a function; 0 where nothing of them is seen."""
-    seen = {"calls": 0, "products": 0, "largest": 0}
-    try:
-        with Operations() as operations:
-            function(*(following(Watched, array.copy(), seen) for array in arrays), *more)
-    except Exception:  # of an answer that does not bear to be watched
-        return 0
-    return seen["products"] + operations.multiply_adds
 
 
 def reads_once(exercise, function, arrays, *more):
     """Said where a function multiplies as if each chunk read all tokens before it. The last of ``more`` is C."""
     (_, T, S), E, C = arrays[0].shape, arrays[2].shape[2], more[-1]
     in_chunks = T * (C * (S + E) + 2 * S * E)
-    reject_if(products(function, arrays, *more) > 6 * in_chunks, exercise, "reads again")
+    _, products = work(function, arrays, *more)
+    reject_if(products < T * S * E, exercise, "unseen")  # the states alone need as many
+    reject_if(products > 6 * in_chunks, exercise, "reads again")
 
 
 # ---------------------------------------------------------------- 04.1 reordered
@@ -97,14 +85,17 @@ def cases_1(rng, numbers):
 
     def cost(f, *lengths):
         # some ways of writing do not bear such numbers
-        count = multiplications(f, *small) or products(f, small)
+        count = multiplications(f, *small) or work(f, small)[1]
         if count > 3 * 2 * T * 2 * 3:
             # what takes all pairs takes long
             _, taken = megabytes(f, *(array[:, :1] for array in draw(long)))
             key = "map" if taken > MEGABYTES * long else "pairs"
             raise Said("04.1", key)
-        key = "states" if count else "map"
-        return within_limits("04.1", key, f, draw, lengths=(long, *lengths))[-3:]
+        value = within_limits(
+            "04.1", "states" if count else "map", f, draw, lengths=(long, *lengths)
+        )
+        reject_if(count < T * 2 * 3, "04.1", "unseen")  # the state alone needs as many
+        return value[-3:]
 
     yield case("one sequence", "values", 11, 3, 5)
     yield case("wide keys", "values", 9, 7, 4)
@@ -161,6 +152,7 @@ def cases_2(rng, numbers):
     yield Case("one prompt, two ways to go on", "goes on", continued, sizes)
     yield case("one token", "edge sizes", 1, 1, 3, 2)
     yield case("no token", "edge sizes", 2, 0, 3, 4, given=True)
+    yield case("no token, no state", "edge sizes", 2, 0, 3, 4)
 
 
 def example_2():
@@ -285,6 +277,10 @@ def linear_backward(q, k, v, d_out):
 
 
 def cases_5(rng, numbers):
+    return map(without_autograd, list_5(rng))
+
+
+def list_5(rng):
     def each(name, T, S, E):
         T, S, E = grown(rng, T, S, E)
         given = texts(rng, T, S=S, E=E, reads=2)

@@ -555,6 +555,11 @@ EDITS_6 = {
     "trained on the validation text": ("split_of(train)", "split_of([*train, *validation])"),
     "single hidden tokens": ("mask_id=MASK", "mask_id=MASK, mean_span=1"),
     "nothing is hidden": ("return mask_spans", "return text, mask_spans", "=MASK)", "=MASK)[1]"),
+    "the ids of a scored window are its targets": (
+        "return evaluation_windows(self.validation, self.T)[:2]",
+        "_, targets, *_ = evaluation_windows(self.validation, self.T)\n"
+        "        return np.where(targets == IGNORE, START_ID, targets), targets",
+    ),
     "the same windows at every update": ("self.T, self.rng(update)", "self.T, self.rng(0)"),
     "the last token of a window is never a target": (
         "return ids, targets",
@@ -585,7 +590,7 @@ def loader_case(name, part, make):
 
 
 def cases_6(rng, numbers):
-    parts = ["passes what is right"] * 3 + ["finds leaks"] * 6 + ["finds gaps"] * 5
+    parts = ["passes what is right"] * 3 + ["finds leaks"] * 7 + ["finds gaps"] * 5
     return [
         loader_case(name, part, make)
         for part, (name, make) in zip(parts, (RIGHT_6 | FAULTS_6).items())
@@ -605,9 +610,18 @@ def assert_honest_loader(loader):
         assert all(map(np.array_equal, batch, made.batch(update)))
         met |= {*map(tuple, np.concatenate(batch, axis=1).tolist())}
     assert met == windows_of(train, T)
-    scored = made.scored()[1]
-    assert sorted(scored[scored != IGNORE]) == sorted(np.concatenate(validation))
+    ids, targets = made.scored()
+    assert sorted(targets[targets != IGNORE]) == sorted(np.concatenate(validation))
+    check_rows(ids, targets, {book[0] for book in validation})
     check_masks(loader(numbered((160, 130), 1), numbered((120,), 50_001), 100))
+
+
+def check_rows(ids, targets, first_tokens):
+    for row_ids, row_targets in zip(ids, targets):
+        n = (row_targets != IGNORE).sum()
+        before = START_ID if row_targets[0] in first_tokens else row_targets[0] - 1
+        assert row_ids[:n].tolist() == [before, *row_targets[: n - 1]]
+        assert (row_targets[n:] == IGNORE).all() and (row_ids[n:] == START_ID).all()
 
 
 def check_masks(made):

@@ -427,6 +427,11 @@ def written(n, seed):
     return {"layers": states, "last": seed % SIZES_5["N"], "rng": rng}
 
 
+def whole_number(name, got):
+    whole = np.asarray(got).dtype.kind in "iu" and not np.ndim(got)
+    reject_if(not whole, "09.5", "no whole number", name=name, got=repr(got)[:40])
+
+
 def text_of(state, n=12):
     """What is written from a loaded state; says so if the state lacks something."""
     reject_if(state is None, "all", "none")
@@ -439,8 +444,7 @@ def text_of(state, n=12):
         reject_if(not is_right, "all", "keys", expected=", ".join(wanted), got=got)
 
     look_at(state, ("layers", "last", "rng"))
-    whole = np.asarray(state["last"]).dtype.kind in "iu" and not np.ndim(state["last"])
-    reject_if(not whole, "09.5", "no whole number", got=repr(state["last"])[:40])
+    whole_number("last", state["last"])
     reject_if(
         len(state["layers"]) != LAYERS_5,
         "09.5",
@@ -459,6 +463,8 @@ def text_of(state, n=12):
                 expected=axes,
                 got=np.ndim(layer[name]),
             )
+        for name in ("position", "chunks"):
+            whole_number(name, layer[name])
     return go_on(state, n)[:2]
 
 
@@ -481,6 +487,16 @@ def text_in(answers, path):
     return text_of(answers.load_state(path))
 
 
+def text_as_saved(answers, saved, path):
+    """The text that is written on; Said where a number is rounded, be it too little to show in the text."""
+    loaded = answers.load_state(path)
+    text = text_of(loaded)
+    near = difference(saved["layers"], loaded["layers"], 1e-3) is None
+    same = same_state(saved["layers"], loaded["layers"])
+    reject_if(near and not same, "09.5", "narrow")
+    return text
+
+
 def cases_5(rng, numbers):
     C = SIZES_5["C"]
     first, second, in_chunk, border = (C * int(rng.integers(2, 9)) + own for own in (3, 2, 4, 0))
@@ -497,7 +513,7 @@ def cases_5(rng, numbers):
 
         def work(answers, path):
             saved_copy(answers, path, state)
-            return carried("09.5", path, partial(text_in, answers))
+            return carried("09.5", path, partial(text_as_saved, answers, state))
 
         return case(name, "the numbers", work, f"{n} tokens read, {C = }")
 

@@ -127,6 +127,15 @@ def the_draws(ids, targets, C, pairs, n):
         "never",
         len(np.unique(place)) < T - C or len(np.unique(key)) < n or len(np.unique(value)) < n,
     )
+    yield (
+        "uneven places",
+        any(far_from((place == each).any(1), pairs / (T - C)) for each in range(T - C)),
+    )
+    yield "uneven keys", any(far_from((key == each).any(1), pairs / n) for each in range(1, n + 1))
+    yield (
+        "uneven values",
+        any(far_from(value.ravel() == n + each, 1 / n) for each in range(1, n + 1)),
+    )
 
 
 def cases_1(rng, numbers):

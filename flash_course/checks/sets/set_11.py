@@ -11,7 +11,7 @@ from ..compare import difference
 from ..examples import example
 from ..exercise import Case, Unable, call, given_back, predicted, reject_if
 from ..expected import by_right
-from ..instruments import Operations, Watched, following
+from ..instruments import Operations, watched
 from ..interpreter import jit, tl
 from ..sizes import grown
 
@@ -79,10 +79,7 @@ def work_case(rng, name, C, M, width, T):
     expected = by_right("11.2", name, "tiled_local", *arrays, C, M)
 
     def run(answer):
-        seen = {"products": 0, "largest": 0}
-        value = np.asarray(
-            answer(*(following(Watched, array.copy(), seen) for array in arrays), C, M)
-        ).view(np.ndarray)
+        value, seen = watched(answer, arrays, C, M)
         reject_if(seen["largest"] >= C * C, "11.2", "map")
         reject_if(seen["largest"] > max(M * M, 2 * T * width), "11.2", "strip")
         right = difference(expected, value, 1e-9) is None
@@ -315,12 +312,23 @@ def kernel_case(
         for place, (old, (_, memory)) in enumerate(zip(before, pairs), 1):
             reject_if(not are_same(old, memory), "all", "changed", argument=place)
         if interpreter.sees() and value.isfinite().all():
+            share_the_work(exercise, seen, out, C, M)
             look_at_memory(exercise, seen, [*pairs, (out, around)], prepared, memory_too)
         return value
 
     return Case(
         name, part, run, f"{T = }, {S = }, {E = }, {C = }, {M = }, {str(tensors[0].dtype)[6:]}"
     )
+
+
+def share_the_work(exercise, seen, out, C, M):
+    """Each program makes rows of one chunk, M at most."""
+    places = interpreter.addresses(out)
+    row_of = {place: row for row, own in enumerate(places.tolist()) for place in own}
+    for written in seen.written_by_program().values():
+        rows = {row_of[place] for place in written.tolist() if place in row_of}
+        several = len(rows) > M or len({row // C for row in rows}) > 1
+        reject_if(several, exercise, "one program")
 
 
 def look_at_memory(exercise, seen, pairs, prepared, memory_too):
@@ -443,7 +451,8 @@ def look_for(part, seen, x, W_q, W_v, C):
     found = {
         "tables": max(seen.calls.get(name, 0) for name in seen.TABLES) > 1,
         "waiting": seen.count(seen.WAITS),
-        "half": seen.multiply_adds > 1.1 * needed,
+        # products, and what is multiplied entry by entry: all pairs of tokens, by broadcasting
+        "half": seen.multiply_adds > 1.1 * needed or seen.multiplied > 2 * needed,
         "double": x.dtype != torch.float64 and seen.double,
         "joined": seen.joined
         > 4 * T * S + 2 * (T * E + T // C * S * E),  # each turn joins two halves
