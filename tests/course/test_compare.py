@@ -36,6 +36,7 @@ def difference(right, got):
         (A[0], np.array([object()] * 3), "expected a value of type ndarray, got array of object"),
         (COMPLEX, COMPLEX.real, ""),
         (COMPLEX.real, COMPLEX, ""),
+        (0.5, 0.5 + 5e-9, "expected 0.5,"),
         (1.0, 1.000001, "expected 1, got 1.000001"),  # with the digits that tell them apart
         *((PAIR, got, "") for got in ({*PAIR}, iter(PAIR), "12", 1.0, np.float64(1), {0: 1.0})),
         *((True, got, "") for got in (1, 1.0, "True", np.array([True]), torch.tensor(1), None, [])),

@@ -12,6 +12,7 @@ from flash_tutorial.check import (
     document_leak,
     draw_order_one,
     gradient_leak,
+    largest,
     padding_leak,
     value_leak,
 )
@@ -319,3 +320,8 @@ def test_a_unit_that_takes_no_documents_is_told_so():
         ValueError, match=r"cannot be called as unit\(x, mask=None, segment_ids=None\)"
     ):
         check_unit(InPlace(8, 8), documents=True)
+
+
+def test_what_is_no_number_is_as_large_as_can_be():
+    assert largest(torch.tensor([0.0, math.nan])) == largest(torch.tensor([-math.inf])) == math.inf
+    assert largest(torch.zeros(0)) == 0

@@ -36,6 +36,7 @@ from flash_tutorial.experiments.intervals import student_t
 from flash_tutorial.experiments.rates import rates_of
 from flash_tutorial.experiments.tables import numbers
 from flash_tutorial.training import Diverged, devices, train
+from flash_tutorial.training.checkpoints import last_checkpoint
 
 TEXT = "\0".join("It is a truth universally acknowledged. " * 8 for _ in range(6))
 
@@ -285,6 +286,8 @@ def test_who_waits_for_a_run_of_another_process_does_not_make_it_again():
 # ---------------------------------------------------------------- results of other code
 DECLARATION = '''
 """A declaration."""
+from functools import partial
+
 from flash_tutorial import GAU, ModelConfig
 from flash_tutorial.experiments import Arm, Experiment
 
@@ -301,7 +304,7 @@ class Other(GAU):
 def helper(model):
     return 1  # a comment
 
-def measure(model, corpus):
+def measure(model, corpus, more=1):
     return {"score": helper(model)}
 
 EXPERIMENT = Experiment(
@@ -340,6 +343,13 @@ def digests(*edits):
 )
 def test_a_digest_is_that_of_the_code_that_decides_the_numbers(edit, changed):
     assert [a != b for a, b in zip(digests(), digests(edit), strict=True)] == changed
+
+
+def test_what_a_partial_is_given_counts_in_a_digest():
+    given = ("measure=measure", "measure=partial(measure, more=Scaled)")
+    scaled = ("def helper(model):", "class Scaled:\n    by = 2\n\ndef helper(model):")
+    before, after = digests(scaled, given), digests(scaled, given, ("by = 2", "by = 3"))
+    assert all(a != b for a, b in zip(before, after))
 
 
 SAYS_LENGTH = ("helper(model)}", 'helper(model) * OF["a"](1)}')
@@ -395,6 +405,20 @@ def test_a_trained_run_is_measured_and_its_declaration_repeats_it():
     assert measures["before"] == 1 and measures["after"] == 2 and measures["bits_per_byte"] > 0
     assert len(measures["losses"]) == 6 and repeated(experiment, row) < 1e-4
     assert not list(Path("runs/trained").glob("*"))
+
+
+def test_a_run_that_others_go_on_from_is_kept():
+    (arm,) = tiny(16)
+    go(trained(arms=(replace(arm, keep=True),)))
+    assert last_checkpoint(next(Path("runs/trained").glob("tiny-*")))
+
+
+def test_an_arm_may_have_the_time_of_another(seconds_of_an_update):
+    arms = (Arm("ours", rates=(1e-2,)), Arm("theirs", rates=(1e-2,), timed_as="ours"))
+    seconds_of_an_update(ours=0.5)
+    made = Made(best=1e-2)
+    go(pretended(made, arms=arms, steps=(), seconds=(10,), update=lambda arm: None))
+    assert {steps for *_, steps in made.runs if steps > 10} == {20}
 
 
 @pytest.mark.nightly

@@ -269,3 +269,17 @@ def test_what_cannot_be_is_said():
     assert_one_line(lambda: reading(ids(), use_cache=True), "not causal")
     said = ["causal=False", "FlashConfig(causal=True)", "FlashForMaskedLM"]
     assert_one_line(lambda: FlashForCausalLM(hf_config(causal=False)), *said)
+
+
+def test_the_loss_of_what_is_read_on_counts_each_of_its_tokens():
+    """The mask is of all that was read, and longer than the labels."""
+    _, model = both()
+    padded, mask, _ = prompts("left", (14, 8, 5))
+    with torch.no_grad():
+        cache = model(padded[:, :9], mask[:, :9], use_cache=True).past_key_values
+        read = model(padded[:, 9:], mask, past_key_values=cache, labels=padded[:, 9:])
+    targets = padded[:, 10:].flatten()
+    close(
+        read.loss,
+        torch.nn.functional.cross_entropy(read.logits[:, :-1].flatten(0, 1).float(), targets),
+    )

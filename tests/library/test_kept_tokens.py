@@ -1,5 +1,7 @@
 """A text in tokens is encoded once: what is kept is what was made, whole, and of that text and tokenizer alone."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from refusals import assert_one_line
@@ -50,3 +52,9 @@ def test_what_was_altered_is_not_read(text, tmp_path):
         encoded(text, tokenizer(), tmp_path / "kept").train.tokens,
         text.encoded(tokenizer()).train.tokens,
     )
+
+
+def test_another_validation_text_has_files_of_its_own(text, tmp_path):
+    encoded(text, tokenizer(), tmp_path / "kept")
+    other = replace(text, validation=text.test)
+    assert encoded(other, tokenizer(), tmp_path / "kept").validation.n_bytes == text.test.n_bytes

@@ -8,7 +8,7 @@ from refusals import assert_refused
 
 from flash_tutorial.corpora import load_austen, load_listops, load_novels
 from flash_tutorial.corpora.listops import TOKENS, spelled
-from flash_tutorial.corpora.novels import chapters_of, names_of, plain, texts_of
+from flash_tutorial.corpora.novels import chapters_of, names_of, pages_of, plain, texts_of
 
 SMALL = dict(shortest=20, longest=60, train=300, held_out=50)
 
@@ -161,3 +161,7 @@ def test_pages_by_a_seed(pages):
 )
 def test_pages_that_cannot_be(length, said):
     assert_refused(said, load_novels, length)
+
+
+def test_pages_lie_end_to_end():
+    assert pages_of("abcdefgh", 3) == [b"abc", b"def"]

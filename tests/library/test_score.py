@@ -15,10 +15,12 @@ from small_tokens import TEXT, counting, tokenizer
 from flash_course.cli import main
 from flash_tutorial import LanguageModel
 from flash_tutorial.check import draw_order_one
-from flash_tutorial.corpora import Split, load_tokens
+from flash_tutorial.corpora import Split, evaluation_windows, load_tokens
+from flash_tutorial.losses import cross_entropy
 from flash_tutorial.training import train
 from flash_tutorial.training.score import (
     Evaluation,
+    bits_of_targets,
     check_vocabulary,
     evaluate,
     first_bytes,
@@ -238,3 +240,28 @@ def test_bits_per_byte_count_the_bytes_of_each_document():
     corpus = load_tokens(np.concatenate(tokens), 300, made, offsets=offsets)
     counted = sum(split.n_bytes for split in (corpus.train, corpus.validation, corpus.test))
     assert counted == sum(len(text.encode()) for text in texts)
+
+
+class Halved(torch.nn.Module):
+    """A model whose logits come in bfloat16, as an autocast gives them; ``wide``: the same numbers in float32."""
+
+    def __init__(self, wide):
+        super().__init__()
+        self.model = draw_order_one(LanguageModel(MODEL), torch.Generator().manual_seed(0))
+        self.config, self.wide = self.model.config, wide
+
+    def forward(self, ids, mask=None):
+        logits = self.model(ids, mask=mask).bfloat16()
+        return logits.float() if self.wide else logits
+
+
+def test_logits_in_half_are_scored_in_float32(corpus):
+    split = first_bytes(corpus.validation, 100)
+    ids, targets, _ = evaluation_windows(split, 20)
+    halved, wide = Halved(wide=False), Halved(wide=True)
+    assert evaluate(halved, split, 20).bits_per_byte == evaluate(wide, split, 20).bits_per_byte
+    scores = [bits_of_targets(model, ids, targets) for model in (halved, wide)]
+    assert np.array_equal(*scores)
+    logits, asked = wide(torch.from_numpy(ids)), torch.from_numpy(targets)
+    loss = cross_entropy(logits.bfloat16(), asked)
+    assert loss.dtype == torch.float32 and torch.equal(loss, cross_entropy(logits, asked))

@@ -11,7 +11,7 @@ from small_run import CONFIG, MODEL, run, weights
 from flash_course.drawing import training_curve
 from flash_tutorial import LanguageModel
 from flash_tutorial.corpora import Corpus, Split, load_corpus, load_file
-from flash_tutorial.training import TrainConfig, draw_batch, evaluate, learning_rate_at
+from flash_tutorial.training import TrainConfig, draw_batch, evaluate, learning_rate_at, parts
 from flash_tutorial.training.checkpoints import last_checkpoint
 from flash_tutorial.training.run_folder import read_log
 
@@ -252,3 +252,14 @@ def test_no_batch_of_a_seed_is_one_of_another(corpus):
         for step in range(4)
     ]
     assert len({*drawn}) == 16
+
+
+@pytest.mark.parametrize("causal", [True, False])
+def test_what_fills_a_window_up_is_hidden_from_the_model(causal):
+    split = Split.from_documents([b"A short one.", b"And another"])
+    settings = TrainConfig(batch=4, length=20)
+    for ids, targets, mask, _ in parts(split, settings, 0, causal, torch.device("cpu")):
+        lengths = mask.sum(1)
+        assert set(lengths.tolist()) <= {11, 12}
+        assert torch.equal(mask, torch.arange(20) < lengths[:, None])
+        assert (targets[~mask] == -100).all() and (ids[~mask] == 0).all()
