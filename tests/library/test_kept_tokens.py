@@ -56,5 +56,5 @@ def test_what_was_altered_is_not_read(text, tmp_path):
 
 def test_another_validation_text_has_files_of_its_own(text, tmp_path):
     encoded(text, tokenizer(), tmp_path / "kept")
-    other = replace(text, validation=text.test)
-    assert encoded(other, tokenizer(), tmp_path / "kept").validation.n_bytes == text.test.n_bytes
+    other = replace(text, validation=text.train)
+    assert encoded(other, tokenizer(), tmp_path / "kept").validation.n_bytes == text.train.n_bytes
