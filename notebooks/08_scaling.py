@@ -116,7 +116,8 @@ print(f"{sizes.device}, {sizes.dtype}: {sizes.tokens:,} tokens a step, T = {', '
 #   together, and D for the value that is mixed in: 21 × 8 = 168.
 # - **A GAU** has the same 21 pairs, at S + E = 10 each: 210.
 # - **FLASH, local part**: 1 + 2 = 3 pairs a chunk, so 9 in all, at S + E each: 90.
-# - **FLASH, global part**: each token adds S × E = 16 products to a state, and reads the state with 16 more: 6 × 32 = 192.
+# - **FLASH, global part**: each token adds S × E = 16 products to a state, and reads the state with 16 more: 6 × 32 = 192. (The
+#   first chunk reads nothing and nobody reads the last; we charge both all the same, a little too much for a short text.)
 #
 # So on six tokens FLASH is the dearest of the three. Its price grows by the token, though, and the others' by the pair.
 #
@@ -217,8 +218,8 @@ for name, size in {"the paper's base size": BASE, "stored benchmark": STORED, "C
     print(f"{name:21} {size}: crossover at T = {crossover(**size):.0f}")
 
 # %% [markdown]
-# At the paper's size the count promises FLASH an advantage from T = 1836 on. Which letters move that? With E = 2 D and F = 8 D / 3 the
-# dense layers of both sides cancel, and the formula becomes short:
+# At the paper's size the count promises FLASH an advantage from T = 1836 on. Which letters move that? With E = 2 D and F = 8 D / 3 both
+# sides have 12 D² a token in dense layers, and FLASH only 2 D S more, for its base z. The formula becomes short:
 #
 # $$T = 10\,S + (C + 1)\left(2 + \frac{S}{D}\right) - 1$$
 #
@@ -236,7 +237,7 @@ for name, change in changes.items():
 
 # %% [markdown]
 # A wider model leaves the crossover where it was. The shared width S moves it most, because S decides how large the state is: of the 10 S,
-# eight are for writing it and reading it.
+# two are for the base, and eight for writing the state and reading it.
 #
 # ## 4. Misconception 1: fewer FLOPs are faster
 #
@@ -384,10 +385,12 @@ longer_T = [T for T, peak in timed.peaks["Transformer++, plain"].items() if peak
 a_matrix = 4 * sizes.tokens * (longer_T[1] - longer_T[0]) * fused[0].heads  # B H T T = tokens x H x T entries
 for name in ("Transformer++, plain", "Transformer++, fused", "FLASH"):
     growth = timed.peaks[name][longer_T[1]] - timed.peaks[name][longer_T[0]]
-    print(f"{name:21} T x T matrices of all heads held at the peak: {abs(round(growth / a_matrix))}")
+    print(f"{name:21} T x T matrices of all heads held at the peak: {abs(round(growth / a_matrix))}", end=", ")
+    print(f"{timed.peaks[name][sizes.lengths[0]] / 1e6:.0f} MB at T = {sizes.lengths[0]}")
 
 # %% [markdown]
-# FLASH and the fused block hold none. But FLASH has states and chunks to keep, and its gate and values are twice as wide as the model.
+# FLASH and the fused block hold none. But FLASH has states and chunks to keep, and its gate and values are twice as wide as the model, so
+# at the shortest T it holds more than both.
 #
 # **Your second guess.** In the benchmark that comes with the package (D = 256, 32,768 tokens a step), how much does a block with *fused*
 # attention hold at T = 32,768, as a multiple of what two FLASH units hold?
@@ -404,8 +407,8 @@ for model in ("flash", "transformer++"):
     print(f"{model:13}", *(f"T = {T:,}: {held[model, T] / 1e9:.2f} GB" for T in (512, 32_768)), sep="  ")
 
 # %% [markdown]
-# *Less*, and at every length. Fused attention took the T² out of memory, though not out of time. So in training FLASH saves memory against
-# a plain baseline and costs memory against a fused one.
+# *Less*, also at T = 32,768. Fused attention took the T² out of memory, though not out of time. So in training FLASH saves memory against a
+# plain baseline once T is long enough, and costs memory against a fused one.
 #
 # ## 8. Misconception 2: linear means faster at my length
 #
@@ -444,8 +447,8 @@ print(f"FLASH at {end['constant_tokens']['long']:,} over {end['constant_tokens']
 print(f"{end['constant_tokens']['ratio']:.2f} times the time a token")
 
 # %% [markdown]
-# FLASH keeps its promise: a token costs the same at 32,768 as at 1,024, but for 7%, and most of that is arithmetic, since the first chunk
-# of a sequence has no earlier one to read. And yet at 512 and at 1,024 the linear model is the slower one. So ask *at which length do I
+# FLASH keeps its promise: a token costs the same at 32,768 as at 1,024, but for 7%, and most of that is arithmetic: the first chunk of a
+# sequence reads no earlier one, which our count leaves out. And yet at 512 and at 1,024 the linear model is the slower one. So ask *at which length do I
 # train?*
 #
 # From 1,024 on the measured column follows the counted one within a tenth: on this machine fewer FLOPs *are* less time.
@@ -550,8 +553,9 @@ reveal("08.f", round(float(np.mean(times_sooner(2048))), 1), "times as soon")
 #
 # ## 11. Why chunks of 256?
 #
-# The chunk length C belongs to the model, and it has a price. In lecture 05 near and far cost the same at C = 2 S E / (S + E), which is 236 at the
-# paper's base size, and the paper takes 256; at the sizes below it is 102. Does a clock notice? Here is the time of a step at T = 2048, chunk by chunk.
+# The chunk length C belongs to the model, and it has a price. Lecture 05 counts whole C × C squares, as PyTorch multiplies them: near and far then
+# cost the same at C = 2 S E / (S + E), 236 at the paper's base size, where the paper takes 256, and 102 at the sizes below. But the sum of the two
+# only rises with C. Is the shortest chunk the fastest, then? Here is the time of a step at T = 2048, chunk by chunk.
 
 # %% tags=["timing"]
 from dataclasses import replace
@@ -650,7 +654,7 @@ print(drawing.text_table(rows))
 #   <!-- number: time_to_quality.flash_minus_transformer_512 -->-0.026 ± 0.022<!-- /number --> bits at 512 and <!-- number: time_to_quality.flash_minus_transformer_2048 -->-0.108 ± 0.028<!-- /number --> at 2,048, by the clock of one machine; on an Intel Xeon Transformer++ has more updates
 #   ([compiling](../docs/results.md#compiling)). All began from the paper's start, with which small models do worse on average
 #   ([starts](../docs/results.md#starts)); after equal updates the lead is open ([parts](../docs/results.md#parts)).
-# - *Quality by chunk length*: three seeds of 1,000 updates at the rate of C = 128. C = 32 minus 128 is <!-- number: chunk_length.short -->+0.063 ± 0.056<!-- /number -->; the other intervals contain
+# - *Quality by chunk length*: three seeds of 1,000 updates at the rate of C = 128. Scores are divided by 128 at every C, so only the length changes. C = 32 minus 128 is <!-- number: chunk_length.short -->+0.063 ± 0.056<!-- /number -->; the other intervals contain
 #   zero, and if all nine have to hold it does too ([chunk_length](../docs/results.md#chunk_length)).
 #
 # ## What to remember

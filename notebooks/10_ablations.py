@@ -14,8 +14,8 @@
 # [glossary](../docs/glossary.md)
 #
 # FLASH has many parts: a gate, relu², one head, a local part, a global part, a chunk length. Does it need them all? An *ablation* takes one
-# part away, leaves all else equal, and measures what is lost. It is the most natural experiment there is, and this lecture begins with one whose four
-# signs all turned round.
+# part away, leaves all else equal, and measures what is lost. It is the most natural experiment there is, and this lecture begins with one that was made
+# twice.
 #
 # **After this lecture you can**
 # - write the interval of a difference, and say what it promises and what it does not;
@@ -23,7 +23,7 @@
 # - tell a part that cannot from a part that did not learn to;
 # - follow by hand how a sum over chunks remembers pairs.
 #
-# **You need** lecture 05 (mixed chunk attention), and lecture 02 (the gated attention unit, relu²).
+# **You need** lecture 05 (mixed chunk attention), lecture 02 (the gated attention unit, relu²), and section 10 of lecture 03 (how a model starts).
 #
 # **Time** 36 minutes to read, about 20 more to build. Running the code takes about 15 seconds on two CPU cores.
 #
@@ -41,7 +41,7 @@ if "google.colab" in sys.modules and not any(glob.glob(f"{p}/flash_tutorial-{VER
     subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--no-deps", [*copies, SOURCE][0]], check=True)
 
 # %% [markdown]
-# ## 1. Four answers, and then four others
+# ## 1. Four answers, asked for twice
 #
 # Take a stack of GAUs and change one thing: softmax for relu², four heads for one, FLASH's chunks for the whole attention matrix, and then
 # FLASH's local part alone. The paper finds three of them worse, and chunks no worse at a length of 512. We trained small models, three runs of each,
@@ -187,8 +187,9 @@ for change in LONG:
 
 # %% [markdown]
 # Luck alone turns the sign of four heads one time in four, that of the local part one time in seven, and that of softmax not once in a
-# thousand. So softmax did not fall to bad luck: three *long* runs would have found its sign. What 200 updates measure is who starts fast.
-# The other three have no sign even now.
+# thousand. So at 2,000 updates three runs would have found softmax's sign. And at 200 all three of its runs lie above all three of relu²'s, with
+# zero outside the interval, if barely. Two signs, each found with few runs, and opposite: what 200 updates measure is who starts fast. The
+# other three have no sign even now.
 #
 # This is the lesson of the lecture. **An interval speaks of more runs like these. It knows nothing of longer ones.**
 #
@@ -196,7 +197,8 @@ for change in LONG:
 #
 # With that in mind, here is the whole first evening. The paper's **Table 1** changes GAU, **Table 2** does the reverse to MHSA+MLP,
 # **Table 4** goes from whole matrices to chunks, **Figure 7** leaves one part of FLASH alone, and **Figure 8**
-# changes C. A square is filled where zero lies outside the interval, and the triangle shows on which side the paper's result lies.
+# changes C. A square is filled where zero lies outside the interval, and the triangle shows on which side the paper's result lies
+# (none for GAU to FLASH, which is level in Table 4 at a length of 512, and worse from 1,024 on).
 
 # %%
 after_200 = {change: found(change, "short") for change in CHANGES}
@@ -249,8 +251,8 @@ for name in ("MHSA+MLP", "GAU, softmax", "GAU", "FLASH", "FLASH, global only"):
 # embedding and a head. With softmax in place of relu² it is thirty times as loud, and FLASH's global part alone whispers a ten-millionth.
 # So these variants did not begin alike. **Each ablation exchanged a part, and a start with it.**
 #
-# The start by the *width*, this package's default, is made for such models. Here each one is trained for 600 updates from four starts, each
-# time at its best of four rates. (*fan-in* draws a matrix that reads n numbers with 1 / √n, *small* is the start of GPT-NeoX.)
+# The start by the *width* (lecture 03, section 10), this package's default, draws every kernel with 0.02 √(768 / D). Here each model is trained
+# for 600 updates from four starts, each time at its best of four rates. (*fan-in* draws a matrix that reads n numbers with 1 / √n, *small* is the start of GPT-NeoX.)
 
 # %% tags=["nbval-check-output"]
 from flash_course.bench.stored import best_by_start, load_stored
@@ -304,8 +306,9 @@ for length in ("long", "wide"):
 
 # %% [markdown]
 # Two. Softmax is better than relu² from either start, and now it is settled that going from GAU to FLASH, with chunks of 32 bytes, costs bits.
-# The other two have no sign on either evening. But look at the runs of four heads: from the paper's start one of ten fell half a bit behind, and it
-# alone made most of the 0.056. From the wider start none does. **A start moves what an ablation finds, and now and then it loses a whole run.**
+# The other two have no sign on either evening. Did the start move the cost of chunks? The two evenings differ by 0.05 there, and as one of four
+# differences that settles nothing. And look at the runs of four heads: from the paper's start one of ten fell half a bit behind, and it alone made
+# most of the 0.056. From the width none does. **One lost run of ten can make a difference. Look at the runs, and not at their mean alone.**
 #
 # ## 7. A question across chunks
 #
@@ -546,8 +549,8 @@ print(drawing.text_table(rows))
 # ## 11. Which part is to blame?
 #
 # In the source text of programs names return all the time, and a model that finds what followed a name the last time can guess what follows
-# now. In our race Transformer++ learns to look that up, and ends far ahead of FLASH, which gains nothing from beyond 256 tokens. Ablations
-# can say why. Take chunks and relu² away, and FLASH-Quad with softmax is left. What it still has of FLASH is how queries and keys are made:
+# now. In another race than lecture 08's, 400 seconds on program text with windows of 512 tokens, Transformer++ learns to look that up. It ends far
+# ahead of FLASH, which gains nothing from beyond 256 tokens ([race_short](../docs/results.md#race_short)). Ablations can say why. Take chunks and relu² away, and FLASH-Quad with softmax is left. What it still has of FLASH is how queries and keys are made:
 # they are one vector, scaled twice. Give each of them a matrix in place of `gamma`, and call that *own maps*.
 #
 # Scored are the last 128 of each 2,048 tokens, subwords of program text. The measure is how many bits one of them saves if the model reads 512
@@ -686,8 +689,8 @@ reveal("10.h", round(gains["one map"].mean, 2), "bits")
 # - *Starts*: other models than those of section 1 (D = 128, T = 512). The first table is scored on the text that chose the rates, the second on
 #   another ([starts](../docs/results.md#starts)).
 # - *The third evening*: as the long runs, on another machine and with other rates by the same search
-#   ([ablations_width](../docs/results.md#ablations_width)). From the wider start softmax and chunks are settled also if all four intervals have to
-#   hold. Chunks cost more than on the second evening. Softmax still begins louder than relu² there, and 200 updates from the wider start
+#   ([ablations_width](../docs/results.md#ablations_width)). From the width softmax and chunks are settled also if all four intervals have to
+#   hold. Chunks cost 0.047 ± 0.044 more than on the second evening. Softmax still begins louder than relu² there, and 200 updates from the width
 #   were not run, so how far the start made the signs of the first evening is open.
 # - *Recall*: 600 updates, one rate, one seed (FLASH has three, 0.99 to 1.00), one part of the recipe at a time
 #   ([recall](../docs/results.md#recall)).

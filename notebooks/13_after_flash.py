@@ -16,13 +16,13 @@
 # What does it answer? Much of what has happened to linear attention since FLASH follows from that one embarrassing answer.
 #
 # **After this lecture you can**
-# - write the updates of RetNet, Mamba-2, GLA, DeltaNet and Kimi Linear in one notation;
+# - write the updates of RetNet, Mamba-2, GLA, DeltaNet and Kimi Delta Attention in one notation;
 # - prove that such an update cuts into chunks exactly, and say why FLASH's relu² cannot;
 # - count what each keeps while it writes text.
 #
 # **You need** lecture 04 (the state, exact chunks) and lecture 05 (mixed chunk attention).
 #
-# **Time** 27 minutes to read. Running the code takes about 25 seconds on two CPU cores.
+# **Time** 28 minutes to read. Running the code takes about 25 seconds on two CPU cores.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 
@@ -72,9 +72,10 @@ for name, update in lines.items():
 #
 # ## 2. One notation for all of them
 #
-# Let $M_t$ be the state after token t, S × E entries, which the family reads by $o_t = q_t\, M_t$. Vectors are rows, and Greek letters are
-# gates between 0 and 1: γ is fixed, α and β are computed from the token. diag(α) has one for each row of the state. (These are the family's letters; the
-# γ and β that scale and move z in earlier lectures do not occur here.)
+# Let $M_t$ be the state after token t, S × E entries, which the family reads by $o_t = q_t\, M_t$. (FLASH reads the state before its own chunk, and
+# RWKV-6 gives the newest token a weight of its own; the feature map and the normaliser of 2020 are left out.) Vectors are rows, and small Greek letters
+# are gates between 0 and 1: γ is fixed, α and β are computed from the token. diag(α) has one for each row of the state. (These are the family's letters;
+# the γ and β that scale and move z in earlier lectures do not occur here.)
 #
 # | layer | how a token changes the state |
 # | --- | --- |
@@ -82,10 +83,10 @@ for name, update in lines.items():
 # | **FLASH** (2022) | $M_g = M_{g-1} + K_g^\top V_g$, once a chunk; our default reads the mean |
 # | RetNet (2023) | $M_t = \gamma M_{t-1} + k_t^\top v_t$ |
 # | GLA (2023), RWKV-6 (2024) | $M_t = \mathrm{diag}(\alpha_t)\, M_{t-1} + k_t^\top v_t$ |
-# | Mamba-2 (2024) | $M_t = \alpha_t M_{t-1} + \Delta_t\, k_t^\top v_t$, with a step size $\Delta_t$ |
+# | Mamba-2 (2024) | $M_t = \alpha_t M_{t-1} + \Delta_t\, k_t^\top v_t$, with a step size $\Delta_t > 0$, and $\alpha_t = e^{-a \Delta_t}$ |
 # | DeltaNet (2021, in chunks 2024) | $M_t = (I - \beta_t k_t^\top k_t)\, M_{t-1} + \beta_t k_t^\top v_t$ |
 # | Gated DeltaNet (2024) | $M_t = \alpha_t (I - \beta_t k_t^\top k_t)\, M_{t-1} + \beta_t k_t^\top v_t$ |
-# | Kimi Linear (2025) | $M_t = (I - \beta_t k_t^\top k_t)\, \mathrm{diag}(\alpha_t)\, M_{t-1} + \beta_t k_t^\top v_t$ |
+# | Kimi Delta Attention (of Kimi Linear, 2025) | $M_t = (I - \beta_t k_t^\top k_t)\, \mathrm{diag}(\alpha_t)\, M_{t-1} + \beta_t k_t^\top v_t$ |
 #
 # Read downwards, and you find two inventions. From RetNet on, something in front of the old state makes it smaller: the layer **forgets**.
 # From DeltaNet on, that something is a matrix which removes one direction, the one of k: the layer **erases**. This is the delta rule of
@@ -119,7 +120,7 @@ family = {  # the formula, the update, the gate of the first three tokens and th
     "GLA": ("diag(α)M + kᵀv", write, one, each),
     "DeltaNet": ("M + kᵀ(v - kM)", erase_and_write, one, one),
     "Gated DeltaNet": ("αM + kᵀ(v - kαM)", erase_and_write, one, half),
-    "Kimi Linear": ("diag(α) in place of α", erase_and_write, one, each),
+    "Kimi Delta": ("diag(α) in place of α", erase_and_write, one, each),
 }
 
 # %%
@@ -139,7 +140,7 @@ drawing.show(*drawing.state_updates(panels, keys[3], 3, title=title))
 
 # %% [markdown]
 # Only those that erase answer 3. (FLASH's 2.75 is 11 over four tokens.) The third channel has nothing to do with the token, but one gate
-# for the whole state halves it as well. DeltaNet leaves it alone, and keeps for ever what no later key erases. Kimi Linear erases the right
+# for the whole state halves it as well. DeltaNet leaves it alone, and keeps for ever what no later key erases. Kimi Delta erases the right
 # thing *and* forgets channel by channel.
 #
 # ## 3. Every update here cuts into chunks exactly, and relu² does not
@@ -210,7 +211,7 @@ for name, table in weights.items():
     print(f"{name:13} needs, to be exact, a state of {np.linalg.matrix_rank(table):2} rows")
 
 # %% [markdown]
-# The square alone has a state of fixed size, S (S + 1) / 2 rows: 10 here, and 8,256 at the paper's S = 128. The kink of the relu makes each key ask for a row
+# Without the kink a square still has a state of fixed size, S (S + 1) / 2 rows: 10 here, and 8,256 at the paper's S = 128. The kink of the relu makes each key ask for a row
 # of its own, as does the exponential of softmax, and a state with as many rows as tokens is a cache. So whoever wants these weights exactly has to keep the
 # tokens. FLASH keeps those of one chunk. That is why C is architecture there, and a speed setting in the layers of the table.
 #
@@ -228,8 +229,8 @@ print(f"exponential of the difference: {(A[-1] - A[-2]).exp():.3f}")
 print(f"difference of exponentials:    {A[-1].exp() * (-A[-2]).exp():.3f} = {A[-1].exp():g} x {(-A[-2]).exp():g}")
 
 # %% [markdown]
-# With *one gate for the whole state* (RetNet, Mamba-2, Gated DeltaNet) you take the first way: a C × C table of differences, none above
-# zero, multiplies the scores, and nothing is ever divided. With *a gate for each channel* (GLA, Kimi Linear) that table would need S
+# With *one gate for the whole state* (RetNet, Mamba-2, Gated DeltaNet) you take the first way: the exponentials of a C × C table of
+# differences, none above zero where j ≤ i, multiply the scores, and nothing is ever divided. With *a gate for each channel* (GLA, Kimi Delta) that table would need S
 # entries for each pair. So $e^{A_i}$ goes into the query and $e^{-A_j}$, which overflows, into the key, and their kernels cut chunks into
 # sub-chunks, short enough for it.
 #
@@ -282,7 +283,7 @@ drawing.show(figure, f"Lines of the newest chunk's weight against the chunks rea
 # After 16 chunks the mean leaves the newest 1/16. With RoPE it has three times as much: rotation is FLASH's slow kind of forgetting. A
 # decay levels off, and its price is the oldest text.
 #
-# ## 6. Erasing: DeltaNet, Gated DeltaNet, Kimi Linear
+# ## 6. Erasing: DeltaNet, Gated DeltaNet, Kimi Delta Attention
 #
 # Think of the state as a small linear model from keys to values that is trained while the text is read. Its error is half the squared
 # distance between $k_t M$ and $v_t$. One step of gradient descent on it, with the learning rate β_t, is the **delta rule**. Check it with
@@ -306,9 +307,9 @@ for beta in (0.5, 1.0):
 #
 # $$u_1 = v_1, \qquad u_2 = v_2 - (k_2 \cdot k_1)\, u_1, \qquad u_3 = v_3 - (k_3 \cdot k_1)\, u_1 - (k_3 \cdot k_2)\, u_2$$
 #
-# With every u on the left this is one *triangular system*, A U = V.
+# With every u on the left this is one *triangular system*, L U = V.
 #
-# **Your line.** What is A, from the keys K of the chunk?
+# **Your line.** What is L, from the keys K of the chunk?
 
 
 # %%
@@ -409,7 +410,7 @@ drawing.show(figure, f"Lines of the entries kept against the tokens read, both l
 
 # %% [markdown]
 # Two keys and a value for each of 256 tokens cost more than the sum. And a cache outgrows a state after 119 tokens in this shape, so after
-# a paragraph. (The 3:1 hybrid keeps a quarter of its values in a cache.)
+# a paragraph. (The 3:1 hybrid of section 8 is here one unit: a quarter of its values stay in a cache, with a whole key each, so 31% of the cache.)
 #
 # ## 8. Windows and hybrids
 #
@@ -430,7 +431,7 @@ for t in (3, 21, 22):
 # | --- | --- | --- |
 # | [MiniMax-01](https://arxiv.org/abs/2501.08313) (2025) | Lightning attention (RetNet's update) : softmax | 7 : 1 |
 # | Qwen3-Next (2025) | Gated DeltaNet : full attention | 3 : 1 |
-# | [Kimi Linear](https://arxiv.org/abs/2510.26692) (2025) | its own layer : full attention | 3 : 1 |
+# | [Kimi Linear](https://arxiv.org/abs/2510.26692) (2025) | Kimi Delta Attention : full attention | 3 : 1 |
 #
 # [Wang and others](https://arxiv.org/abs/2507.06457) trained 72 models: language modelling cared little for the ratio, recall gained from
 # full layers, and they recommend 3 : 1 to 6 : 1. A quarter of the cache still grows, so a hybrid makes the line less steep, not flat. And
@@ -485,8 +486,9 @@ for every in (16, 118, 528):
     print(f"a copy of the state every {every} tokens: {copy / every:,.0f} entries a token")
 
 # %% [markdown]
-# A copy every 118 tokens costs as much as the cache that was to be avoided, so servers copy
-# [sparsely](https://github.com/vllm-project/vllm/issues/40696) and read again more.
+# vLLM shares a cache in blocks of 16 tokens; a copy of the state at each would cost seven times the cache. Every 118 tokens it costs as much as the
+# cache that was to be avoided. In [one report](https://github.com/vllm-project/vllm/issues/40696) vLLM took blocks of 528 for a hybrid, and what
+# requests share was read anew by each where it was shorter than that.
 #
 # ## 11. Where FLASH stands
 #

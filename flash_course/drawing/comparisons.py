@@ -98,7 +98,7 @@ def _apart(heights, least):
 
 def intervals(found, *, paper=None, xlabel, title):
     """A square with its interval for each comparison, filled where zero is outside: ``found`` holds by name a mean and
-    its half-width. ``paper``: by name 1 or -1, the side on which another result lies."""
+    its half-width. ``paper``: by name 1 or -1, the side on which another result lies; 0 if it is level."""
     paper = paper or {}
     figure, axes = new_axes(7.0, 0.5 + 0.38 * len(found), xlabel, title=title)
     edge = 1.12 * max(abs(each.mean) + each.half for each in found.values())
@@ -106,7 +106,7 @@ def intervals(found, *, paper=None, xlabel, title):
         fill = BLACK if each.is_settled else "white"
         look = {"fmt": "s", "color": BLACK, "markerfacecolor": fill, "capsize": 4}
         axes.errorbar(each.mean, y, xerr=each.half, **look)
-        if name in paper:
+        if paper.get(name):
             axes.plot(edge, y, ">" if paper[name] > 0 else "<", color="grey")
     axes.axvline(0, color=BLACK, linewidth=1)
     axes.set_yticks(range(len(found)), list(found))
