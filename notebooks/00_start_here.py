@@ -166,7 +166,8 @@ for name, card in shipped_cards().items():
 # feed-forward layers multiply one half of their activations by the other (a *gated linear unit*, lecture 02).
 #
 # How much do such changes bring? Train a small Transformer++ for 300 updates and score it on the opening of *Persuasion*. The same run
-# of a plain Transformer is stored, and you repeat it in lecture 01. (`train` is a loop of twenty lines, shown there. `start="paper"` says how large
+# of a plain Transformer is stored, and you repeat it in lecture 01. (`train` runs the loop that
+# lecture 01 writes in twenty lines, and scores the model at the end. `start="paper"` says how large
 # the first random weights are; lecture 03 compares two such starts.)
 
 # %%
@@ -267,38 +268,28 @@ reveal("00.a", round(quotient, 1), "times the time of softmax attention")
 # But there is a middle way: update the state once for each chunk of C tokens. What earlier chunks contributed then comes from the state, and
 # what a token reads inside its own chunk comes from one C × C matrix.
 
+#
+# You write both in lecture 04; here they are borrowed.
+
 # %%
+from functools import partial
+
+from flash_course.builds.lecture_04 import chunk_form, token_form
+
 C = 64
-
-
-def token_by_token(q, k, v):
-    state, outputs = torch.zeros(S, E, device=device), []
-    for t in range(q.shape[1]):
-        state = state + k[0, t, :, None] * v[0, t, None, :]
-        outputs.append(q[0, t] @ state)
-    return torch.stack(outputs)[None]
-
-
-def chunk_by_chunk(q, k, v):
-    state, outputs = torch.zeros(S, E, device=device), []
-    for q_C, k_C, v_C in zip(q[0].split(C), k[0].split(C), v[0].split(C)):
-        inside = (q_C @ k_C.mT).tril() @ v_C  # .mT swaps the last two axes
-        outputs.append(q_C @ state + inside)  # earlier chunks through the state, its own chunk pair by pair
-        state = state + k_C.mT @ v_C  # one update for C tokens
-    return torch.cat(outputs)[None]
-
+chunk_by_chunk = partial(chunk_form, C=C)
 
 # %% tags=["nbval-check-output"]
 from flash_tutorial.mixing import linear_attention
 
 expected = linear_attention(q, k, v, causal=True)
-for form in (with_states, token_by_token, chunk_by_chunk):
+for name, form in {"all T states": with_states, "token by token": token_form, "chunk by chunk": chunk_by_chunk}.items():
     off = (form(q, k, v) - expected).abs().max() / expected.abs().max()
-    print(f"{form.__name__:15} differs from the package's linear attention by {off:.1%} of the largest output")
+    print(f"{name:15} differs from the package's linear attention by {off:.1%} of the largest output")
 print(f"sequential steps: {T} token by token, {T // C} chunk by chunk")
 
 # %% tags=["timing"]
-forms = {"token by token": token_by_token, "chunk by chunk": chunk_by_chunk, "softmax": softmax, "FLASH": flash}
+forms = {"token by token": token_form, "chunk by chunk": chunk_by_chunk, "softmax": softmax, "FLASH": flash}
 steps = {name: training_step(form, T) for name, form in forms.items()}
 for name, ms in milliseconds(steps, device).items():
     print(f"{name:15} {ms:8.1f} ms for a training step at T = {T}")
@@ -392,11 +383,11 @@ with torch.no_grad():
     u, v, z = unit.project(x)
     copies = unit.read_heads(z, *cos_sin(14, unit.qk_dim, z))  # of z: scale, offset, rotate by the position
     y = x + unit.out_proj(u * unit.mix(copies, v, mask=None, segment_ids=None))
-    print(f"three lines minus the unit: {(y - unit(x)).abs().max():.1f}")
+    print(f"three lines minus the unit: {(y - unit(x)).abs().max():.6f}")
     changed = x.clone()
     changed[:, 9] += 10  # Python counts from 0, so this is token 10, the second of its chunk
     moved = (unit(changed) - y).abs().amax(-1)[0]
-print(f"token 10 changed: outputs 1 to 9 move by {moved[:9].max():.1f}, 10 to 14 by {moved[9:].min():.1f} or more")
+print(f"token 10 changed: outputs 1 to 9 move by {moved[:9].max():.6f}, 10 to 14 by {moved[9:].min():.1f} or more")
 
 # %% [markdown]
 # ## 6. What a score means: bits per byte

@@ -150,24 +150,6 @@ for i in range(6):
 # **Misconception: the gate filters what others may read.** That would be the last column, where the gate of the token that *is read*
 # counts, and token 5 does get something.
 #
-# **Your line.** What goes back to width D, for any attention matrix `A_TT`?
-
-
-# %%
-def gated_read(u_TE, v_TE, A_TT):
-    return ...  # your line
-
-
-u_22, v_22, swap_22 = np.array([[1, 0], [2, 1]]), np.array([[1, 10], [2, 20]]), np.array([[0, 1], [1, 0]])
-learner.your_line("02.gate", gated_read, ((u_22, v_22, swap_22), [[2, 0], [2, 10]]))
-
-# %% [markdown]
-# <details><summary>The line</summary>
-#
-# `return u_TE * (A_TT @ v_TE)`: the gate of the token that reads, after the mixing.
-#
-# </details>
-#
 # ## 4. Two familiar layers are special cases
 #
 # Let each token read only itself: A is the identity, A V is V, and what remains is a GLU. Or set the gate to one: what remains is attention
@@ -191,8 +173,12 @@ print(f"token 6 reads token 3: score 6 x 4 + 3 x 0 = {q_TS[5] @ k_TS[2]}")
 
 # %% [markdown]
 # Why the offset? With scales alone, a score stays the same when i and j change places: if you interest me, I interest you just as much. The
-# offset adds a term of i alone and one of j alone. The part that needs both tokens still does not change when i and j change places. Only
-# RoPE changes that, in the last line below. Lecture 10 asks what the symmetry may cost.
+# offset adds three sums over the channels c:
+#
+# $$q_i \cdot k_j = \sum_c \gamma_{0c}\gamma_{1c}\, z_{ic} z_{jc} + \sum_c \gamma_{0c}\beta_{1c}\, z_{ic} + \sum_c \beta_{0c}\gamma_{1c}\, z_{jc} + \sum_c \beta_{0c}\beta_{1c}$$
+#
+# The second sum belongs to i, the third to j, the last to neither. The first needs both tokens, and still does not change when i and j change
+# places. Only RoPE changes that, in the last line below. Lecture 10 asks what the symmetry may cost.
 
 # %% tags=["nbval-check-output"]
 base_TS = np.random.default_rng(0).normal(size=(14, 4))
@@ -227,7 +213,7 @@ queries_and_keys = mine.check(queries_and_keys)
 # %% [markdown]
 # ## 6. The relative position bias: a table by distance
 #
-# RoPE brings the distance into a score, but mixed with the content. Only the product of the two offsets depends on the distance alone, and it is a
+# RoPE brings the distance into a score, but mixed with the content. Of the four sums only the last, once rotated, depends on the distance alone, and it is a
 # smooth curve. GAU can also prefer any
 # distance it likes, as in "look at the token before". For this it has a *position bias* b, added to each score. It has two forms (Code 4 of the
 # paper).
@@ -261,11 +247,13 @@ toeplitz_bias = mine.check(toeplitz_bias)
 # The matrix is `A = relu²(q kᵀ / n + b)`. Here relu² turns negative numbers into 0 and squares the others, and the divisor n is a fixed
 # number, in this example 6. Then what is later is hidden, since the model is causal.
 #
-# **Your first guess.** A softmax gives every token some weight, however small. Of the 21 pairs that may be read here, how many get a
-# weight of exactly 0?
+# The bias here is 0 for the token itself, -1 for each of the three before it, and -4 for those farther back.
+#
+# **Your first guess.** A softmax gives every token some weight, however small. But one of the six tokens of section 5 reads nothing here, not even
+# itself. Which one?
 
 # %%
-predict("02.a", None)  # your number in place of None
+predict("02.a", None)  # its number in place of None
 
 # %% [markdown]
 # **Build `relu2_loops`**, pair by pair, for the numbers that you can check with a pencil.
@@ -297,10 +285,11 @@ panels = {"score q kᵀ / n": q_TS @ k_TS.T / n, "bias b": bias_TT}
 panels |= {"score + bias, masked": q_TS @ k_TS.T / n + bias_TT + later, "A = relu²": A_TT + later}
 title = "In row 5 each score + bias is negative, so token 5 reads nothing"
 drawing.show(*drawing.numbers_in_squares(panels, row=5, title=title))
-reveal("02.a", (A_TT[np.tri(6, dtype=bool)] == 0).sum(), "of 21")
+reveal("02.a", np.flatnonzero(~A_TT.any(axis=1))[0] + 1)
+print((A_TT[np.tri(6, dtype=bool)] == 0).sum(), "of the 21 weights are exactly 0")
 
 # %% [markdown]
-# More than half, and in row 5 all of them: token 5 reads nothing at all, which a softmax cannot do. Check one number with a pencil: when
+# More than half are 0, and in row 5 all of them, which a softmax cannot do. Check one number with a pencil: when
 # token 6 reads token 3, the score is 24 / 6 = 4 and the bias of distance -3 is -1, so the weight is 3² = 9.
 #
 # **Build `relu2_matrix`**, the same without loops. `np.tril` puts zeros above the diagonal.
@@ -361,7 +350,7 @@ for updates, difference in ablation_minus_gau("GAU, softmax").items():
 
 # %% [markdown]
 # The sign turns round. relu² learns faster, and after 2,000 updates the softmax has overtaken it. So in our small models relu² is a head
-# start and no more. At the paper's size and length it may be a lead; nobody has shown a cause for either.
+# start and no more. At the paper's size and length it is reported to be a lead. Neither the paper nor this course shows a cause.
 #
 # What relu² does have is a virtue for later: it needs no sum over the row. So two parts of an attention that were made in different ways can
 # simply be added, and FLASH will do just that.

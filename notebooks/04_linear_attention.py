@@ -303,12 +303,6 @@ print("the cache is larger from token", of_the_state // of_a_token + 1)
 # computed in two direct ways. *Token by token* takes T steps, each of which waits for the one before and moves
 # the whole state. *All states at once*, as written here, takes T steps as well; a *parallel scan*
 # needs only about log2 T of them, but T states remain, and lie in memory.
-#
-# **Your second guess.** One sequence of T = 1024 tokens, token by token. A training step runs forward and then backward. How many
-# sequential steps is that?
-
-# %%
-predict("04.b", None)  # your number in place of None
 
 
 # %% tags=["nbval-check-output"]
@@ -324,7 +318,7 @@ def sequential_steps(T, C=1):
     return forward + len(backward)
 
 
-reveal("04.b", sequential_steps(1024), "sequential steps")
+print(f"T = 1024, forward and backward, token by token: {sequential_steps(1024)} sequential steps")
 print(f"with one update for 64 tokens: {sequential_steps(1024, C=64)}")
 
 # %% [markdown]
@@ -360,13 +354,20 @@ drawing.show(figure, f"Line plot, both axes logarithmic, of milliseconds for a t
 # same on a V100 card (Table 10, a training step at T = 512): Performer, a linear attention, took 823 ms, Transformer++ 222, and
 # FLASH 254.
 #
-# One cause has been counted, the sequential steps. The other is memory. What does autograd keep for the backward pass?
+# One cause has been counted, the sequential steps. The other is memory.
+#
+# **Your second guess.** The loop of `token_form` holds one state at a time. For T = 128 tokens, how many states does autograd keep for the
+# backward pass?
+
+# %%
+predict("04.b", None)  # your number in place of None
 
 # %% tags=["nbval-check-output"]
 inputs = draw(1, 128, 64, 128, dtype=torch.float32, requires_grad=True)
 one_state = 4 * 64 * 128
 for name, form in forms.items():
     print(f"T = 128, {name:17} keeps as much as {kept_bytes(form, *inputs) / one_state:5.1f} states")
+reveal("04.b", round(kept_bytes(token_form, *inputs) / one_state), "states")
 
 for T in (512, 8192):
     kept = {"all T states": T * of_the_state, "attention matrix": T * T}
@@ -605,7 +606,8 @@ for T in (16, 64, 256, 1024):
 # With as many tokens as rows the noise is as loud as the answer, and from there on it drowns it.
 #
 # Training can choose better keys than chance does, so that more pairs find room. In the recall game of lecture 10 a model
-# reads up to 16 pairs of a key and a value, and is then asked for the value of a key. Two units of linear attention were trained on it, with states of 4, 8, 16
+# reads up to 16 pairs of a key and a value, and is then asked for the value of a key. There are 16 possible keys and 16 values; which keys will come
+# nobody knows, so all 16 have to be kept apart, even if only two are shown. Two units of linear attention were trained on it, with states of 4, 8, 16
 # and 32 rows:
 
 # %%
@@ -633,8 +635,8 @@ for rows, shares in recall.items():
     print(f"{rows:7} 1 to 16 pairs:", ", ".join(f"{share:.2f}" for share in shares))
 
 # %% [markdown]
-# Four rows make mistakes as soon as there are two pairs, and of sixteen pairs they know less than a third. Eight rows still answer nine in ten:
-# trained keys need not be quite perpendicular. Sixteen rows know them all. More rows are more room.
+# In four rows 16 keys overlap, so already two pairs can collide, and of sixteen pairs less than a third is known. Eight rows still answer nine in ten:
+# trained keys need not be quite perpendicular. Sixteen rows know them all. For a plain sum, more rows are more room.
 #
 # A matrix has no such limit. Where every score stands by itself, a softmax or relu² can push down all others *before* anything
 # is added up. Its price is a score for each pair. So here is FLASH's bargain: pair by pair for the tokens nearby, a state for all the rest.
@@ -694,10 +696,12 @@ for name, mean in means.items():
     print(f"  {name:23} {mean:.2f}")
 
 # %% [markdown]
-# Linear attention is behind the GAU and Transformer++ by 0.15 bits. What it lacks here is the position bias: with one its mean is the GAU's, while
-# the GAU without one barely trains. Within 64 letters, *how far back* a letter stands counts most.
+# Linear attention is behind the GAU and Transformer++ by 0.15 bits, and with a position bias its mean is the GAU's. But do not conclude from the
+# last line that relu² is worthless without a bias: that model reads next to nothing. Its scores begin below 10⁻⁶, relu² squares them, and the slope
+# vanishes with the weight. The bias is what opens the door. Linear attention squares nothing, and learns from the same start.
 #
-# So a state alone lacks two things, room and a position bias, and both need pairs. (RoPE it has.) FLASH has the pairs of a chunk, and beside them a state.
+# So what a state alone lacks is room, and here a position bias, and both need pairs. (RoPE it has.) FLASH has the pairs of a chunk, and beside
+# them a state.
 #
 # ## How we know
 #
@@ -705,6 +709,7 @@ for name, mean in means.items():
 #   these implementations; a fused kernel moves fewer (lecture 01).
 # - **Recall** ([results](../docs/results.md#recall_state)): 1,000 updates, three seeds, one learning rate for all four sizes, from a start in which
 #   queries and keys are set up for the task by hand (lecture 10). That linear attention has the feature map and the division of the fold in section 10.
+#   Layers whose state forgets by a gate or a decay answer nearly all 16 pairs with four rows (lecture 13).
 # - **The scoreboard** ([results](../docs/results.md#scoreboard)): 300 updates, T = 64, three seeds, 20,000 bytes of *Persuasion*, one learning
 #   rate for all, from the paper's start. Linear attention is behind with each seed. Linear attention with the bias minus the GAU is <!-- number: scoreboard.linear_minus_gau -->-0.001 ± 0.137<!-- /number -->
 #   (Welch, 95%), so what relu² adds to the bias on this text is open. Not tried: a rate for each, longer windows.

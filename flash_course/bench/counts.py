@@ -205,11 +205,14 @@ def _(model: ModelConfig, T):
 
 def kept_bytes(function, *inputs):
     """Bytes that autograd keeps between the passes of ``function(*inputs)``, without the inputs themselves."""
-    given = {each.data_ptr() for each in inputs if isinstance(each, torch.Tensor)}
+    given = {each.untyped_storage().data_ptr() for each in inputs if isinstance(each, torch.Tensor)}
     kept = {}
 
     def note(tensor):
-        kept[tensor.data_ptr()] = tensor.nbytes
+        memory = (
+            tensor.untyped_storage()
+        )  # a view keeps all of it, and a piece of an input is an input
+        kept[memory.data_ptr()] = memory.nbytes()
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):

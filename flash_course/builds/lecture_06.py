@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from flash_tutorial.layers import ToeplitzBias, cos_sin, rope
+from flash_tutorial.reference import scaled_sin
 
 from . import Build, Case, call
 from .lecture_05 import global_part, mixed_chunk, numbers, to_chunks
@@ -324,11 +325,7 @@ class Model(nn.Module):
 
     def positions(self, T):
         """The sine table, (T, D)."""
-        half = self.embedding.embedding_dim // 2
-        count = dict(dtype=torch.float64, device=self.scale.device)
-        frequency = 10000.0 ** (-torch.arange(half, **count) / half)
-        angle = torch.arange(T, **count)[:, None] * frequency
-        return torch.cat([angle.sin(), angle.cos()], dim=-1)
+        return torch.from_numpy(scaled_sin(T, self.embedding.embedding_dim)).to(self.scale.device)
 
     def start(self, ids):
         """What goes into the first unit."""
