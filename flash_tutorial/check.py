@@ -313,6 +313,10 @@ def _refuse_no_unit(unit, documents):
         )
     said = f"{type(unit).__name__} cannot be called as unit(x, mask=None)"
     check_call(unit.forward, said, MASK_BY_NAME, None, mask=None)
+    said = f"{type(unit).__name__} cannot be called as unit(x)"
+    check_call(
+        unit.forward, said, "without padding there is no mask: give it the default None", None
+    )
     if documents:
         said = f"{type(unit).__name__} cannot be called as unit(x, mask=None, segment_ids=None)"
         check_call(unit.forward, said, "documents=True", None, mask=None, segment_ids=None)

@@ -239,9 +239,13 @@ class ModelConfig:
     def _take_units(self):
         """A hybrid's kinds decide its depth; what is said beside them must agree."""
         units = self.units
-        if not isinstance(units, list | tuple) or not units or {*units} - {*ARCHITECTURES}:
+        is_list = isinstance(units, list | tuple) and units
+        if not is_list or any(unit not in ARCHITECTURES for unit in units):
             names = ", ".join(ARCHITECTURES)
-            raise ValueError(f"units={units!r}: expected a list of kinds, each one of {names}")
+            advice = "a class of your own is an architecture by itself, and may hold units of several kinds"
+            raise ValueError(
+                f"units={units!r}: expected a list of kinds, each one of {names}; {advice}"
+            )
         if self.architecture not in ("flash", HYBRID):  # flash is what a call without it has
             given = f"architecture={self.architecture!r} beside units"
             raise ValueError(f"{given}: leave it out, the units say what each one is")
@@ -322,6 +326,15 @@ class ModelConfig:
             "length_scale": (self.attention == "softmax", "attention='softmax'"),
         }
         return {name: why for name, (is_inert, why) in fields.items() if is_inert}
+
+    def reach(self):
+        """The longest T that a model of this kind can read; None if it has no end."""
+        if self.positions_in_use == "learnt":
+            return self.max_length
+        whole = "flash_quad" in (self.units or (self.kind,))
+        if whole and self.of_unit("flash_quad").bias_in_use == "toeplitz":
+            return self.max_length
+        return None
 
     def bound_by_length(self):
         """Why a trained model of this kind cannot be given another ``max_length``; None if it has no part in it."""

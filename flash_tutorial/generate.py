@@ -53,6 +53,8 @@ def generate(
     check_sampling(model.config.vocab_size, **how, generator=generator)
     check_counts(least=0, max_new_tokens=max_new_tokens)
     stops = torch.tensor(_stop_ids(stop_id, model.config.vocab_size), device=ids.device)
+    if mask is None and not len(stops):
+        _check_reach(model, ids.shape[1], max_new_tokens)
     # a prompt's own type may hold too few
     new = ids.new_zeros(len(ids), max_new_tokens, dtype=torch.long)
     log_probs = torch.zeros(new.shape, device=ids.device)
@@ -92,6 +94,16 @@ def log_probs_of(logits, drawn):
     return logits.float().log_softmax(-1).gather(-1, drawn[:, None])[:, 0]
 
 
+def _check_reach(model, length, max_new_tokens):
+    """Refuse at once what would end in an error behind the model's last position; what is drawn last is not read."""
+    reach = model.config.reach()
+    if reach is not None and length <= reach < length + max_new_tokens - 1:
+        raise ValueError(
+            f"{length} tokens and max_new_tokens={max_new_tokens}: this model reads {reach} "
+            f"({model.config.bound_by_length()}), so that max_new_tokens is at most {reach - length + 1}"
+        )
+
+
 def _stop_ids(stop_id, vocab):
     """One id, several or none, as a list."""
     if stop_id is None:
@@ -99,7 +111,7 @@ def _stop_ids(stop_id, vocab):
     several = list(stop_id) if isinstance(stop_id, list | tuple | set | frozenset) else [stop_id]
     for one in several:
         if not isinstance(one, int) or isinstance(one, bool) or not 0 <= one < vocab:
-            expected = f"expected an id from 0 to {vocab - 1}, several, or None"
+            expected = f"expected an id from 0 to {vocab - 1} (of NumPy's and torch's take int(id)), several, or None"
             raise ValueError(f"stop_id={stop_id!r}: {expected}")
     return several
 

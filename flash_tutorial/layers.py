@@ -432,7 +432,10 @@ def as_mask(mask, shape, wrong=None):
     if mask.dtype == torch.bool:
         return mask
     others = mask.long() >> 1 != 0
-    said = "mask holds other integers than 0 and 1: expected 1 for valid tokens and 0 for padding"
+    said = (
+        "mask holds other integers than 0 and 1: expected 1 for valid tokens and 0 for padding; targets go by name, as "
+        "model(ids, targets=targets)"
+    )
     if wrong is not None:
         wrong[said] = others
     elif not is_followed(mask) and bool(others.any()):

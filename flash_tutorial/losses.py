@@ -14,6 +14,8 @@ from .formats import is_integers
 def cross_entropy(logits, targets, what="targets", count="vocab_size"):
     """Mean nats of ``targets (...)``, -100 where nothing is asked, by ``logits (..., N)``; in float32 or better.
 
+    0 where nothing is asked at all, so that such a batch moves no weight.
+
     ``what`` they are and what N is called, for the ValueError of other shapes and of a target that is no class.
     """
     *shape, N = logits.shape
@@ -25,7 +27,8 @@ def cross_entropy(logits, targets, what="targets", count="vocab_size"):
     targets = targets.flatten().long()
     wide = logits.flatten(0, -2).to(torch.promote_types(logits.dtype, torch.float32))
     try:
-        return F.cross_entropy(wide, targets, ignore_index=IGNORE)
+        nats = F.cross_entropy(wide, targets, ignore_index=IGNORE, reduction="sum")
     except IndexError:
         then = f" ({count}={N}), and {IGNORE} where nothing is asked"
         raise out_of_range(what, targets[targets != IGNORE], N, then) from None
+    return nats / (targets != IGNORE).sum().clamp(min=1)

@@ -15,7 +15,7 @@ from . import files
 from .config import ModelConfig
 from .errors import short
 from .formats import is_integers
-from .states import Cache, ChunkState, Rows, cloned, detached, with_each
+from .states import Cache, ChunkState, Rows, cloned, detached, selected, with_each, with_parts
 
 FORMAT = 1
 KEY = "flash_tutorial_state"  # of the description, in the metadata of the file
@@ -45,12 +45,15 @@ class State:
 
     def numel(self) -> int:
         """Numbers in use, over all units."""
-        return sum(s.numel() for s in self.units)
+        sizes = []
+        for unit in self.units:
+            with_parts(unit, *[lambda part: sizes.append(part.numel())] * 2)
+        return sum(sizes)
 
     def select(self, rows: Any) -> "State":
         """The state of some rows, in a new order, each as often as it is named: integers, or a bool for each row."""
         index = _row_index(rows, self.rows.batch)
-        units = [_select(unit, index) for unit in self.units]
+        units = [selected(unit, index) for unit in self.units]
         return State(units, self.rows.select(index), self.config)
 
     def to(self, device: Any = None, dtype: torch.dtype | None = None) -> "State":
@@ -94,12 +97,6 @@ class State:
         A broken file, or the state of a model of another configuration, is a ValueError.
         """
         return load_state(path, model)
-
-
-def _select(state, index):
-    if not isinstance(state, torch.Tensor) and hasattr(state, "select"):
-        return state.select(index)
-    return with_each(state, lambda t, least=None: t[index] if t.dim() else t)
 
 
 def _row_index(rows, batch):
@@ -224,7 +221,11 @@ def _read(path):
 def _check_owner(theirs, config, path):
     """Refuse the state of a model of another configuration."""
     ours = json.loads(json.dumps(config.to_dict()))
-    differ = [name for name in sorted(ours | theirs) if ours.get(name) != theirs.get(name)]
+    free = {"checkpoint", "dropout"}  # what changes no number that is kept
+    if config.bound_by_length() is None:
+        free.add("max_length")
+    names = sorted({*ours, *theirs} - free)
+    differ = [name for name in names if ours.get(name) != theirs.get(name)]
     if differ:
         name = differ[0]
         numbers = f"{name}={theirs.get(name)!r} there, {ours.get(name)!r} here"

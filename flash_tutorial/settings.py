@@ -123,7 +123,9 @@ def explained(cls: type[T]) -> type[T]:
     lines = [cls.__doc__ or ""]
     for name, rule in rules(cls).items():
         of = f" ({', '.join(rule.of)})" if rule.of else ""
-        lines.append(f"    {name} = {rule.default!r}: {rule.text}{of}")
+        # the text is the command's too, which has words for what cannot be typed
+        words = [f"; {word} is {value!r}" for word, value in rule.words.items() if value != word]
+        lines.append(f"    {name} = {rule.default!r}: {rule.text}{of}{''.join(words)}")
     cls.__doc__ = "\n".join([*lines, ""])
     return cls
 

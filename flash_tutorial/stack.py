@@ -153,6 +153,10 @@ class Stack(nn.Module):
                 y = checkpoint(unit, x, use_reentrant=False, **how)
             else:
                 y = unit(x, **how)
+            if not isinstance(y, Tensor) or y.shape != x.shape:
+                raise ValueError(
+                    f"the output of {type(unit).__name__} is {described(y)}: expected the shape {tuple(x.shape)}"
+                )
             x = x + self.drop(y - x) if dropping else y
         return restored(self.norm(x), order)
 

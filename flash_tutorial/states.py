@@ -408,14 +408,24 @@ def of_each_head(t):
 # ---------------------------------------------------------------- what a unit remembers, whatever it is
 def with_each(state, change):
     """A unit's state with each of its tensors changed."""
+    return with_parts(state, change, lambda part: part.with_each(change))
+
+
+def selected(state, index):
+    """A unit's state of the rows at ``index (n,)``."""
+    return with_parts(state, lambda t: t[index] if t.dim() else t, lambda part: part.select(index))
+
+
+def with_parts(state, of_tensor, of_kept):
+    """A unit's state, changed: its tensors by ``of_tensor``, what is a state of the package's kind by ``of_kept``."""
     if isinstance(state, torch.Tensor):
-        return change(state)
+        return of_tensor(state)
     if hasattr(state, "with_each"):
-        return state.with_each(change)
+        return of_kept(state)
     if isinstance(state, dict):
-        return {name: with_each(part, change) for name, part in state.items()}
+        return {name: with_parts(part, of_tensor, of_kept) for name, part in state.items()}
     if isinstance(state, (list, tuple)):
-        parts = [with_each(part, change) for part in state]
+        parts = [with_parts(part, of_tensor, of_kept) for part in state]
         return type(state)(*parts) if hasattr(state, "_fields") else type(state)(parts)
     if state is None or isinstance(state, (bool, int, float, str)):
         return state

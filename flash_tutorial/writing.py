@@ -159,11 +159,13 @@ def held_back(text, stops):
 
 
 def _as_stops(stop, vocab):
-    """Texts and ids, one or several, as a tuple."""
-    several = (stop,) if isinstance(stop, str | int) else tuple(stop)
+    """Texts and ids, one, several or none, as a tuple."""
+    if stop is None:
+        return ()
+    several = tuple(stop) if isinstance(stop, list | tuple | set | frozenset) else (stop,)
     for one in several:
         is_id = isinstance(one, int) and not isinstance(one, bool) and 0 <= one < vocab
         if not (is_id or (isinstance(one, str) and one)):
-            expected = f"expected texts that are not empty, or ids from 0 to {vocab - 1}"
+            expected = f"expected texts that are not empty, ids from 0 to {vocab - 1}, a list of them, or None"
             raise ValueError(f"stop={stop!r}: {expected}")
     return several

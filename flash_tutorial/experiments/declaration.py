@@ -29,7 +29,7 @@ class Search:
 
     steps: int | None = None
     seconds: float | None = None
-    seeds: tuple = (0,)
+    seeds: tuple = (100,)
     score: str | Callable = (
         "bits_per_byte"  # a measure, or a function of a row; the lowest is the best
     )

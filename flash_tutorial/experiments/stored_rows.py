@@ -2,6 +2,7 @@
 never made again.
 """
 
+import hashlib
 import json
 import re
 from functools import cached_property
@@ -188,7 +189,11 @@ def settings_of(experiment, arm):
     model = {}
     if isinstance(arm.model, ModelConfig | Trained):
         model = {name: named(value, experiment) for name, value in arm.model.to_dict().items()}
-    return json.loads(json.dumps({"model": model, "train": train}))
+    found = {"model": model, "train": train}
+    path = Path(train.get("corpus", ""))
+    if path.is_file():  # its name does not say what is in it
+        found["text"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return json.loads(json.dumps(found))
 
 
 def named(value, experiment):
@@ -202,6 +207,12 @@ def refuse_settings(file, arm, stored, asked):
     """Refuse an arm whose settings changed; an option that did not exist yet had the value in force before."""
     if stored is None:
         return
+    texts = {stored.get("text"), asked.get("text")} - {None}
+    if len(texts) > 1:
+        raise ValueError(
+            f"{file} holds {arm.label} on another text than {asked['train']['corpus']} holds now: give the arm "
+            "another name, or move the file away to begin anew"
+        )
     for part, config in (("model", ModelConfig), ("train", TrainConfig)):
         before = before_they_existed(config)
         was = before | stored[part]

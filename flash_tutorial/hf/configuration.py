@@ -43,6 +43,11 @@ class FlashConfig(PreTrainedConfig):
         options |= {"architecture": architecture}
         options = {self.attribute_map.get(name, name): value for name, value in options.items()}
         given = {name: options.pop(name) for name in OURS if name in options}
+        if "checksum" in options:
+            there = "from_native(LanguageModel.from_pretrained(folder))"
+            raise ValueError(
+                f"this is the folder of a LanguageModel, whose weights have other names: take {there}"
+            )
         written_by = options.pop("format", None)
         if written_by is None:
             _refuse_slips(options)

@@ -28,6 +28,9 @@ def from_native(model: LanguageModel) -> FlashForCausalLM | FlashForMaskedLM:
     made.to(model.embedding.weight.device, model.embedding.weight.dtype)
     for theirs, ours in _pairs(made, model):
         theirs.load_state_dict(ours.state_dict())
+    made.vocabulary = (
+        model.vocabulary
+    )  # for the way back; transformers stores no tokenizer with a model
     return made.train(model.training)
 
 
@@ -50,6 +53,7 @@ def to_native(model: FlashForCausalLM | FlashForMaskedLM) -> LanguageModel:
     for theirs, ours in _pairs(model, made):
         ours.load_state_dict(theirs.state_dict())
     made.trained_length = getattr(model.config, TRAINED, None)
+    made.vocabulary = getattr(model, "vocabulary", made.vocabulary)
     return made.train(model.training)
 
 

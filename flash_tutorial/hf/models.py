@@ -412,11 +412,12 @@ def _labels_checked(labels, shape, classes):
 
 
 def _behind_a_token(labels, mask):
-    """Without the first token of a row that is padded on the left, which padding would have to predict."""
+    """Without padding, and without the first token behind it, which padding would have to predict."""
     if mask is None:
         return labels
-    before = nn.functional.pad(mask[:, -labels.shape[1] : -1], (1, 0), value=1)
-    return labels.masked_fill(before == 0, IGNORE)
+    own = mask[:, -labels.shape[1] :]
+    before = nn.functional.pad(own[:, :-1], (1, 0), value=1)
+    return labels.masked_fill((before == 0) | (own == 0), IGNORE)
 
 
 def _for_loss(others):

@@ -56,6 +56,9 @@ def train(
             with a score that stands under ``validation_bits_per_byte`` (or ``_token``). If it returns False the run is
             cut short there, as by ``stop_at``; what it raises ends the run, and the checkpoints stay.
 
+    Each update seeds torch's global generator by ``train_config.seed`` and its number: models that are built afterwards
+    begin alike unless you seed anew.
+
     With ``train_config.eval_every`` the model is scored on the way, and that of the best score is kept in ``out/best``.
 
     Under ``torchrun`` each process computes its own rows of every batch, and the weights end up as those of one process

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -86,23 +87,21 @@ def evaluate(
     if not causal:
         ids, targets = hide_spans(targets, np.random.default_rng(0), split.vocabulary)
     device = next(model.parameters()).device
-    was_training = model.training
-    model.eval()
     nats = np.zeros(length)
     counts = np.zeros(length, np.int64)
-    for first in range(0, len(ids), batch):
-        rows = slice(first, first + batch)
-        x, y, mask = to_device(ids[rows], targets[rows], valid[rows], device)
-        logits = model(x, mask=mask)
-        check_logits(logits, x, model)
-        losses = F.cross_entropy(
-            logits.float().transpose(1, 2), y, ignore_index=IGNORE, reduction="none"
-        )
-        nats += losses.cpu().double().sum(0).numpy()
-        counts += (y != IGNORE).sum(0).cpu().numpy()
-        if look:
-            look(min(first + batch, len(ids)), len(ids))
-    model.train(was_training)
+    with in_eval_mode(model):
+        for first in range(0, len(ids), batch):
+            rows = slice(first, first + batch)
+            x, y, mask = to_device(ids[rows], targets[rows], valid[rows], device)
+            logits = model(x, mask=mask)
+            check_logits(logits, x, model)
+            losses = F.cross_entropy(
+                logits.float().transpose(1, 2), y, ignore_index=IGNORE, reduction="none"
+            )
+            nats += losses.cpu().double().sum(0).numpy()
+            counts += (y != IGNORE).sum(0).cpu().numpy()
+            if look:
+                look(min(first + batch, len(ids)), len(ids))
     by_position = np.divide(
         nats / math.log(2), counts, out=np.full(length, np.nan), where=counts > 0
     )
@@ -114,20 +113,29 @@ def evaluate(
     return score
 
 
+@contextmanager
+def in_eval_mode(model):
+    """Within it nothing is dropped; behind it, and behind an error, the model is in the mode that it was in."""
+    was_training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(was_training)
+
+
 @torch.no_grad()
 def bits_of_targets(model, ids, targets, batch=8):
     """Bits of windows' last n tokens, ``(W, n)``, of ``ids (W, T)``, ``targets (W, n)``; 0 where nothing is asked."""
     device = next(model.parameters()).device
-    was_training = model.training
-    model.eval()
     found = []
-    for first in range(0, len(ids), batch):
-        x = torch.from_numpy(ids[first : first + batch]).to(device)
-        y = torch.from_numpy(targets[first : first + batch]).to(device)
-        logits = model(x)[:, -y.shape[1] :].float()
-        nats = F.cross_entropy(logits.transpose(1, 2), y, ignore_index=IGNORE, reduction="none")
-        found.append(nats.double().cpu().numpy() / math.log(2))
-    model.train(was_training)
+    with in_eval_mode(model):
+        for first in range(0, len(ids), batch):
+            x = torch.from_numpy(ids[first : first + batch]).to(device)
+            y = torch.from_numpy(targets[first : first + batch]).to(device)
+            logits = model(x)[:, -y.shape[1] :].float()
+            nats = F.cross_entropy(logits.transpose(1, 2), y, ignore_index=IGNORE, reduction="none")
+            found.append(nats.double().cpu().numpy() / math.log(2))
     return np.concatenate(found)
 
 

@@ -14,6 +14,7 @@ from ..corpora.vocabulary import Vocabulary
 from ..errors import MASK_BY_NAME, check_call, short
 from ..model import LanguageModel, count_parameters, find_vocabulary, load_weights
 from ..settings import before_they_existed
+from ..stack import Stack
 from .devices import Group, describe_device, pick_dtype
 from .score import refuse_other_tokenizer
 
@@ -120,6 +121,8 @@ def agree(given, corpus, start_from):
         config = replace(config, tokens=corpus.vocabulary.tokens)
     if isinstance(given, nn.Module):
         given.config = config
+        if isinstance(getattr(given, "stack", None), Stack):
+            given.stack.config = config
         return given, corpus
     return config, corpus
 

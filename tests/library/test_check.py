@@ -152,6 +152,11 @@ class InPlace(nn.Linear):
         return x
 
 
+class AsksForAMask(nn.Linear):
+    def forward(self, x, mask):
+        return x + super().forward(x)
+
+
 @pytest.mark.parametrize(
     "unit, said",
     [
@@ -162,6 +167,7 @@ class InPlace(nn.Linear):
         ),
         (nn.Linear(8, 8), r"Linear cannot be called as unit\(x, mask=None\)"),
         (InPlace(8, 8), "changes x in place"),
+        (AsksForAMask(8, 8), r"AsksForAMask cannot be called as unit\(x\) .* the default None"),
         (Bare(), "dim="),
     ],
 )

@@ -89,6 +89,8 @@ def test_what_has_no_effect_is_refused(options):
         (dict(units=[]), ("units=[]", "a list of kinds")),
         (dict(units="flash"), ("units='flash'", "a list of kinds")),
         (dict(units=["flash", "attention"]), ("'attention'", "flash_quad")),
+        (dict(units=["flash", ["flash"]]), ("['flash']]", "a list of kinds")),
+        (dict(units=["flash", int]), ("int", "a class of your own is an architecture by itself")),
         (dict(units=["flash"], architecture="transformer"), ("'transformer' beside units",)),
         (dict(units=["flash"], depth=2), ("depth=2 and 1 units", "leave depth out")),
         (dict(units=["flash", "flash_quad"], heads=2), ("hybrid of flash, flash_quad", "heads=2")),

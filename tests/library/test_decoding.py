@@ -257,3 +257,12 @@ def test_on_token_gets_what_generate_gives():
     stop = int(m.generate(prompt, 12, temperature=0)[0, 2])
     how = dict(temperature=0, stop_id=stop, on_token=lambda token: seen.append(token.clone()))
     assert torch.equal(m.generate(prompt, 12, **how), torch.stack(seen, 1))
+
+
+def test_a_text_beyond_the_models_last_position_is_refused_before_any_of_it_is_drawn():
+    m, prompt = model("flash_quad", max_length=16), ids(2, 10)
+    assert m.generate(prompt, 7).shape == (2, 7)  # the last one is not read
+    assert_one_line(lambda: m.generate(prompt, 8), "reads 16", "max_new_tokens is at most 7")
+    assert model("flash", max_length=16).generate(prompt, 8).shape == (2, 8)
+    learnt = model("transformer", max_length=12)
+    assert_one_line(lambda: learnt.generate(prompt, 4), "reads 12", "at most 3")

@@ -593,3 +593,11 @@ def test_of_a_log_are_stored_the_scores_by_seconds_and_the_end_of_training():
     assert runner.of_log(log)["on_the_way"] == [[100, 5.0], [200, 5.0]]
     assert runner.of_log(log)["training_bits_per_byte"] == 150.5
     assert runner.of_log(log)["losses"][:3] == [1.0, 3.0, 5.0]
+
+
+def test_another_text_by_the_same_name_is_refused():
+    go(trained())
+    experiment = trained(seeds=(0, 1))
+    Path("text.txt").write_text(TEXT[::-1], encoding="utf-8")
+    with pytest.raises(ValueError, match=r"tiny on another text than text\.txt holds now"):
+        go(experiment)

@@ -11,11 +11,14 @@ from small_model import ALL, NAMES, MyUnit, config, ids, model
 from torch import nn
 from unit_cases import C, D, features, make, mask_of, steady_units
 
-from flash_tutorial import LanguageModel, Stack, State, states
+from flash_tutorial import FLASH, LanguageModel, ModelConfig, Stack, State, states
 from flash_tutorial.check import branch_error
 from flash_tutorial.config import ARCHITECTURES
+from flash_tutorial.corpora import Corpus, Split
+from flash_tutorial.corpora.vocabulary import Vocabulary
 from flash_tutorial.gau import GatedUnit
 from flash_tutorial.generate import RecordedStep
+from flash_tutorial.training import TrainConfig, train
 
 pytestmark = pytest.mark.quick
 
@@ -391,6 +394,41 @@ def test_a_unit_whose_prefill_takes_no_state_goes_on_token_by_token(tmp_path):
     assert_one_line(lambda: m.prefill(tokens[:, :3], ragged, state=state), *parts)
 
 
+class TwoMemories(MyUnit):
+    """Keeps two states of the package's kinds in a tuple."""
+
+    def __init__(self, dim, causal=True):
+        super().__init__(dim)
+        self.parts = torch.nn.ModuleList(
+            FLASH(dim, qk_dim=4, chunk_size=C, causal=causal) for _ in range(2)
+        )
+
+    def forward(self, x, mask=None, segment_ids=None):
+        for part in self.parts:
+            x = part(x, mask)
+        return x
+
+    def prefill(self, x, mask=None):
+        kept = []
+        for part in self.parts:
+            x, state = part.prefill(x, mask)
+            kept.append(state)
+        return x, tuple(kept)
+
+    def step(self, x, state):
+        for part, own in zip(self.parts, state):
+            x, _ = part.step(x, own)
+        return x, state
+
+
+def test_rows_of_states_inside_a_tuple_are_selected_too():
+    m, tokens = model(TwoMemories), ids(3, 2 * C + 1)
+    _, state = m.prefill(tokens)
+    assert state.numel() == sum(part.numel() for unit in state.units for part in unit)
+    turned = m.step(tokens[[2, 0], 0], state.select([2, 0]))[0]
+    assert_close(turned, m.step(tokens[:, 0], state)[0][[2, 0]])
+
+
 def test_a_mixing_of_ones_own_with_a_memory_goes_on_too():
     m, tokens = model(OwnMemory), ids(2, 9)
     _, state = m.prefill(tokens[:, :4])
@@ -471,6 +509,21 @@ def test_the_state_of_another_model_is_named(saved, other, said):
     _, path = saved
     for owner in (model(**other), config(**other)):
         assert_one_line(lambda: State.load(path, owner), "of another model", said)  # noqa: B023
+
+
+@pytest.mark.parametrize("free", [dict(dropout=0.5), dict(checkpoint=True), dict(max_length=999)])
+def test_what_changes_no_number_of_a_state_may_differ(saved, free):
+    _, path = saved
+    assert State.load(path, model(**free)).rows.used == 6
+
+
+def test_the_state_of_a_model_that_was_trained_on_tokens_is_its_own(tmp_path):
+    split = Split.from_documents([b"\1\2\3\4" * 20], vocabulary=Vocabulary(65))
+    trained = LanguageModel(ModelConfig(vocab_size=66, dim=8, depth=1, qk_dim=4, chunk_size=4))
+    settings = TrainConfig(steps=1, batch=1, length=8, warmup=0, eval_bytes=0)
+    train(trained, settings, corpus=Corpus("own", split, split, split), progress=False)
+    trained.prefill(ids(1, 5))[1].save(tmp_path / "s")
+    assert State.load(tmp_path / "s", trained).rows.used == 5
 
 
 def test_any_altered_byte_of_a_state_is_noticed(saved):

@@ -283,3 +283,11 @@ def test_the_loss_of_what_is_read_on_counts_each_of_its_tokens():
         read.loss,
         torch.nn.functional.cross_entropy(read.logits[:, :-1].flatten(0, 1).float(), targets),
     )
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_padding_in_the_labels_is_not_asked_for(side):
+    _, model = both()
+    padded, mask, _ = prompts(side)
+    hidden = padded.masked_fill(mask == 0, -100)
+    close(model(padded, mask, labels=padded).loss, model(padded, mask, labels=hidden).loss)

@@ -259,3 +259,15 @@ def test_a_resize_keeps_what_was_there_and_makes_room(tied, tmp_path):
     assert torch.equal(first(loaded), first(resized))
     assert (loaded.lm_head.weight is loaded.model.embedding.weight) == tied
     assert torch.allclose(to_native(loaded).eval()(ids()), first(loaded), atol=1e-6)
+
+
+def test_the_folder_of_a_language_model_is_told_from_one_of_transformers(tmp_path):
+    model(tied=False).save_pretrained(tmp_path / "native")
+    parts = ("a LanguageModel", "from_native(LanguageModel.from_pretrained(folder))")
+    assert_one_line(lambda: FlashForCausalLM.from_pretrained(tmp_path / "native"), *parts)
+
+
+def test_what_its_ids_mean_comes_back_with_a_model():
+    native = model()
+    native.vocabulary = object()
+    assert to_native(from_native(native)).vocabulary is native.vocabulary

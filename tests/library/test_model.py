@@ -668,3 +668,26 @@ def test_a_unit_of_ones_own_that_drops_is_computed_again_with_the_same_drops():
         m.loss(ids(), ids()).backward()
         gradients.append([p.grad for p in m.parameters()])
     assert all(torch.equal(a, b) for a, b in zip(*gradients))
+
+
+def test_a_loss_of_nothing_that_is_asked_is_zero_and_moves_nothing():
+    m = LanguageModel(ModelConfig(dim=16, depth=1, qk_dim=8, chunk_size=8))
+    loss = m.loss(torch.ones(2, 5, dtype=torch.long), torch.full((2, 5), -100))
+    loss.backward()
+    assert loss == 0 and all(not p.grad.any() for p in m.parameters() if p.grad is not None)
+
+
+class Shortens(MyUnit):
+    def forward(self, x, mask=None, segment_ids=None):
+        return super().forward(x, mask, segment_ids)[:, :1]
+
+
+class GivesTwo(MyUnit):
+    def forward(self, x, mask=None, segment_ids=None):
+        return x, None
+
+
+@pytest.mark.parametrize("unit, said", [(Shortens, "of shape (2, 1, "), (GivesTwo, "a tuple")])
+def test_a_unit_whose_output_is_no_features_is_named(unit, said):
+    parts = (f"the output of {unit.__name__}", said, "expected the shape (2, 5, ")
+    assert_one_line(lambda: model(unit)(ids(2, 5)), *parts)

@@ -265,3 +265,14 @@ def test_logits_in_half_are_scored_in_float32(corpus):
     logits, asked = wide(torch.from_numpy(ids)), torch.from_numpy(targets)
     loss = cross_entropy(logits.bfloat16(), asked)
     assert loss.dtype == torch.float32 and torch.equal(loss, cross_entropy(logits, asked))
+
+
+def test_an_error_leaves_a_model_in_its_mode(corpus):
+    model = LanguageModel(MODEL).train()
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(model, corpus.validation, 20, look=stop)
+    assert model.training

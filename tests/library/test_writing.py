@@ -77,6 +77,7 @@ def drawing(monkeypatch, tokens):
         ("one", ""),
         ("three four", "one\ntwo\n\nthree"),
         ((), "one\ntwo\n\nthree"),
+        (None, "one\ntwo\n\nthree"),
     ],
 )
 def test_a_stop_ends_the_text_before_it_and_no_part_of_it_is_handed_out(
@@ -110,6 +111,8 @@ def test_only_what_may_become_a_stop_is_held_back():
     [
         (dict(prompt=[1, 2]), ("prompt is [1, 2]", "expected a text")),
         (dict(stop=""), ("stop=''", "not empty")),
+        (dict(stop=b" the"), ("stop=b' the'", "expected texts")),
+        (dict(stop=1.5), ("stop=1.5", "expected texts")),
         (dict(stop=300), ("stop=300", "0 to 255")),
         (dict(stop=("a", True)), ("stop=('a', True)", "expected texts")),
         (dict(temperature=-1.0), ("temperature=-1.0", "0 (most likely")),
