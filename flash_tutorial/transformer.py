@@ -171,7 +171,7 @@ class TransformerBlock(nn.Module):
     def step(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
         """Output ``(B, D)`` of one more token ``x (B, D)``, and the state."""
         q, k, v = self.read_heads(x[:, None])  # (B, H, 1, d)
-        mixed = self.mix_newest(q, k, v, state)
+        mixed = self.mix_newest(q, k, v, state).to(v.dtype)  # a state may be kept in another format
         return self.feed_forward(self.join(x[:, None], mixed))[:, 0], state
 
     def mix_newest(self, q, k, v, state):

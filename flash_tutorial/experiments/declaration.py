@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from torch import nn
+
 from ..config import ModelConfig
 from ..corpora import load_corpus
 from ..errors import short
@@ -206,6 +208,8 @@ class Experiment:
             named |= {compare.arm, compare.other}
         if unknown := sorted(named - {*labels}):
             raise ValueError(f"{self.name} has no arm {unknown[0]!r}: it has {', '.join(labels)}")
+        for arm in self.arms:
+            refuse_no_run(self, arm)
 
     def arm(self, label: str) -> Arm:
         """The arm of that label."""
@@ -241,6 +245,21 @@ def refuse_no_tuples(of, name, fields):
         if value is not None and (isinstance(value, str) or not isinstance(value, Iterable)):
             shown = short(value)
             raise ValueError(f"{name}: {each}={shown}: expected a tuple, as ({shown},)")
+
+
+def refuse_no_run(experiment, arm):
+    """A ValueError for an arm of which no run can be made."""
+    if isinstance(arm.model, nn.Module):
+        expected = "a ModelConfig, or a function of the seed that builds one"
+        raise ValueError(
+            f"the model of {arm.label} is a {type(arm.model).__name__}: expected {expected}"
+        )
+    if experiment.make is None and not (arm.rates or arm.rates_of):
+        raise ValueError(f"{arm.label} has no rate: give rates=(0.01,), or several and a search")
+    if not (arm.steps or experiment.steps or experiment.seconds or experiment.equal_time):
+        raise ValueError(
+            f"{arm.label} has no length: give the experiment steps=(1000,), or seconds=(60,)"
+        )
 
 
 def refuse_no_search(arm, search):

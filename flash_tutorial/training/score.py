@@ -14,7 +14,7 @@ from ..corpora import Split, evaluation_windows
 from ..corpora import first_bytes as first_bytes  # training and the commands import it from here
 from ..corpora.spans import hide_spans
 from ..corpora.vocabulary import IGNORE, is_other_tokenizer
-from ..errors import described
+from ..errors import MASK_BY_NAME, check_call, described
 from ..names import ours
 from ..settings import check_counts
 from .devices import to_device
@@ -79,6 +79,8 @@ def evaluate(
         raise ValueError(
             f"the text is a {type(split).__name__}: expected a split, as load_corpus('austen').validation"
         )
+    said = f"{type(model).__name__} cannot be called as model(ids, mask=None)"
+    check_call(model.forward, said, MASK_BY_NAME, None, mask=None)
     check_vocabulary(model, split.vocabulary)
     length = window_of(model) if length is None else length
     check_counts(batch=batch)

@@ -517,6 +517,12 @@ def test_a_run_that_diverges_has_ended_and_its_rate_is_not_taken(monkeypatch):
             r"two arms 'ours': tell them apart by name or settings",
         ),
         (dict(compare=(Compare("ours", "others"),)), r"no arm 'others': it has ours, theirs"),
+        (dict(steps=()), r"ours has no length: give the experiment steps=\(1000,\)"),
+        (dict(make=None, arms=(Arm("ours"),), compare=()), r"ours has no rate: give rates="),
+        (
+            dict(arms=(Arm("ours", torch.nn.Linear(2, 2), rates=(1e-2,)),), compare=()),
+            r"the model of ours is a Linear: expected a ModelConfig, or a function",
+        ),
     ],
 )
 def test_a_declaration_that_cannot_be_is_refused(wrong, said):

@@ -279,8 +279,9 @@ def test_a_state_in_another_number_format(architecture):
             else:
                 assert {t.dtype for t in unit.tensors} == {torch.bfloat16}
         half = copy.deepcopy(m).to(torch.bfloat16)
-        logits, _ = half.step(ids(3, 1)[:, 0], changed)
-        assert logits.dtype == torch.bfloat16 and logits.isfinite().all()
+        for reader in (m, half):
+            logits, _ = reader.step(ids(3, 1)[:, 0], changed.clone())
+            assert logits.dtype == reader.embedding.weight.dtype and logits.isfinite().all()
     assert_one_line(lambda: state.to(torch.int64), "torch.int64", "floating point")
 
 

@@ -276,3 +276,13 @@ def test_an_error_leaves_a_model_in_its_mode(corpus):
     with pytest.raises(KeyboardInterrupt):
         evaluate(model, corpus.validation, 20, look=stop)
     assert model.training
+
+
+class WithoutMask(torch.nn.Linear):
+    def forward(self, ids):
+        return super().forward(torch.nn.functional.one_hot(ids, 256).float())
+
+
+def test_a_model_that_takes_no_mask_is_named(corpus):
+    parts = r"WithoutMask cannot be called as model\(ids, mask=None\)"
+    assert_refused(parts, evaluate, WithoutMask(256, 256), corpus.validation, 20)
