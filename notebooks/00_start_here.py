@@ -266,10 +266,7 @@ reveal("00.a", round(quotient, 1), "times the time of softmax attention")
 # thousands at once.
 #
 # But there is a middle way: update the state once for each chunk of C tokens. What earlier chunks contributed then comes from the state, and
-# what a token reads inside its own chunk comes from one C × C matrix.
-
-#
-# You write both in lecture 04; here they are borrowed.
+# what a token reads inside its own chunk comes from one C × C matrix. You write both in lecture 04; here they are borrowed.
 
 # %%
 from functools import partial
