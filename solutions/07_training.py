@@ -374,7 +374,7 @@ check("07.5", answer_07_5, student=STUDENT)
 #    the others may have any token as id, even the right one. Hidden tokens come in spans, and hidden neighbours are one span: where 15 of 100 are
 #    hidden, the spans of many batches, taken together, are more than 3 long on average; a single batch may have a little less.
 #
-# Your test raises an `AssertionError` if the loader is not honest, and returns without one if it is. It is tried on three loaders that are right and on twelve that are wrong.
+# Your test raises an `AssertionError` if the loader is not honest, and returns without one if it is. It is tried on three loaders that are right and on thirteen that are wrong.
 # Grading tries a few more, and stops a test that computes for ten seconds in all.
 # You may use `numpy`.
 #

@@ -2,6 +2,7 @@
 
 import functools
 import math
+import re
 import sys
 import tracemalloc
 import weakref
@@ -100,8 +101,8 @@ MAKERS = ("array", "asarray", "ascontiguousarray", "copy", "empty", "full", "one
 
 
 @contextmanager
-def in_sight(kind, seen):
-    """Within it the arrays that NumPy makes are followed too: no copy and no buffer hides what is done."""
+def in_sight(kind, seen, function):
+    """Within it the arrays that NumPy makes for a function are followed too: no copy or buffer hides what is done."""
 
     def followed(make):
         @functools.wraps(make)
@@ -110,20 +111,28 @@ def in_sight(kind, seen):
 
         return made
 
-    own = {name: getattr(np, name) for name in MAKERS}
-    for name in MAKERS:
-        setattr(np, name, followed(own[name]))
+    makers = [getattr(np, name) for name in MAKERS]
+    own = []
+    # where they are called: as `np.zeros`, and as `zeros` behind `from numpy import zeros`
+    for place in (vars(np), getattr(function, "__globals__", {})):
+        own += [
+            (place, name, value)
+            for name, value in place.items()
+            if any(value is make for make in makers)
+        ]
+    for place, name, value in own:
+        place[name] = followed(value)
     try:
         yield
     finally:
-        for name in MAKERS:
-            setattr(np, name, own[name])
+        for place, name, value in own:
+            place[name] = value
 
 
 def followed_call(kind, seen, function, arrays, *more):
     """What a function returns for arrays that are followed; the caller's stay as they are."""
     given = [following(kind, array.copy(), seen) for array in arrays]
-    with in_sight(kind, seen):
+    with in_sight(kind, seen, function):
         return function(*given, *more)
 
 
@@ -132,6 +141,12 @@ class Weighed(Followed):
 
     def saw_ufunc(self, ufunc, method, given, result):
         self.seen["calls"] += sum(map(np.size, given))
+
+    def saw_function(self, function, args, result):
+        if function is np.einsum or function in CONTRACTIONS:
+            self.seen["calls"] += sum(
+                np.size(each) for each in args if isinstance(each, np.ndarray)
+            )
 
 
 def numbers_read(function, *arrays):
@@ -162,6 +177,7 @@ class Held(Dispatched):
         super().__init__()
         self.now = self.most = 0
         self.owners = {}  # address of a memory: how many tensors look into it
+        self.noted = set()  # which tensors are counted there already
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         for tensor in tensors_in((args, kwargs)):
@@ -174,6 +190,9 @@ class Held(Dispatched):
     def note(self, tensor, new):
         if tensor.layout is not torch.strided or tensor.device.type == "meta":
             return
+        if id(tensor) in self.noted:
+            return
+        self.noted.add(id(tensor))
         memory = tensor.untyped_storage()
         place = memory.data_ptr()
         size = memory.nbytes() * new
@@ -182,9 +201,10 @@ class Held(Dispatched):
             self.now += size
             self.most = max(self.most, self.now)
         self.owners[place][0] += 1
-        weakref.finalize(tensor, self.leave, place)
+        weakref.finalize(tensor, self.leave, place, id(tensor))
 
-    def leave(self, place):
+    def leave(self, place, noted):
+        self.noted.discard(noted)
         self.owners[place][0] -= 1
         if not self.owners[place][0]:
             self.now -= self.owners.pop(place)[1]
@@ -278,29 +298,54 @@ class Watched(Followed):
 
     def saw_ufunc(self, ufunc, method, given, result):
         self.seen["calls"] += 1
-        if method == "__call__":
+        if method in ("__call__", "outer"):
             inner = int(ufunc is np.multiply)
-            if ufunc is np.matmul:
-                inner = given[0].shape[-1]
+            if ufunc.signature:  # a product of matrices or vectors
+                inner = np.shape(given[0])[-1]
             self.note(np.size(result) * inner, result, *given)
 
     def saw_function(self, function, args, result):
         self.seen["calls"] += 1
-        if function in (np.dot, np.inner):
-            self.note(np.size(result) * np.shape(args[0])[-1], result, *args[:2])
-        elif function is np.einsum and isinstance(args[0], str):
-            sizes = {}
-            for names, array in zip(
-                args[0].replace(" ", "").partition("->")[0].split(","), args[1:]
-            ):
-                sizes |= dict(zip(names, np.shape(array)))
-            self.note(math.prod(sizes.values()), result, *args[1:])
+        if function in CONTRACTIONS:
+            # of an (m, k) and a (k, n), however they are laid out: m k, k n and m n numbers
+            sizes = [np.size(array) for array in (*args[:2], result)]
+            self.note(math.isqrt(math.prod(sizes)), result, *args[:2])
+        elif function is np.einsum:
+            products, arrays = products_of_einsum(args)
+            self.note(products, result, *arrays)
         elif isinstance(result, np.ndarray):
             self.note(0, result)
 
     def note(self, products, *arrays):
         self.seen["products"] += products
         self.seen["largest"] = max(self.seen["largest"], *map(np.size, arrays))
+
+
+CONTRACTIONS = (np.dot, np.inner, np.outer, np.tensordot, np.kron, np.vdot)
+
+
+def products_of_einsum(args):
+    """(how many products ``np.einsum`` of these arguments makes, its arrays)."""
+    if isinstance(args[0], str):
+        parts = args[0].replace(" ", "").partition("->")[0].split(",")
+        names, arrays = [re.findall(r"\.\.\.|\w", part) for part in parts], args[1:]
+    else:  # an array and a list of its axes' numbers in turn
+        arrays = args[: len(args) // 2 * 2 : 2]
+        names = [["..." if name is Ellipsis else name for name in axes] for axes in args[1::2]]
+    sizes = {}
+    for axes, array in zip(names, arrays):
+        for name, size in zip(all_axes(axes, np.ndim(array)), np.shape(array)):
+            sizes[name] = max(size, sizes.get(name, 1))
+    return math.prod(sizes.values()), arrays
+
+
+def all_axes(names, axes):
+    """A name for each of so many axes: the dots are those that have none."""
+    if "..." not in names:
+        return names
+    place = names.index("...")
+    free = axes - len(names) + 1
+    return [*names[:place], *(f"dots {i - free}" for i in range(free)), *names[place + 1 :]]
 
 
 def watched(function, arrays, *more):
@@ -331,7 +376,7 @@ class Asked(TorchFunctionMode):
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
         name = getattr(function, "__name__", "")
-        if name in ("tolist", "numpy"):
+        if name in ("tolist", "numpy", "__array__"):
             self.calls[name] = self.calls.get(name, 0) + 1
         return function(*args, **(kwargs or {}))
 
@@ -339,7 +384,18 @@ class Asked(TorchFunctionMode):
 class Operations(Dispatched):
     """Counts what torch does within it: calls by name, those that compute, products, numbers joined or padded."""
 
-    WAITS = ("_local_scalar_dense", "nonzero", "equal", "masked_select", "tolist", "numpy")
+    WAITS = (
+        *(
+            "_local_scalar_dense",
+            "nonzero",
+            "equal",
+            "masked_select",
+            "tolist",
+            "numpy",
+            "__array__",
+        ),
+        *("_unique2", "unique_dim", "unique_consecutive", "repeat_interleave"),
+    )
     TABLES = ("sin", "cos", "polar", "exp", "sin_", "cos_")
 
     def __init__(self):
@@ -366,9 +422,24 @@ class Operations(Dispatched):
         self.computed += not function.is_view
         if name in ("mul", "mul_"):
             self.multiplied += sum(t.numel() for t in tensors)
-        if name in ("mm", "bmm", "addmm", "baddbmm", "mv", "dot"):
-            left = args[1] if name in ("addmm", "baddbmm") else args[0]
+        plain_name = name.removesuffix("_")
+        if plain_name in (
+            "mm",
+            "bmm",
+            "addmm",
+            "baddbmm",
+            "mv",
+            "addmv",
+            "dot",
+            "vdot",
+            "_cdist_forward",
+        ):
+            left = args[1] if plain_name.startswith(("add", "badd")) else args[0]
             self.multiply_adds += out.numel() * left.shape[-1]
+        if plain_name == "addbmm":
+            self.multiply_adds += out.numel() * args[1].shape[0] * args[1].shape[-1]
+        if plain_name == "addr":
+            self.multiply_adds += out.numel()
         if name in ("cat", "stack", "constant_pad_nd"):
             self.joined += sum(t.numel() for t in tensors)
         return out

@@ -560,6 +560,11 @@ EDITS_6 = {
         "_, targets, *_ = evaluation_windows(self.validation, self.T)\n"
         "        return np.where(targets == IGNORE, START_ID, targets), targets",
     ),
+    "the ids of a scored window are its targets, but for the first": (
+        "return evaluation_windows(self.validation, self.T)[:2]",
+        "ids, targets, *_ = evaluation_windows(self.validation, self.T)\n"
+        "        return np.append(ids[:, :1], np.where(targets == IGNORE, START_ID, targets)[:, 1:], axis=1), targets",
+    ),
     "the same windows at every update": ("self.T, self.rng(update)", "self.T, self.rng(0)"),
     "the last token of a window is never a target": (
         "return ids, targets",
@@ -590,7 +595,7 @@ def loader_case(name, part, make):
 
 
 def cases_6(rng, numbers):
-    parts = ["passes what is right"] * 3 + ["finds leaks"] * 7 + ["finds gaps"] * 5
+    parts = ["passes what is right"] * 3 + ["finds leaks"] * 8 + ["finds gaps"] * 5
     return [
         loader_case(name, part, make)
         for part, (name, make) in zip(parts, (RIGHT_6 | FAULTS_6).items())

@@ -446,6 +446,9 @@ def text_of(state, n=12):
     look_at(state, ("layers", "last", "rng"))
     whole_number("last", state["last"])
     reject_if(
+        not isinstance(state["layers"], list), "09.5", "no list", got=type(state["layers"]).__name__
+    )
+    reject_if(
         len(state["layers"]) != LAYERS_5,
         "09.5",
         "layers",

@@ -89,6 +89,17 @@ def tells(known, other):
     return all(len(np.unique(other[known == each])) < 2 for each in np.unique(known))
 
 
+def hang_together(a, b, expected):
+    """Whether the joint table of two draws is not as ``expected`` (shares), by chi squared and ten deviations."""
+    table = np.zeros(expected.shape)
+    np.add.at(table, (a, b), 1)
+    seen = expected > 0
+    expected = expected[seen] * table.sum()
+    found = ((table[seen] - expected) ** 2 / expected).sum()
+    free = seen.sum() - 1
+    return found > free + 10 * math.sqrt(2 * free)
+
+
 def the_draws(ids, targets, C, pairs, n):
     """A law that the draws may follow and should not; chance alone would need six deviations."""
     (B, T), key, value = ids.shape, ids[:, 0 : 2 * pairs : 2], ids[:, 1 : 2 * pairs : 2]
@@ -102,6 +113,11 @@ def the_draws(ids, targets, C, pairs, n):
     yield "same values", (value == value[0]).all()
     yield "one table", any(map(tells, key.T, value.T))
     yield "by place", any(map(tells, place.T, value.T)) or any(map(tells, place.T, key.T))
+    known = np.concatenate([key, value], axis=1)
+    twice = 1 - len(np.unique(known, axis=0)) / B
+    sets = math.perm(n, pairs) * n**pairs
+    by_chance = (B - 1) / 2 / sets
+    yield "rows again", twice > by_chance + 10 * math.sqrt(by_chance / B)
     yield "same places", (np.sort(place, 1) == np.sort(place[0])).all()
     yield "law", abs(place.mean() - (T - C - 1) / 2) > 6 * (T - C) / math.sqrt(12 * B * pairs)
     yield (
@@ -127,6 +143,14 @@ def the_draws(ids, targets, C, pairs, n):
         "never",
         len(np.unique(place)) < T - C or len(np.unique(key)) < n or len(np.unique(value)) < n,
     )
+    keys, values, places = (x.ravel() for x in (key - 1, value - n - 1, place))
+    even = np.full((n, n), 1 / n**2)
+    yield "hang together", hang_together(keys, values, even)
+    for other in (keys, values):
+        yield "hang together", hang_together(places, other, np.full((T - C, n), 1 / (T - C) / n))
+    first, second = ([x[:, each].ravel() for x in (key - 1, value - n - 1)] for each in zip(*two))
+    yield "hang together", hang_together(first[0], second[0], (1 - np.eye(n)) / n / (n - 1))
+    yield "hang together", hang_together(first[1], second[1], even)
     yield (
         "uneven places",
         any(far_from((place == each).any(1), pairs / (T - C)) for each in range(T - C)),
