@@ -113,11 +113,6 @@ def the_draws(ids, targets, C, pairs, n):
     yield "same values", (value == value[0]).all()
     yield "one table", any(map(tells, key.T, value.T))
     yield "by place", any(map(tells, place.T, value.T)) or any(map(tells, place.T, key.T))
-    known = np.concatenate([key, value], axis=1)
-    twice = 1 - len(np.unique(known, axis=0)) / B
-    sets = math.perm(n, pairs) * n**pairs
-    by_chance = (B - 1) / 2 / sets
-    yield "rows again", twice > by_chance + 10 * math.sqrt(by_chance / B)
     yield "same places", (np.sort(place, 1) == np.sort(place[0])).all()
     yield "law", abs(place.mean() - (T - C - 1) / 2) > 6 * (T - C) / math.sqrt(12 * B * pairs)
     yield (
@@ -143,14 +138,6 @@ def the_draws(ids, targets, C, pairs, n):
         "never",
         len(np.unique(place)) < T - C or len(np.unique(key)) < n or len(np.unique(value)) < n,
     )
-    keys, values, places = (x.ravel() for x in (key - 1, value - n - 1, place))
-    even = np.full((n, n), 1 / n**2)
-    yield "hang together", hang_together(keys, values, even)
-    for other in (keys, values):
-        yield "hang together", hang_together(places, other, np.full((T - C, n), 1 / (T - C) / n))
-    first, second = ([x[:, each].ravel() for x in (key - 1, value - n - 1)] for each in zip(*two))
-    yield "hang together", hang_together(first[0], second[0], (1 - np.eye(n)) / n / (n - 1))
-    yield "hang together", hang_together(first[1], second[1], even)
     yield (
         "uneven places",
         any(far_from((place == each).any(1), pairs / (T - C)) for each in range(T - C)),
@@ -160,6 +147,19 @@ def the_draws(ids, targets, C, pairs, n):
         "uneven values",
         any(far_from(value.ravel() == n + each, 1 / n) for each in range(1, n + 1)),
     )
+    keys, values, places = (x.ravel() for x in (key - 1, value - n - 1, place))
+    even = np.full((n, n), 1 / n**2)
+    yield "hang together", hang_together(keys, values, even)
+    for other in (keys, values):
+        yield "hang together", hang_together(places, other, np.full((T - C, n), 1 / (T - C) / n))
+    first, second = ([x[:, each].ravel() for x in (key - 1, value - n - 1)] for each in zip(*two))
+    yield "hang together", hang_together(first[0], second[0], (1 - np.eye(n)) / n / (n - 1))
+    yield "hang together", hang_together(first[1], second[1], even)
+    known = np.concatenate([key, value], axis=1)
+    twice = 1 - len(np.unique(known, axis=0)) / B
+    sets = math.perm(n, pairs) * n**pairs
+    by_chance = (B - 1) / 2 / sets
+    yield "rows again", twice > by_chance + 10 * math.sqrt(by_chance / B)
 
 
 def cases_1(rng, numbers):
