@@ -70,18 +70,26 @@ class Followed(np.ndarray):
         return following(type(self), result, self.seen)
 
     def __array_function__(self, function, types, args, kwargs):
-        result = super().__array_function__(function, types, args, kwargs)
-        self.saw_function(function, args, result)
+        inside = self.seen.get("inside", False)
+        self.seen["inside"] = True  # what NumPy calls for it is no call of the answer's
+        try:
+            result = super().__array_function__(function, types, args, kwargs)
+        finally:
+            self.seen["inside"] = inside
+        self.saw_function(function, [plain(each) for each in args], plain(result))
         return following(type(self), result, self.seen)
 
     def dot(self, other, out=None):  # a method of C, which nothing would see
         return np.dot(self, other, out)
 
     def saw_ufunc(self, ufunc, method, given, result):
-        self.seen["calls"] += 1
+        self.saw_call()
 
     def saw_function(self, function, args, result):
-        self.seen["calls"] += 1
+        self.saw_call()
+
+    def saw_call(self):
+        self.seen["calls"] += not self.seen.get("inside", False)
 
 
 def plain(x):
@@ -297,7 +305,7 @@ class Watched(Followed):
         return super().__array_function__(function, types, args, kwargs)
 
     def saw_ufunc(self, ufunc, method, given, result):
-        self.seen["calls"] += 1
+        self.saw_call()
         if method in ("__call__", "outer"):
             inner = int(ufunc is np.multiply)
             if ufunc.signature:  # a product of matrices or vectors
@@ -305,7 +313,7 @@ class Watched(Followed):
             self.note(np.size(result) * inner, result, *given)
 
     def saw_function(self, function, args, result):
-        self.seen["calls"] += 1
+        self.saw_call()
         if function in CONTRACTIONS:
             # of an (m, k) and a (k, n), however they are laid out: m k, k n and m n numbers
             sizes = [np.size(array) for array in (*args[:2], result)]
