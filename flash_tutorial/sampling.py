@@ -38,8 +38,7 @@ def check_sampling(vocab, temperature, top_k, top_p, generator=None):
     is_count = isinstance(top_k, int) and not isinstance(top_k, bool)
     if top_k is not None and not (is_count and 1 <= top_k <= vocab):
         raise ValueError(
-            f"top_k={top_k!r}: expected an integer from 1 to {vocab} (of NumPy's and torch's take int(top_k)), or None "
-            "for all tokens"
+            f"top_k={top_k!r}: expected an integer from 1 to {vocab}, or None for all tokens"
         )
     if top_p is not None and not (isinstance(top_p, int | float) and 0 < top_p <= 1):
         raise ValueError(

@@ -309,7 +309,10 @@ def measure(model, corpus, more=1):
 
 EXPERIMENT = Experiment(
     "written", "Is it?",
-    arms=(Arm("mine", ModelConfig(Mine, dim=8, depth=1)), Arm("other", ModelConfig(Other, dim=8, depth=1))),
+    arms=(
+        Arm("mine", ModelConfig(Mine, dim=8, depth=1), rates=(0.01,)),
+        Arm("other", ModelConfig(Other, dim=8, depth=1), rates=(0.01,)),
+    ),
     train=dict(batch=2, length=8), steps=(2,), measure=measure, meaning="Nothing.",
 )
 '''
