@@ -701,8 +701,8 @@ reveal("10.h", round(gains["one map"].mean, 2), "bits")
 #   with own maps; the others have one seed. Maps add 5% of parameters to FLASH-Quad and 9% to FLASH, and Muon trains them where AdamW trains `gamma`
 #   ([look_up](../docs/results.md#look_up)). Transformer++ has had 1,665 updates ([race_short](../docs/results.md#race_short)).
 # - *Turned keys*: own maps minus one map with turned keys is <!-- number: look_up.own_maps_over_turned -->-0.078 ± 0.109<!-- /number -->, so whether the second matrix adds something
-#   is open, though far tokens save it more. Behind one map `gamma` begins twenty times as large as alone, and own maps begin as large: so it may be the scores' size and
-#   not the matrix that the turn needs, and the two are not told apart in what own maps gain either.
+#   is open, though far tokens save it more. Behind one map `gamma` begins twenty times as large as alone. So large without a
+#   matrix no seed looks up, and turned one of three, just, where behind one map all do. One map minus that is <!-- number: look_up.matrix_behind_turn -->-0.262 ± 0.534<!-- /number --> bits, which is open.
 #
 # ## What to remember
 #
