@@ -46,8 +46,12 @@ class State:
     def numel(self) -> int:
         """Numbers in use, over all units."""
         sizes = []
+
+        def count(part):
+            sizes.append(part.numel())
+
         for unit in self.units:
-            with_parts(unit, *[lambda part: sizes.append(part.numel())] * 2)
+            with_parts(unit, of_tensor=count, of_kept=count)
         return sum(sizes)
 
     def select(self, rows: Any) -> "State":

@@ -370,9 +370,9 @@ def work(function, arrays, *more):
             _, seen = watched(function, arrays, *more)
     except Exception:  # of an answer that does not bear to be watched
         return 0, 0
-    return seen["calls"] + operations.computed, seen[
-        "products"
-    ] + operations.multiply_adds + operations.multiplied
+    calls = seen["calls"] + operations.computed
+    products = seen["products"] + operations.multiply_adds + operations.multiplied
+    return calls, products
 
 
 class Asked(TorchFunctionMode):
@@ -393,23 +393,27 @@ class Operations(Dispatched):
     """Counts what torch does within it: calls by name, those that compute, products, numbers joined or padded."""
 
     WAITS = (
-        *(
-            "_local_scalar_dense",
-            "nonzero",
-            "equal",
-            "masked_select",
-            "tolist",
-            "numpy",
-            "__array__",
-        ),
-        *("_unique2", "unique_dim", "unique_consecutive", "repeat_interleave"),
+        "_local_scalar_dense",
+        "nonzero",
+        "equal",
+        "masked_select",
+        "tolist",
+        "numpy",
+        "__array__",
+        "_unique2",
+        "unique_dim",
+        "unique_consecutive",
+        "repeat_interleave",
     )
+    PRODUCTS = ("mm", "bmm", "mv", "dot", "vdot", "_cdist_forward")  # of their first argument
+    ADDED_PRODUCTS = ("addmm", "baddbmm", "addmv")  # of their second
     TABLES = ("sin", "cos", "polar", "exp", "sin_", "cos_")
 
     def __init__(self):
         super().__init__()
         self.calls, self.multiply_adds, self.joined, self.double = {}, 0, 0, 0
-        self.computed, self.multiplied = 0, 0
+        self.computed = 0
+        self.multiplied = 0
         self.asked = Asked(self.calls)
 
     def __enter__(self):
@@ -430,23 +434,14 @@ class Operations(Dispatched):
         self.computed += not function.is_view
         if name in ("mul", "mul_"):
             self.multiplied += sum(t.numel() for t in tensors)
-        plain_name = name.removesuffix("_")
-        if plain_name in (
-            "mm",
-            "bmm",
-            "addmm",
-            "baddbmm",
-            "mv",
-            "addmv",
-            "dot",
-            "vdot",
-            "_cdist_forward",
-        ):
-            left = args[1] if plain_name.startswith(("add", "badd")) else args[0]
-            self.multiply_adds += out.numel() * left.shape[-1]
-        if plain_name == "addbmm":
+        kind = name.removesuffix("_")  # in place or not
+        if kind in self.PRODUCTS:
+            self.multiply_adds += out.numel() * args[0].shape[-1]
+        if kind in self.ADDED_PRODUCTS:
+            self.multiply_adds += out.numel() * args[1].shape[-1]
+        if kind == "addbmm":
             self.multiply_adds += out.numel() * args[1].shape[0] * args[1].shape[-1]
-        if plain_name == "addr":
+        if kind == "addr":
             self.multiply_adds += out.numel()
         if name in ("cat", "stack", "constant_pad_nd"):
             self.joined += sum(t.numel() for t in tensors)

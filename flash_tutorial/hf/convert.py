@@ -28,9 +28,8 @@ def from_native(model: LanguageModel) -> FlashForCausalLM | FlashForMaskedLM:
     made.to(model.embedding.weight.device, model.embedding.weight.dtype)
     for theirs, ours in _pairs(made, model):
         theirs.load_state_dict(ours.state_dict())
-    made.vocabulary = (
-        model.vocabulary
-    )  # for the way back; transformers stores no tokenizer with a model
+    # for the way back; transformers stores no tokenizer with a model
+    made.vocabulary = model.vocabulary
     return made.train(model.training)
 
 
