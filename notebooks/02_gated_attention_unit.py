@@ -285,7 +285,7 @@ panels = {"score q kᵀ / n": q_TS @ k_TS.T / n, "bias b": bias_TT}
 panels |= {"score + bias, masked": q_TS @ k_TS.T / n + bias_TT + later, "A = relu²": A_TT + later}
 title = "In row 5 each score + bias is negative, so token 5 reads nothing"
 drawing.show(*drawing.numbers_in_squares(panels, row=5, title=title))
-reveal("02.a", np.flatnonzero(~A_TT.any(axis=1))[0] + 1)
+reveal("02.a", A_TT.sum(axis=1).argmin() + 1)
 print((A_TT[np.tri(6, dtype=bool)] == 0).sum(), "of the 21 weights are exactly 0")
 
 # %% [markdown]
