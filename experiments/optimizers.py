@@ -15,13 +15,14 @@ RATES = {"muon": (5e-3, 1e-2, 2e-2), "adamw": (2.5e-3, 5e-3, 1e-2)}
 ARCHITECTURES = ("flash", "transformer++")
 
 
-def arm(architecture, optimizer):
-    """A model by an optimizer."""
+def arm(architecture, optimizer, **train):
+    """A model by an optimizer; the name tells another batch."""
+    of = f" of {train['batch']}" if train else ""
     return Arm(
-        f"{architecture} {optimizer}",
+        f"{architecture} {optimizer}{of}",
         ModelConfig(architecture, max_length=T),
         RATES[optimizer],
-        train=dict(optimizer=optimizer),
+        train=dict(optimizer=optimizer, **train),
     )
 
 
@@ -35,12 +36,16 @@ PAIRS = (
     ("flash muon", "flash adamw", "flash"),
     ("transformer++ muon", "transformer++ adamw", "transformer"),
     ("flash muon", "transformer++ muon", "by_muon"),
+    ("flash muon of 4", "flash muon", "smaller_batch"),
 )
 
 EXPERIMENT = Experiment(
     "optimizers",
     "What does Muon change in the default run of `flash-tutorial train`, in the same time?",
-    arms=tuple(arm(*each) for each in product(ARCHITECTURES, RATES)),
+    arms=(
+        *(arm(*each) for each in product(ARCHITECTURES, RATES)),
+        arm("flash", "muon", batch=4),
+    ),
     train=dict(batch=BATCH, length=T, dtype="bfloat16", eval_bytes=REPORTED),
     seconds=(BUDGET,),
     search=Search(
