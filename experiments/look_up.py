@@ -80,6 +80,7 @@ EXPERIMENT = Experiment(
             "FLASH-Quad, softmax, turned keys",
             "larger_gamma_turned",
         ),
+        Compare("FLASH-Quad, softmax, one map", "FLASH-Quad, softmax, larger gamma", "matrix"),
         Compare(
             "FLASH-Quad, softmax, one map, turned keys",
             "FLASH-Quad, softmax, larger gamma, turned keys",
@@ -105,26 +106,27 @@ EXPERIMENT = Experiment(
     "gamma*: gamma alone, drawn so that scores begin as large as with own maps. *Turned keys*: the key's channels "
     "stand one further on than the query's, without a parameter more.",
     tables=tables,
-    meaning="How queries and keys are made, and chunks or relu². FLASH-Quad with softmax has not learned to look "
-    "up after these updates. With a matrix for each query and key it has, with every seed, which changes "
-    "it by {softmax_maps} bits a late token; a quarter of that is saved by tokens farther back than 256. "
-    "With relu² and own maps it has too (one seed). *One map*, the same matrix for both, changes it by "
-    "{one_map_gains}; two of them instead by {one_map} more. One thing that one vector may lack is a "
-    "direction: without RoPE, whatever gamma says of the pair (i, j) it says of (j, i) as well. *Turned "
-    "keys* have one, without a parameter more. Behind one map the turn changes it by {one_map_turned}, "
-    "and with every seed the model looks up: it needs no second matrix for that. Own maps minus that is "
-    "{own_maps_over_turned}, so whether a second matrix adds something is open in bits; tokens farther "
-    "back than 256 save it 0.03 more. Behind gamma alone no seed looks up, and whether the turn helps is "
-    "open, {turned}. Own maps change FLASH by {flash_maps}; what is farther back than 256 saves it 0.01, "
-    "and whether it looks up inside its chunks of 128 was not measured. Without chunks and relu² it gains "
-    "too, {quad_softmax} with gamma and {quad_softmax_maps} with own maps; which change is worth more is "
-    "open. And two Transformer blocks of one head each have not learned it (one seed). Own maps add 5 to "
-    "9% of parameters, and Muon trains them where AdamW trains gamma; *one map* still has gamma, by "
-    "AdamW, and draws it larger than gamma alone begins, so that scores begin as with own maps. Are "
-    "larger scores all that the matrix brings? *Larger gamma* has them and no matrix. It changes "
-    "FLASH-Quad with softmax by {larger_gamma} and does not look up; with turned keys one seed of three "
-    "looks up, just, where with one map all do. One map minus larger gamma, both with turned keys, is "
-    "{matrix_behind_turn}: open, for one seed is far behind.",
+    meaning="Two things: how queries and keys are made, and chunks or relu². FLASH-Quad with softmax has not "
+    "learned to look up after these updates. With a matrix for each query and key it has, with every "
+    "seed, which changes it by {softmax_maps} bits a late token; a quarter of that is saved by tokens "
+    "farther back than 256. With relu² and own maps it has too (one seed). *One map*, the same matrix for "
+    "both, changes it by {one_map_gains}; two of them instead by {one_map} more. One thing that one "
+    "vector may lack is a direction: without RoPE, whatever gamma says of the pair (i, j) it says of (j, "
+    "i) as well. *Turned keys* have one, without a parameter more. Behind one map the turn changes it by "
+    "{one_map_turned}, and with every seed the model looks up: it needs no second matrix for that. Own "
+    "maps minus that is {own_maps_over_turned}, so whether a second matrix adds something is open in "
+    "bits; tokens farther back than 256 save it 0.03 more. Behind gamma alone no seed looks up, and "
+    "whether the turn helps is open, {turned}. Own maps change FLASH by {flash_maps}; what is farther "
+    "back than 256 saves it 0.01, and whether it looks up inside its chunks of 128 was not measured. "
+    "Without chunks and relu² it gains too, {quad_softmax} with gamma and {quad_softmax_maps} with own "
+    "maps; which change is worth more is open. And two Transformer blocks of one head each have not "
+    "learned it (one seed). Own maps add 5 to 9% of parameters, and Muon trains them where AdamW trains "
+    "gamma; *one map* still has gamma, by AdamW, and draws it larger than gamma alone begins, so that "
+    "scores begin as with own maps. Are larger scores all that the matrix brings? Not without the turn: "
+    "*larger gamma* has them and no matrix, changes FLASH-Quad with softmax by {larger_gamma} and does "
+    "not look up, and one map minus larger gamma is {matrix}, which was first asked when the runs had "
+    "been seen. With turned keys one seed of three looks up, just, where with one map all do; there one "
+    "map minus larger gamma is {matrix_behind_turn}: open, for one seed is far behind.",
     not_tried="Turned keys in FLASH; a matrix that AdamW trains; Transformer++ of two heads with so few updates; "
     "rates of their own; longer runs; deeper and wider models, as the paper's; more heads in GAU.",
 )

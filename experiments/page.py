@@ -64,9 +64,10 @@ TITLES = {"flash": "FLASH", "transformer++": "Transformer++"}
 HEAD = """# Results
 
 What was asked of the models, and what came out; built by `python experiments/page.py` from what is
-stored in `flash_course/bench/results/`. The first four sections name the command that made them. Each
-other one is the declaration `experiments/NAME.py`: `python experiments/NAME.py run` makes the runs that
-are missing, `table` prints what is here. What was guessed before is in
+stored in `flash_course/bench/results/`. The first three sections name the command that made them;
+`models` scores what is in the package. Each other one is the declaration `experiments/NAME.py`:
+`python experiments/NAME.py run` makes the runs that are missing, `table` prints what is here. What was
+guessed before is in
 [predictions](../experiments/predictions.md).
 
 Intervals hold 95%: Welch's over seeds, and for single models the noise of the text;
@@ -206,7 +207,8 @@ turn. The floor reads each matrix and what is remembered once, as products with 
 
 {markdown(head, lines)}
 What is left above the floor is many small operations, about {microseconds_of_a_call()} µs each in FLASH as it is;
-a compiler merges some of them. In Transformer++ it is more, and grows with the prompt, so it is not calls alone.
+a compiler merges some of them. In Transformer++ a call takes longer, and longer still behind a longer
+prompt, so it is not calls alone.
 
 *Not tried:* A step written in C++; batches; a GPU, where a recorded step makes no calls.
 """

@@ -1,5 +1,5 @@
-"""What FLASH races against besides Transformer++ itself: a hybrid of both, and its own unit with queries and keys that
-share less."""
+"""What FLASH races against besides Transformer++ itself: a hybrid with softmax attention, and its own
+unit with queries and keys that share less."""
 
 import torch
 import torch.nn.functional as F

@@ -194,8 +194,8 @@ EXPERIMENT = Experiment(
     "rival, and small minus width, {small_minus_width}, is not settled.",
     tables=tables,
     numbers=numbers,
-    not_tried="Three seeds of 600 updates; fan-in to the end; other widths than D = 128; dead units "
-    "and the boundary from the new start.",
+    not_tried="Three seeds of 600 updates; fan-in to the end; other widths with three seeds (`widths` has one); "
+    "dead units and the boundary from the new start.",
 )
 
 if __name__ == "__main__":

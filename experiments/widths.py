@@ -61,8 +61,8 @@ EXPERIMENT = Experiment(
     "that chose no rate; bits per byte of the first 100,000 bytes of *Persuasion*.",
     meaning="By one seed of each: at D = 64 the start by the width ends ahead of the paper's with all three models, "
     "and at 256 with FLASH and FLASH-Quad. Transformer++ of 256 ends level, and was behind with the seed that "
-    "chose the rates; its first branch is as large as its input from the paper's start already. So for the "
-    "gated units the start by the width is no matter of D = 128 alone; with one seed nothing is settled.",
+    "chose the rates; its first branch is as large as its input from the paper's start already. One seed settles "
+    "nothing, and nor do three for a single model at D = 128 (`starts`).",
     not_tried="More seeds, longer runs.",
     tables=tables,
 )

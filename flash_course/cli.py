@@ -16,7 +16,7 @@ from flash_tutorial.errors import is_out_of_memory
 from flash_tutorial.settings import rules
 
 from .flags import about_unknown, add_settings, in_flags, reader
-from .going_on import RATES, read_configs, tokens_of_run
+from .going_on import RECIPE, read_configs, tokens_of_run
 from .grading.command import add_commands as add_grading
 from .grading.command import seed
 from .processes import (
@@ -43,7 +43,7 @@ TRAIN_EXAMPLES = """\
 examples:
   flash-tutorial train                                        into runs/first
   flash-tutorial train --out runs/first --resume              go on after a stop, with the same settings
-  flash-tutorial train --out runs/first --resume --steps 3400   twice as many updates as at first
+  flash-tutorial train --out runs/first --resume --steps 6800   twice as many updates as at first
   flash-tutorial train --out runs/short --steps 300
   flash-tutorial train --out runs/tfm --architecture transformer++
   flash-tutorial train --out runs/mine --corpus my_text.txt   a UTF-8 file of your own
@@ -133,10 +133,7 @@ def add_train(commands):
         help="number of processes, each with its share of every batch (default: 1)",
     )
     add_machine(train)
-    rate = "; ".join(f"{rate} by {optimizer}" for optimizer, rate in RATES.items())
-    add_settings(
-        train, TrainConfig, "training", {"optimizer": next(iter(RATES)), "learning_rate": rate}
-    )
+    add_settings(train, TrainConfig, "training", RECIPE)
     add_settings(train, ModelConfig, "the model")
     train.set_defaults(run=run_train)
 

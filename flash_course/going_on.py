@@ -7,9 +7,9 @@ from pathlib import Path
 from flash_tutorial.config import ARCHITECTURES, HYBRID, ModelConfig, TrainConfig
 from flash_tutorial.settings import rules
 
-# A new run's optimizer, and the rate of each. The first was chosen after runs with one seed, and is not shown to be
-# better (docs/results.md, optimizers). ``TrainConfig`` has the paper's.
-RATES = {"muon": 1e-2, "adamw": 5e-3}
+# What a new run takes in place of ``TrainConfig``, which has the paper's optimizer: the best by the search of
+# experiments/optimizers.py, in as many updates as take five minutes of one core.
+RECIPE = {"optimizer": "muon", "learning_rate": 5e-3, "batch": 4, "steps": 3400}
 BY_SCRIPT = "go on from the script that began the run, by the argument resume of train"
 
 
@@ -36,7 +36,7 @@ def read_configs(args):
         # before a warm-up that fits into none so few
         refuse_fewer_steps(train["steps"], saved["step"])
         return ModelConfig.from_dict(model, where=path), TrainConfig.from_dict(train, where=path)
-    train = with_recipe(train)
+    train = RECIPE | train
     if not train.get("start_from"):
         start = {"max_length": train.get("length", TrainConfig.length)}
         return ModelConfig(**start | model), TrainConfig(**train)
@@ -45,13 +45,6 @@ def read_configs(args):
     # a shorter length takes nothing from the model
     start["max_length"] = max(length, start["max_length"])
     return ModelConfig.from_dict(start | model), TrainConfig(**train)
-
-
-def with_recipe(train):
-    """The settings of a new run with its optimizer and its rate, if they were not given."""
-    optimizer = train.get("optimizer", next(iter(RATES)))
-    rate = {"learning_rate": RATES[optimizer]} if optimizer in RATES else {}
-    return {"optimizer": optimizer} | rate | train
 
 
 def ids_of(args):

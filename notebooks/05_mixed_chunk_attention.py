@@ -24,7 +24,7 @@
 #
 # **You need** lecture 02 (the unit) and lecture 04 (the chunk form).
 #
-# **Time** 36 minutes to read, about 70 more to build. Running the code takes about 30 seconds on two CPU cores.
+# **Time** 37 minutes to read, about 70 more to build. Running the code takes about 30 seconds on two CPU cores.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 
@@ -406,8 +406,8 @@ print("          read through the mean:", far.sum(1).tolist())
 #
 # **Misconception 1: the global part is a summary of everything before the token.** Leave the local part out and change token 7.
 #
-# **Misconception 2: tokens of chunk 2 see those of chunk 1 one by one, only more coarsely.** Let the tokens of chunk 1 trade places, each with
-# its key and its value.
+# **Misconception 2: tokens of chunk 2 see those of chunk 1 one by one, only more coarsely.** Add the products kᵀ v of chunk 1 in another order:
+# its keys, already rotated, change places together with their values.
 
 # %% tags=["nbval-check-output"]
 changed = v.clone()
@@ -422,12 +422,15 @@ h[3, :, :C], w[:, :C] = heads[3, :, :C].flip(1), v[:, :C].flip(1)  # lin_k and v
 before, after = mixed(heads, v, bias, C)[0], mixed(h, w, bias, C)[0]
 for name, part in (("chunk 1", slice(0, C)), ("later chunks", slice(C, T))):
     change = (after[part] - before[part]).norm() / before[part].norm()
-    print(f"chunk 1 in another order: outputs of {name} change by {change:.0%}")
+    print(f"terms of chunk 1 in another order: outputs of {name} change by {change:.0%}")
 
 # %% [markdown]
 # Without the local part token 8 does not notice its neighbour: precisely the nearest past is missing. And two chunks with the same summary are
-# one and the same to every later token, because S × E entries are all that is kept of them. The paper tried each part alone: in its Figure 7 one reads
-# perplexities of about 15 for FLASH, 18 for the local part, and 73 for the global part.
+# one and the same to every later token, because S × E entries are all that is kept of them. A sum has no order. What a later token can know of
+# the order is in the keys, which RoPE has turned by their positions: had the *tokens* traded places, later outputs would change.
+#
+# The paper tried each part alone. At 8,192 tokens its Figure 7 shows perplexities of about 15 for FLASH, 18 for the local part, and 73 for the global
+# part, which had chunks of 64.
 #
 # ## 7. Exclusive, and never inclusive
 #

@@ -24,7 +24,7 @@
 #
 # **You need** lecture 06: the whole FLASH model, its chunks and its sums. Of lecture 02, the two forms of the position bias.
 #
-# **Time** 33 minutes to read, about 80 more to build. Running the code takes about 25 seconds on two CPU cores.
+# **Time** 34 minutes to read, about 80 more to build. Running the code takes about 25 seconds on two CPU cores.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 
@@ -177,11 +177,12 @@ title = "After a boundary FLASH, with sums or without, predicts no better than n
 figure, axes = drawing.new_axes(7.0, 3.8, axis, "bits per byte", title)
 bits = boundaries.bits_by_place(128)  # model: (seeds, groups of positions)
 compared = ("FLASH", "local only", "Transformer++", "FLASH-Quad")
-drawing.lines(axes, {name: (groups[:8], bits[name]) for name in compared})
-axes.legend(frameon=False)
-drawing.show(figure, f"Bits per byte by the position in a chunk, means of runs: {drawing.in_words(axes, x='{}')}.")
 part = "validation, first 100000 bytes"
 grams = {row["order"]: row[part] for row in load_stored("ngrams")["rows"] if "order" in row}
+drawing.lines(axes, {name: (groups[:8], bits[name]) for name in compared})
+axes.plot(groups[:3], [grams[order] for order in (1, 2, 3)], "k_", markersize=22, label="n-gram tables")
+axes.legend(frameon=False)
+drawing.show(figure, f"Bits per byte by the position in a chunk, means of runs: {drawing.in_words(axes, x='{}')}.")
 for group, order, where in ((0, 1, "1 byte"), (1, 2, "2 bytes"), (2, 3, "3 or 4 bytes")):
     print(
         f"reading {where:12}", *(f"{name} {bits[name][:, group].mean():.2f}" for name in compared[:2]), sep="  ", end=""
@@ -458,7 +459,7 @@ reveal("07.d", round(np.mean(scores["FLASH"]) - np.mean(scores["Transformer++"])
 #
 # A weight is relu²(q · k / T + b), with a position bias b for each distance. At the start q · k / T is tiny, so b decides. If b is
 # negative at every distance, all weights are 0, and the unit reads nothing. Worse, relu² is flat there: no gradient passes, not even to the bias
-# that could lift it. Such a unit is *dead*. Here are the shares of weights above zero.
+# that could lift it. Such a unit is *dead*, unless the units before it change what it is given. Here are the shares of weights above zero.
 
 # %%
 opened = budget.shares_above_zero()  # run: (updates, a row for each unit)
@@ -479,8 +480,9 @@ drawing.legend_below(figure, *panels[0].get_legend_handles_labels())
 drawing.show(figure, f"Shares of weights above zero by the update. {'; '.join(said)}.")
 
 # %% [markdown]
-# The more units are shut, the worse the run. But how can a whole bias be negative? In these runs it has the *rotary* form of lecture 02: two vectors
-# make the bias of all distances, so one unlucky draw can push all of them below zero together. The *Toeplitz* form has a number for each distance.
+# The more units are shut, the worse the run. One is shut from the draw and stays so, others are shut during the warm-up, and a few open again a
+# little. But how can a whole bias be negative? In these runs it has the *rotary* form of lecture 02: two vectors make the bias of all distances, so
+# an unlucky draw, or the push of a first large update, can bring all of them below zero together. The *Toeplitz* form has a number for each distance.
 # An explanation is worth something if it can fail: if the shared bias is the cause, then with the Toeplitz form these runs must train. Both
 # forms were trained for it, three runs of 1,000 updates each; those above had fewer.
 
@@ -494,7 +496,7 @@ for form in ("rotary", "toeplitz"):
 print(drawing.text_table(table))
 
 # %% [markdown]
-# It passes, so up to 512 tokens the package takes the Toeplitz form. Its price is that the table ends.
+# With the Toeplitz form no unit is dead, so up to 512 tokens the package takes it. Its price is that the table ends.
 #
 # ## 7. Can the boundary be mended?
 #
@@ -551,8 +553,8 @@ print(f"reading the chunk before removes {1 - left:.0%} of the cost")
 # **A cure without training.** Whoever only scores a text can choose where its windows begin. If they overlap, and the last 128 bytes of each count, then
 # every byte behind the first window is read with a full memory behind it, and from the second half of a chunk of 256.
 #
-# **Build that score.** The first window counts whole. Each later one ends `stride` bytes behind the one before, or where the text ends, and only what
-# is new counts.
+# **Build that score.** The first window counts whole. Each later one begins `stride` bytes behind the one before, and only what is new counts. Where
+# fewer than `stride` bytes are left, the last window is shorter.
 
 
 # %%
@@ -606,8 +608,8 @@ for way, lead in leads.items():
 # In the paper's Table 12, causal models on Wiki-40B, FLASH-Quad is better than Transformer++ at all five lengths and FLASH at four.
 # But FLASH's largest lead is 0.02 bits for a token, which is several bytes. So the paper claims *as good as*.
 #
-# As masked models (lecture 06) FLASH is ahead after ten minutes of a core, by 0.3 bits a hidden byte at T = 512 and by half a bit at 2,048, where
-# Transformer++ has hardly begun to learn ([masked](../docs/results.md#masked)). On program text in subwords Transformer++ learns to use what stood far back, FLASH does not, and ends
+# As masked models (lecture 06) FLASH is ahead after ten minutes of a core, by 0.3 bits a hidden byte at T = 512 and by half a bit at 2,048. All of
+# these runs are early, so they say who begins sooner ([masked](../docs/results.md#masked)). On program text in subwords Transformer++ learns to use what stood far back, FLASH does not, and ends
 # far behind, with long windows too ([race](../docs/results.md#race)). [Lecture 10](10_ablations.ipynb) exchanges parts, and finds that how
 # queries and keys are made matters. Ask of every race which text, which clock and which optimizer.
 #
@@ -623,7 +625,7 @@ for way, lead in leads.items():
 #   that give the scores; by a later timing Transformer++ had 5% too many updates.
 # - **In equal time by Muon** ([optimizers](../docs/results.md#optimizers)): FLASH minus Transformer++ <!-- number: optimizers.by_muon -->+0.051 ± 0.048<!-- /number -->, three seeds.
 # - **Dead units** ([open_units](../docs/results.md#open_units), [quality_maps](../docs/results.md#quality_maps)): three runs of each form at one
-#   rate; with the Toeplitz form too units died, in nine runs of 90 ([ablations_long](../docs/results.md#ablations_long)). A rotary bias that starts
+#   rate, whose scores alone would settle nothing; with the Toeplitz form too units died, in nine runs of 90 ([ablations_long](../docs/results.md#ablations_long)). A rotary bias that starts
 #   above zero
 #   ends near 2.15, with one dead unit in three runs; why, was not found.
 #
@@ -661,7 +663,8 @@ off = max(abs(row["loss"] - loss) for row, loss in zip(resumed.log, theirs))
 print(f"losses of the resumed run and of the whole one differ by {off:g}")
 
 # %% [markdown]
-# In *bfloat16* (lecture 03) 1 - 0.001 is 1. So *mixed* precision keeps weights, averages and sums in float32, and only matrix products get copies in 16 bits.
+# In *bfloat16* (lecture 03) 1 - 0.001 is 1. So *mixed* precision keeps weights, averages and sums in float32. Matrix products get copies in 16 bits, and
+# what is made from them, as relu², stays in 16 bits.
 #
 # **Float16 needs one thing more**, since many gradients are smaller than its smallest number. A *scaler* multiplies the loss by 65536 or so, and all
 # gradients with it. Then the order matters: multiply the loss, compute the gradient, divide it by the same factor, clip, and step.

@@ -17,7 +17,7 @@
 #
 # **After this lecture you can**
 # - say what softmax attention, a GAU and FLASH must keep while they write, and from which position on FLASH keeps less;
-# - write one step of mixed chunk attention, and recognise five wrong ones by where they are wrong;
+# - write one step of mixed chunk attention, and say which test a wrong one passes;
 # - read a prompt at once, and draw what comes next, by temperature and top-k;
 # - say which tokens can be taken back, and what happens beyond the length of training.
 #
@@ -298,10 +298,11 @@ for name, how in decoders.items():
 # %% [markdown]
 # Each pattern has a test that is blind to it:
 #
+# - *folds before it reads* is wrong at the last token of each chunk, so a test with less than a chunk passes.
 # - *scores over the tokens so far* is right at the last token of each chunk, so a test that looks only there passes.
 # - *mean over one chunk more* is right in chunk 1, so a test with a short sequence passes.
 # - *sum of means* is right in chunks 1 and 2, so a test has to reach a **third chunk**.
-# - *RoPE starts again* has the pattern of *one chunk more*, since inside a chunk only distances count.
+# - *RoPE starts again* has the pattern of *one chunk more*, since inside a chunk only distances count, so a test without RoPE passes.
 #
 # ## 5. Read a prompt at once, then go on
 #
@@ -625,7 +626,7 @@ for name, border in (("austen-flash", 256), ("austen-flash", 320), ("austen-tran
     words, invented, fits = invented_across(writer, pages, border, known)
     print(f"{name:20} byte {border}: {len(invented):2} of {words} invented", *invented[:6], sep="  ")
     print(
-        f"  cut after one letter behind the border {fits[0]:.0%} can still become a known word, after two {fits[1]:.0%}"
+        f"  after one byte behind the border {fits[0]:.0%} are a known word or can become one, after two {fits[1]:.0%}"
     )
     if name == "austen-flash" and border == 256:
         reveal("09.f", round(100 * len(invented) / words), "percent")
@@ -633,7 +634,8 @@ for name, border in (("austen-flash", 256), ("austen-flash", 320), ("austen-tran
 # %% [markdown]
 # At its border FLASH invents more words than it gets right; in the middle of a chunk, and in Transformer++, few are. Lecture 07 found that bytes behind a
 # border cost it most, and now you can read what that means. The letter right behind the border still fits: the last token of the old chunk chose it, and
-# sees the whole chunk. The next letter is chosen by the first token of the new chunk, which reads near itself alone, and far a mean over hundreds of bytes.
+# sees the whole chunk. The next byte is chosen by the first token of the new chunk, which reads near itself alone, and far a mean over hundreds of bytes: it
+# takes a wrong letter, or ends the word too soon.
 #
 # ## 11. What can be taken back
 #
@@ -688,7 +690,7 @@ predict("09.g", my_fourth_guess)
 # %%
 lines = {model: by_T[16_384] for model, by_T in read_in.items()}
 names = {"FLASH, mean": "FLASH, the mean", "FLASH, sum": "the bare sum", "Transformer++": "Transformer++"}
-title = "Beyond its 1,024 bytes FLASH with the mean reads on, and the others break"
+title = "Beyond its 1,024 bytes FLASH with the mean reads on, and the others get worse"
 figure, axes = drawing.new_axes(7.0, 4.0, "position in the window, in bytes", "bits per byte, held-out text", title)
 middle = 1024 * np.arange(16) + 512
 for model_name, (colour, marker, dashes) in drawing.looks(names.values()).items():
@@ -705,8 +707,8 @@ reveal("09.g", round(lines["FLASH, mean"][0].mean(), 2), "bits per byte")
 # %% [markdown]
 # With the mean nothing breaks: the last bytes of the window cost about what the first ones cost. The longest window costs each run something, at most two
 # hundredths of a bit.
-# The bare sum, the other reading of lecture 05, grows with every chunk and breaks after three times its trained length. A constant size is not enough,
-# then: the *scale* has to stay as well. Transformer++ breaks at once, and ends worse than counts of single bytes.
+# The bare sum, the other reading of lecture 05, grows with every chunk. From three times its trained length on all its runs get worse, and two of three
+# break. A constant size is not enough, then: the *scale* has to stay as well. Transformer++ breaks at once, and ends worse than counts of single bytes.
 #
 # Why does Transformer++ break? It knows a position in two ways: ScaledSin adds it to the embedding, and RoPE turns queries and keys by it. Change one at a
 # time in the shipped model, without training: start its sine table again after 1,024 tokens, or let each token attend to the last 1,024 only.

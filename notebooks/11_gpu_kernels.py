@@ -128,8 +128,8 @@ for name, share in percent(counts).items():
     print(f"{name:8} {counts[name]:12,} multiply-adds, {share:3.0f}%")
 
 # %% [markdown]
-# **Your guess.** The mixing (local and global) has a fifth of these multiply-adds. What percent of the *time* does it take on your machine,
-# forward and backward?
+# **Your guess.** The mixing (local and global) has a fifth of these multiply-adds; with the hidden pairs, which are made too, it is a little more.
+# What percent of the *time* does it take on your machine, forward and backward?
 
 # %%
 my_guess = None  # your number here
@@ -172,7 +172,7 @@ print(f"{in_memory} bytes more if they do: {flops / (moved + in_memory):.1f} FLO
 # This is the *arithmetic intensity*, and keeping the attention matrix inside one kernel makes it three times as large. That is *fusing*: the
 # same arithmetic, fewer trips to memory.
 #
-# Is three a lot? That depends on the card. A T4, Colab's free one, computes at most 65 × 10¹² FLOPs a second in float16, by its *tensor cores*,
+# Are three FLOPs per byte many? That depends on the card. A T4, Colab's free one, computes at most 65 × 10¹² FLOPs a second in float16, by its *tensor cores*,
 # units that multiply two small matrices in one instruction, and it moves at most 320 × 10⁹ bytes. The ratio is the card's *ridge point*: an
 # operation below it waits for memory, one above it for arithmetic.
 
@@ -271,7 +271,7 @@ for left in (0, 3):  # token 6 reads tokens 1 to 3, then 4 to 6
 #
 # The way out is to carry a maximum, a sum and an output from tile to tile. Where a tile has a larger maximum, what was summed before is too
 # large by a known factor, and is rescaled. This is *online softmax* ([Milakov and Gimelshein, 2018](https://arxiv.org/abs/1805.02867)), and it carries
-# FlashAttention ([Dao et al., 2022](https://arxiv.org/abs/2205.14135)). You need eight lines.
+# FlashAttention ([Dao et al., 2022](https://arxiv.org/abs/2205.14135)). You need nine lines.
 
 
 # %%
@@ -496,7 +496,9 @@ except ImportError as error:
 
 # %% [markdown]
 # The *backward pass* has kernels too. Lecture 03 derived it: with weights A = relu(s)² and d_y for what comes back, d_v = Aᵀ d_y and
-# d_s = 2 relu(s) (d_y vᵀ). A is not kept until then, which would take 0.8 GB in a step of the base size. It is made again, tile by tile.
+# d_s = 2 relu(s) (d_y vᵀ). A is not kept until then, which would take 0.8 GB in a step of the base size. It is made again, tile by tile. In the picture
+# `mix_kernel` is the forward pass. On the way back `maps_kernel` makes the tiles of A and d_s, and `values_kernel` makes d_v of A and of *d state*, the
+# gradient of the state. Tiles are counted from 0.
 
 # %%
 drawing.show(*drawing.tiles_of_the_kernels())
@@ -555,7 +557,7 @@ for name in CARDS:
         f"{name:5} tile {row['tile']}, {row['warps']} warps: {row['matrix_instructions']:3} tensor-core instructions,",
         end=" ",
     )
-    print(f"{row['registers']} registers and {row['stack_bytes']:4} bytes of stack a thread")
+    print(f"{row['registers']} registers a thread, {row['spill_store_bytes']:4} bytes spilled")
 
 print(f"ridge point of a T4 without tensor cores: {8.1e12 / T4_BYTES:.0f} FLOPs per byte")
 
@@ -665,7 +667,8 @@ for row in load_stored("kernel_times")["designs"]:
         )
 
 # %% [markdown]
-# So write down which row you expect to be wrong, and **measure**. The next cell shows what was measured on a card.
+# No card has tested these tables yet. Write down which row you expect to be wrong, and if you have a card, **measure**: the next cell shows what was
+# stored, or says how.
 
 # %%
 try:

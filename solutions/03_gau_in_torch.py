@@ -126,8 +126,9 @@ check("03.1", toeplitz_bias, rotary_bias)
 #
 # ```python
 # def small_gau(x, p, n, reach, causal):  # x: (T, D)
+#     E = p["out_proj.weight"].shape[1]
 #     x_hat = x / np.sqrt((x**2).mean(-1, keepdims=True) + 1e-5) * p["gain"]
-#     h = silu(x_hat @ p["in_proj.weight"].T + p["in_proj.bias"])
+#     h = silu(x_hat @ p["in_proj.weight"].T + p["in_proj.bias"])      # silu(a) = a / (1 + exp(-a))
 #     u, v, z = np.split(h, [E, 2 * E], axis=-1)                       # (T, E), (T, E), (T, S)
 #     q = z * p["gamma"][0] + p["beta"][0]
 #     k = z * p["gamma"][1] + p["beta"][1]

@@ -100,8 +100,8 @@ check("07.1", bits_per_byte)
 # - The first line goes from 0 at step 0 up to the peak at `step = warmup`. It holds for the steps before `warmup`.
 # - The second line begins with the peak at `step = warmup` and reaches 0 at `step = total + 1`. It holds from `warmup` to `total`.
 #
-# So no update has the rate 0, and the peak is met exactly once. With `warmup = 0` there is only the second line, and its peak stands at
-# step 0, before the first update. For a step after `total` the rate is 0. (The lecture's schedule differs a little: it meets the peak
+# So no update has the rate 0. With a warm-up exactly one has the peak. With `warmup = 0` there is only the second line, and its peak stands at
+# step 0, before the first update, so none has it. For a step after `total` the rate is 0. (The lecture's schedule differs a little: it meets the peak
 # twice.)
 #
 # **Clipping** (8 points). The paper calls its clipping *local* and does not explain the word. One way to read it is that each tensor is clipped by itself:

@@ -39,11 +39,14 @@ def words_across(model, pages, border, *, before=8, behind=16, temperature=0.8, 
 def invented_across(model, pages, border, known):
     """How many words were written across a border, those of them that no text has, and how far a cut word still fits.
 
-    ``known``: the words that there are. The third is two shares: of those cut one letter and two letters behind the
-    border that begin some word.
+    ``known``: the words that there are. The third is two shares: of those that one byte, and two bytes, behind the
+    border are still the beginning of some word, or have ended as one.
     """
     words = words_across(model, pages, border)
     begun = beginnings_of(known)
     invented = [old + new for old, new in words if old + new not in known]
-    fits = [sum(old + new[:n] in begun for old, new in words) / len(words) for n in (1, 2)]
+    fits = [
+        sum(old + new[:n] in (begun if len(new) >= n else known) for old, new in words) / len(words)
+        for n in (1, 2)
+    ]
     return len(words), [word.decode() for word in invented], fits

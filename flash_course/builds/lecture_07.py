@@ -114,6 +114,22 @@ def first_window_forgotten(model, tokens, T, stride):
     return bits_with_memory(model, tokens, T, stride) - lost / (len(tokens) - 1)
 
 
+def end_dropped(model, tokens, T, stride):
+    """Only whole strides behind the first window count."""
+    left = (len(tokens) - 1 - T) % stride
+    return bits_with_memory(model, tokens[: len(tokens) - left], T, stride)
+
+
+def last_window_moved_back(model, tokens, T, stride):
+    """The last window has T bytes too, and so begins before its place."""
+    left = (len(tokens) - 1 - T) % stride  # bytes behind the last whole stride
+    kept, last = tokens[: len(tokens) - left], tokens[-T - 1 :]
+    bits = bits_with_memory(model, kept, T, stride) * (len(kept) - 1)
+    for sign, window in ((1, last), (-1, last[: T + 1 - left])):
+        bits += sign * bits_per_byte(model, window, T) * (len(window) - 1)
+    return bits / (len(tokens) - 1)
+
+
 def over_the_early_places(bits, sizes):
     return boundary_cost(bits, sizes) * sizes.sum() / 8
 
@@ -429,7 +445,7 @@ BUILDS = (
             memory_case("one window", SEVEN, 6, 2),
             memory_case("windows that overlap by half", SEVEN, 4, 2),
             memory_case("one byte at a time", SEVEN, 3, 1),
-            memory_case("a short end", SEVEN[:6], 3, 2),
+            memory_case("a short end", SEVEN, 3, 2),
             memory_case("no overlap", SEVEN, 2, 2),
         ),
         likely=(
@@ -444,6 +460,11 @@ BUILDS = (
             (
                 "Of the first window all T bytes count, since no other one scores them.",
                 first_window_forgotten,
+            ),
+            ("The text ends behind the last whole stride: those bytes count too.", end_dropped),
+            (
+                "The last window begins where its turn is, though it is shorter: yours begins earlier.",
+                last_window_moved_back,
             ),
         ),
         why="Ask of every published score how much of the text the model could see.",

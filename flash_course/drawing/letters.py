@@ -22,7 +22,7 @@ def weights_of_letters(matrices, letters, *, title):
         axes.imshow(nothing, cmap="Greys", vmin=0, vmax=6)
         shown = np.where(allowed & (A_TT > 0), A_TT, np.nan)
         image = axes.imshow(shown, cmap="Blues", vmin=-0.15 * highest, vmax=highest)
-        marks = letters.replace(" ", "_")
+        marks = letters.replace(" ", "·")  # an underscore would lie on the next letter
         axes.set_xticks(range(T), marks, family="monospace")
         axes.set_yticks(range(T), marks, family="monospace")
         look = {"ha": "right", "va": "top", "fontsize": FONT, "bbox": WHITE}

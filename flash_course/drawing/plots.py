@@ -6,7 +6,7 @@ A plot is made in this order: `new_axes` or `new_panels`, the lines or bars, the
 import numpy as np
 
 from .colours import BLACK
-from .style import FONT, looks
+from .style import FONT, WHITE, looks
 
 
 def lines(axes, curves, **options):
@@ -112,7 +112,7 @@ def name_lines(axes, *, numbers=False, apart=0.07):
         name = line.get_label() + f" {plain(y)}" * numbers
         height = axes.transAxes.inverted().transform(axes.transData.transform((x, y)))[1]
         ends.setdefault(min(x, edge), []).append((height, name, line.get_color()))
-    early = {"ha": "right", "xycoords": axes.get_xaxis_transform()}
+    early = {"ha": "right", "xycoords": axes.get_xaxis_transform(), "bbox": WHITE}
     for x, names in ends.items():
         below = -np.inf
         for height, name, colour in sorted(names):

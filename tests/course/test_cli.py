@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -75,8 +76,9 @@ def configs(line):
 
 
 def test_no_option_gives_the_defaults_and_a_short_run_a_short_warm_up():
-    assert configs("") == (ModelConfig(), TrainConfig(optimizer="muon", learning_rate=0.01))
-    assert configs("--optimizer adamw") == (ModelConfig(), TrainConfig(learning_rate=0.005))
+    recipe = TrainConfig(optimizer="muon", learning_rate=0.005, batch=4, steps=3400)
+    assert configs("") == (ModelConfig(), recipe)
+    assert configs("--optimizer adamw")[1] == replace(recipe, optimizer="adamw")
     assert configs("--steps 30")[1].warmup == 15
 
 
@@ -154,7 +156,7 @@ train --position-scale -1 => --position-scale -1.0: expected a number of at leas
 train --depth 0 => --depth 0: expected an integer of at least 1, or leave it out
 train --positions up => --positions up: expected scaled_sin, learnt, none, or leave it out
 train --architecture flsh => --architecture flsh: expected one of flash, flash_quad, transformer
-train --accumulate 3 => --accumulate 3: expected a divisor of --batch 8
+train --accumulate 3 => --accumulate 3: expected a divisor of --batch 4
 train --heads 7 => --heads 7: flash has no such option
 train --learning-rate 3 => --learning-rate: train has no such option, did you mean --lr?
 train --n-layer 3 --steps 5 => --n-layer: train has no such option, did you mean --depth?
@@ -278,7 +280,7 @@ def test_what_comes_next_is_what_the_model_can_do(text, tmp_path, capsys):
 def test_resume_needs_no_other_option_and_refuses_another_setting(folder, capsys):
     before = (folder / "model.safetensors").read_bytes()
     assert command("train --resume --lr 0.5 --out", folder) == 2
-    assert "--lr 0.01, now --lr 0.5 is asked for" in one_line_error(capsys)
+    assert "--lr 0.005, now --lr 0.5 is asked for" in one_line_error(capsys)
     assert command("train --out", folder) == 2
     assert "already holds a run" in one_line_error(capsys)
     shutil.rmtree(folder / "step_000006")
