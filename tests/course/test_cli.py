@@ -311,6 +311,16 @@ def test_evaluate_prints_the_score_and_positions(folder, text, capsys):
     assert said.out.startswith(f"{expected:.4f} bits per byte") and "step_000006" in said.err
 
 
+def test_evaluate_scores_the_part_of_a_text_that_is_asked_for(folder, tmp_path, capsys):
+    path = tmp_path / "two.txt"
+    path.write_text("Anne had been forced. " * 100 + "0123456789 " * 20, encoding="utf-8")
+    score = {}
+    for split in ("train", "test"):
+        assert command("evaluate --bytes 100 --split", split, folder, "--corpus", path) == 0
+        score[split] = float(capsys.readouterr().out.split()[0])
+    assert score["train"] + 0.2 < score["test"]  # the model has met no digits
+
+
 def test_evaluate_takes_the_text_that_the_run_was_trained_on(folder, text, capsys):
     step = max(folder.glob("step_*"))
     for model in (folder, step, folder / "best"):

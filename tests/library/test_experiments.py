@@ -23,6 +23,7 @@ from flash_tutorial.experiments import (
     Search,
     StoredRows,
     matching,
+    measured,
     paired,
     repeated,
     report,
@@ -410,6 +411,31 @@ def test_a_trained_run_is_measured_and_its_declaration_repeats_it():
     assert not list(Path("runs/trained").glob("*"))
 
 
+def test_a_run_of_many_updates_is_repeated_by_the_losses_that_were_kept():
+    """Of 250 updates every second one's loss is stored."""
+    experiment = trained(steps=(250,))
+    (row,) = go(experiment)
+    assert row["measures"]["every"] == 2 and repeated(experiment, row, 6) < 1e-4
+
+
+def test_a_run_that_chooses_a_rate_is_measured_by_the_search():
+    def of_search(model, corpus):
+        return {"bits_on_choosing_text": 1.5}
+
+    def of_run(model, corpus):
+        return {"after": 2}
+
+    chosen_by = Search(
+        steps=3, seeds=(7,), most=2, score="bits_on_choosing_text", measure=of_search
+    )
+    (arm,) = tiny(16)
+    arms = (replace(arm, rates=(1e-2, 2e-2)),)
+    rows = go(trained(arms=arms, search=chosen_by, measure=of_run))
+    found = {row["seed"]: {*row["measures"]} for row in rows}
+    assert "bits_on_choosing_text" in found[7] and "after" not in found[7]
+    assert "after" in found[0] and "bits_on_choosing_text" not in found[0]
+
+
 def test_a_run_that_others_go_on_from_is_kept():
     (arm,) = tiny(16)
     go(trained(arms=(replace(arm, keep=True),)))
@@ -571,6 +597,21 @@ def test_pairs_are_of_one_seed_whichever_run_ended_first():
     rows = go(experiment)
     rows.sort(key=lambda row: row["seed"] if row["arm"] == "ours" else -row["seed"])
     assert compared(experiment, rows, experiment.compare[0]).by_seed.half == 0
+
+
+def test_what_was_measured_comes_by_seed():
+    rows = [
+        {"arm": "ours", "seed": seed, "settings": {}, "measures": {"x": x}}
+        for seed, x in ((2, 0.1), (0, 0.3), (1, 0.2))
+    ]
+    assert measured(rows, "x", arm="ours") == [0.3, 0.2, 0.1]
+
+
+def test_of_many_seeds_the_table_has_the_spread():
+    seeds = tuple(range(6))
+    experiment = pretended(Made(best=2e-2), seeds=seeds)
+    spread = statistics.stdev(seed / 100 for seed in seeds)
+    assert f"6 seeds, standard deviation {spread:.3f}" in report(experiment, go(experiment))
 
 
 def test_a_rate_is_chosen_by_the_mean_of_its_trials():
