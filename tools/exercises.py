@@ -26,8 +26,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import nbformat
-
-from notebooks import METADATA, ROOT, named, read_source, tags_of
+from building.sources import METADATA, ROOT, named, read_source, tags_of
 
 BEGIN, END, STUB = "# BEGIN SOLUTION", "# END SOLUTION", "# STUB "
 LETTERS = 12  # a shorter line gives nothing away

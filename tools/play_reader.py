@@ -19,7 +19,8 @@ from pathlib import Path
 import nbformat
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-import notebooks
+from building.execution import BuildError, execute
+from building.sources import ROOT, code_cells
 
 CODE = re.compile(r"^```python\n(.*?)^```$", flags=re.M | re.S)
 KEPT = re.compile(r"mine\.check\((?P<name>\w+), keep=True\)")
@@ -54,7 +55,7 @@ def filled(notebook, wrong=False):
 def said_by(notebook):
     """All that a notebook's cells have said, as text."""
     found = []
-    for cell in notebooks.code_cells(notebook):
+    for cell in code_cells(notebook):
         for output in cell.outputs:
             found.append(output.get("text") or output.get("data", {}).get("text/plain", ""))
     return "\n".join(found)
@@ -63,7 +64,7 @@ def said_by(notebook):
 def play(names, progress, wrong=False, blank=False, spoil=None):
     """Run the work copies; {lecture: what its cells said}."""
     said = {}
-    for path in sorted((notebooks.ROOT / "notebooks" / "work").glob("[0-9][0-9]_*.ipynb")):
+    for path in sorted((ROOT / "notebooks" / "work").glob("[0-9][0-9]_*.ipynb")):
         lecture = path.name[:2]
         if not "01" <= lecture <= LAST or (names and lecture not in names):
             continue
@@ -71,7 +72,7 @@ def play(names, progress, wrong=False, blank=False, spoil=None):
         notebook = nbformat.read(path, as_version=4)
         if not blank:
             notebook = filled(notebook, wrong)
-        notebooks.execute(notebook, progress=progress)
+        execute(notebook, progress=progress)
         said[lecture] = said_by(notebook)
         print(
             f"{lecture}: {summary(said[lecture])}, {time.perf_counter() - begun:.0f} s", flush=True
@@ -113,7 +114,7 @@ def main(arguments=None):
         os.environ["FLASH_TUTORIAL_PROGRESS"] = str(progress)
         try:
             play(args.names, progress, args.wrong, args.blank, args.spoil)
-        except notebooks.BuildError as error:
+        except BuildError as error:
             print(error, file=sys.stderr)
             return 1
         from flash_course import mine

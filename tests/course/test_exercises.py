@@ -86,7 +86,7 @@ def run_cells(cells):
 
 @cache
 def solved(number):
-    from notebooks import read_source  # beside the tool
+    from building.sources import read_source  # beside the tool
 
     return run_cells(read_source(master(number)).cells)
 

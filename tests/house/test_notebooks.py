@@ -10,28 +10,30 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from house.scripts import ROOT, script
+from house.scripts import ROOT, importable, script
 
 from flash_course import addresses
 
 notebooks = script("notebooks.py")
+with importable(ROOT / "tools"):
+    from building import blanks, execution, links, minutes, problems, sources
 
 # ---------------------------------------------------------------- this project's notebooks
 
 
 @pytest.mark.fork
 def test_all_notebooks_are_in_order():
-    assert [path for path in notebooks.sources() if path.parent.name == "notebooks"]
-    assert notebooks.check() == []
+    assert [path for path in sources.sources() if path.parent.name == "notebooks"]
+    assert problems.check() == []
 
 
 @functools.cache
 def links_of(page):
     """The files that a page of the project links to."""
-    text = notebooks.markdown_of(notebooks.read_source(ROOT / page))
+    text = sources.markdown_of(sources.read_source(ROOT / page))
     folder = posixpath.dirname(page)
-    links = (target.partition("#")[0] for target in notebooks.relative_links(text))
-    return {posixpath.normpath(f"{folder}/{link}") for link in links}
+    targets = (target.partition("#")[0] for target in links.relative_links(text))
+    return {posixpath.normpath(f"{folder}/{target}") for target in targets}
 
 
 def test_links_lead_from_the_tour_through_the_course():
@@ -39,7 +41,7 @@ def test_links_lead_from_the_tour_through_the_course():
     tour = links_of(f"notebooks/{lectures[0]}.py")
     assert {f"notebooks/{name}.ipynb" for name in lectures[1:]} <= tour
     for name, after in zip(lectures, [*lectures[1:-1], None, None]):
-        problem_set = f"exercises/{notebooks.named(Path(name), 'set')}"
+        problem_set = f"exercises/{sources.named(Path(name), 'set')}"
         wanted = {"docs/glossary.md"} | ({f"notebooks/{after}.ipynb"} if after else set())
         if (ROOT / problem_set).exists():
             wanted.add(problem_set)
@@ -53,16 +55,16 @@ def test_what_jupyterlab_writes_at_opening_is_there_already():
     from ipykernel.ipkernel import IPythonKernel
     from ipykernel.kernelspec import get_kernel_dict
 
-    written = notebooks.METADATA["language_info"]
+    written = sources.METADATA["language_info"]
     assert written | {"version": ""} == IPythonKernel.language_info | {"version": ""}
     spec = get_kernel_dict()
-    assert notebooks.METADATA["kernelspec"]["display_name"] == spec["display_name"]
-    assert notebooks.METADATA["kernelspec"]["language"] == spec["language"]
+    assert sources.METADATA["kernelspec"]["display_name"] == spec["display_name"]
+    assert sources.METADATA["kernelspec"]["language"] == spec["language"]
 
 
 def test_no_lecture_takes_its_preset_from_the_description_of_the_device():
     # it has the card's name, such as "Tesla T4", and no "cuda"
-    for source in notebooks.sources(ROOT):
+    for source in sources.sources(ROOT):
         assert "in describe_device()" not in source.read_text(encoding="utf-8"), source.name
 
 
@@ -162,7 +164,7 @@ def test_words_are_written_without_a_run_and_a_number_without_its_mark(root, cap
         source.read_text(encoding="utf-8").replace("A picture", new), encoding="utf-8"
     )
     assert notebooks.main(["text"], root) == 0
-    for path in (source.with_suffix(".ipynb"), notebooks.work_copy(source)):
+    for path in (source.with_suffix(".ipynb"), sources.work_copy(source)):
         assert "## A picture of +0.3 ± 0.1 bits" in path.read_text(encoding="utf-8")
     assert outputs_of(source.with_suffix(".ipynb")) == before
     source.write_text(
@@ -174,7 +176,7 @@ def test_words_are_written_without_a_run_and_a_number_without_its_mark(root, cap
 
 
 def outputs_of(path):
-    cells = notebooks.code_cells(nbformat.read(path, as_version=4))
+    cells = sources.code_cells(nbformat.read(path, as_version=4))
     return [(cell.execution_count, cell.outputs) for cell in cells]
 
 
@@ -182,10 +184,10 @@ def test_what_is_stored(built):
     text = (built / "notebooks" / "01_small.ipynb").read_text(encoding="utf-8")
     notebook = nbformat.reads(text, as_version=4)
     assert len({cell.id for cell in notebook.cells}) == len(notebook.cells)
-    assert notebook.metadata.language_info == notebooks.METADATA["language_info"]
+    assert notebook.metadata.language_info == sources.METADATA["language_info"]
     assert (notebook.metadata.accelerator, notebook.metadata.colab.gpuType) == ("GPU", "T4")
-    setup, printed, drawn, *_ = notebooks.code_cells(notebook)
-    assert setup.metadata == notebooks.FOLDED, "the cell that installs is folded"
+    setup, printed, drawn, *_ = sources.code_cells(notebook)
+    assert setup.metadata == sources.FOLDED, "the cell that installs is folded"
     assert all({*cell.metadata} <= {"tags"} for cell in notebook.cells if cell is not setup)
     streams = [(output.name, output.text) for output in printed.outputs]
     assert streams == [("stdout", "out\n[] False\n"), ("stderr", "err\n")]
@@ -222,7 +224,7 @@ def test_streams_are_merged_between_pictures():
 
     picture = nbformat.v4.new_output("display_data", data={"image/png": ""})
     printed = [stream("stderr", "a"), stream("stdout", "b"), stream("stdout", "c")]
-    settled = notebooks.settled([*printed, picture, stream("stdout", "d")], "nowhere")
+    settled = execution.settled([*printed, picture, stream("stdout", "d")], "nowhere")
     assert [output.get("text") for output in settled] == ["bc", "a", None, "d"]
 
 
@@ -231,7 +233,7 @@ def test_paths_of_this_machine_are_cut_from_warnings_and_tracebacks(tmp_path):
     lines = [f"File {place}:3" for place in [*places, tmp_path / "cells" / "a.txt"]]
     warning = nbformat.v4.new_output("stream", name="stderr", text=f"{places[0]}:7: odd\n")
     error = nbformat.v4.new_output("error", ename="E", evalue="", traceback=lines)
-    notebooks.settled([warning, error], str(tmp_path))
+    execution.settled([warning, error], str(tmp_path))
     assert warning.text.replace("\\", "/") == "flash_tutorial/gau.py:7: odd\n"
     left = [line.replace("\\", "/") for line in error.traceback]
     assert left == ["File flash_tutorial/gau.py:3", "File lib/torch.py:3", "File cells/a.txt:3"]
@@ -376,7 +378,7 @@ FAULTS = [
 @pytest.mark.parametrize("spoil, expected", FAULTS, ids=[expected for _, expected in FAULTS])
 def test_check_finds(spoil, expected, root):
     spoil(root)
-    found = notebooks.check(root)
+    found = problems.check(root)
     assert any(expected in line for line in found), found
 
 
@@ -389,23 +391,23 @@ def test_code_in_a_fence_is_neither_heading_nor_picture_nor_link():
     text = "# Title\n\n```\n# comment\n![](x)\n[f](g)\n```\n`![](y)`\n\n"
     table = "| a | b |\n| - | - |\n| 1 | 2 |\n\n---\n\n- item\n- other\n\nText.\n\n---"
     cell = nbformat.v4.new_markdown_cell(text + table)
-    assert notebooks.text_problems(nbformat.v4.new_notebook(cells=[cell])) == []
-    assert notebooks.relative_links(text) == []
+    assert problems.text_problems(nbformat.v4.new_notebook(cells=[cell])) == []
+    assert links.relative_links(text) == []
 
 
 def test_links_of_the_work_copy_lead_where_those_of_the_lecture_lead(built):
     copy = nbformat.read(built / "notebooks" / WORK, as_version=4)
-    links = notebooks.relative_links(notebooks.markdown_of(copy))
+    targets = links.relative_links(sources.markdown_of(copy))
     words = "../../docs/words.md#words"
-    assert links == ["../01_small.ipynb", "01_work_small.ipynb", words, "../line.png"]
+    assert targets == ["../01_small.ipynb", "01_work_small.ipynb", words, "../line.png"]
 
 
 def test_what_is_no_relative_link_stays_as_it_is():
     text = "[a](https://x.y/z) ![b](attachment:c.png) [d](#e) `h[i](j)` <a href='mailto:k'>"
     cells = [nbformat.v4.new_markdown_cell(text), nbformat.v4.new_code_cell("kernel[grid](x)")]
-    moved = notebooks.moved(nbformat.v4.new_notebook(cells=cells), "notebooks", "notebooks/work")
+    moved = links.moved(nbformat.v4.new_notebook(cells=cells), "notebooks", "notebooks/work")
     assert [cell.source for cell in moved.cells] == [text, "kernel[grid](x)"]
-    assert notebooks.relative_links("<img src='a.png'> [b `c`](d.md)") == ["a.png", "d.md"]
+    assert links.relative_links("<img src='a.png'> [b `c`](d.md)") == ["a.png", "d.md"]
 
 
 # ---------------------------------------------------------------- what the reader builds
@@ -445,21 +447,21 @@ def a_lecture(*sources):
 
 
 def test_the_work_copy_is_blank_where_the_reader_builds_and_folds_the_answer_below():
-    built, fold, after = notebooks.blank_copy(a_lecture(BUILT, "1 + 1")).cells
+    built, fold, after = blanks.blank_copy(a_lecture(BUILT, "1 + 1")).cells
     assert built.source == BLANK and after.source == "1 + 1"
     assert "return more" in fold.source and "return x + 2" in fold.source
     assert "BUILD" not in fold.source and "mine.check" not in fold.source
 
 
 def test_the_header_says_how_long_the_building_takes():
-    assert notebooks.building_minutes(a_lecture(BUILT)) == 5  # three lines
-    assert "to read, about 5 more to build" in notebooks.minutes_said(a_lecture(BUILT))
-    assert "build" not in notebooks.minutes_said(a_lecture("1 + 1"))
+    assert minutes.building_minutes(a_lecture(BUILT)) == 5  # three lines
+    assert "to read, about 5 more to build" in minutes.minutes_said(a_lecture(BUILT))
+    assert "build" not in minutes.minutes_said(a_lecture("1 + 1"))
 
 
 def test_no_line_of_an_answer_stays_in_the_cell_itself():
-    blank = notebooks.blanked(BUILT)
-    answers = [match["answer"] for match in notebooks.BUILD.finditer(BUILT)]
+    blank = blanks.blanked(BUILT)
+    answers = [match["answer"] for match in blanks.BUILD.finditer(BUILT)]
     assert not [line for answer in answers for line in answer.split("\n") if line and line in blank]
 
 
@@ -471,13 +473,13 @@ def test_no_line_of_an_answer_stays_in_the_cell_itself():
     ],
 )
 def test_a_build_without_its_marks_or_its_check_is_found(source, expected):
-    (found,) = notebooks.build_problems(a_lecture(source))
+    (found,) = blanks.build_problems(a_lecture(source))
     assert expected in found
 
 
 def test_a_played_reader_writes_the_answer_of_the_fold():
     player = script("play_reader.py")
-    played, *_ = player.filled(notebooks.blank_copy(a_lecture(BUILT))).cells
+    played, *_ = player.filled(blanks.blank_copy(a_lecture(BUILT))).cells
     marks = ("# BUILD", "# END")
     whole = [line for line in BUILT.split("\n") if line.strip() not in marks]
     assert played.source == "\n".join(whole).replace(
