@@ -93,7 +93,8 @@ EXPERIMENT = Experiment(
     "little about what linear cost is worth. At D = 64 FLASH minus Transformer++ is {narrow}, open as "
     "after the short windows: the one Transformer++ of three that looks up there goes on doing so, and "
     "with the long windows what stands farther back than 256 tokens saves it 0.13, where it saved 0.08. "
-    "Local only is not run with long windows.",
+    "FLASH minus its local part alone is {local}, open as after the short windows; beyond 256 tokens "
+    "neither saves anything.",
     not_tried="Other lengths and budgets. Windows of 2,048 from the beginning were dropped after a search: by one "
     "seed, not stored, FLASH and Transformer++ both were 0.8 bits a token behind Transformer++ with "
     "windows of 512 after five minutes. A window of 256 was only timed: its update took longer than that "
