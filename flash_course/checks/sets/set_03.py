@@ -79,7 +79,7 @@ def cases_1(rng, numbers):
         reject_if(leaf.grad is None, "03.1", "detached")
         return leaf.grad
 
-    lengths = grown(rng, 8, 40)
+    lengths = [8, 400]  # with fewer rows a list of them adds too few steps
     edges = "toeplitz: edges and gradient"
     tables = [[torch.ones(2 * size - 1)] for size in lengths]
     yield table("all rows", "toeplitz: values", 5)
@@ -187,10 +187,14 @@ def starts_as_said(unit, names):
 def shape_on_meta(unit, text):
     """The shape of what comes out where tensors have no numbers, as a sign that the device is kept."""
     with torch.no_grad():
-        unit(text)  # what fails here fails for another reason
+        y = unit(text)  # what fails here fails for another reason
         try:
             y = unit.to("meta")(text.to("meta"))
         except (RuntimeError, NotImplementedError, TypeError, ValueError) as error:
+            if "nonzero" in str(
+                error
+            ):  # it has no size without numbers, and is on the right device
+                return tuple(y.shape)
             reads = any(word in str(error) for word in (".item()", "Cannot copy out", "numpy"))
             key = "reads numbers" if reads else "device"
             raise Said("03.2", key) from None

@@ -95,7 +95,7 @@ def cases_2(rng, numbers):
     yield case("a lag beyond the last chunk", "edge sizes", 3, 2, 3, lag=4)
     yield own_chunk_moves(torch.bfloat16, "subtraction")
     yield own_chunk_moves(torch.float64, "in float64 and back")
-    yield no_loop("no loop", "chunks", [own], [own.repeat(8, 1, 1)], f"{G = } and {8 * G}")
+    yield no_loop("no loop", "chunks", [own], [own.repeat(64, 1, 1)], f"{G = } and {64 * G}")
 
 
 def example_2():
