@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import pickletools
 import shutil
 import sys
 import tempfile
@@ -64,7 +65,7 @@ class Watch:
 
     def moved(self, source):
         """A copy of what came, or None; whether an old file was there; whether it came from the same folder."""
-        copy = self.path.with_name(f"came {len(self.moves)}")
+        copy = self.path.with_name(f"came {len(self.moves)}{self.path.suffix}")
         beside = source.resolve().parent == self.path.resolve().parent
         came = None
         if source.is_file():
@@ -107,12 +108,25 @@ def in_folder(file, name, part, work, sizes):
 
 @contextmanager
 def pickles_refused(exercise, path):
-    """Within it a pickle is refused with the exercise's sentence; behind it, one that was read all the same."""
+    """Within it a pickle is refused with the exercise's sentence; behind it, one that was read or written all the
+    same, under names that the answer had imported before."""
     pickled = Said(exercise, "pickle")
     with no_pickle(pickled), Watch(path).on() as watch:
         yield
-    if watch.unpickled:
+    if watch.unpickled or is_pickle(path):
         raise pickled
+
+
+def is_pickle(path):
+    """Whether a file is one pickle from its first byte to its last; nothing in it is run."""
+    if not path.is_file():
+        return False
+    data = path.read_bytes()
+    try:
+        *_, (operation, _, place) = pickletools.genops(data)
+    except ValueError:
+        return False
+    return operation.name == "STOP" and place == len(data) - 1
 
 
 def carried(exercise, path, load):

@@ -27,6 +27,7 @@ def cases_1(rng, numbers):
         "a table": rng.normal(size=grown(rng, 3, 5)) * 2,
         "three axes, large numbers": rng.normal(size=grown(rng, 2, 3, 4)) * 300,
         "one number, negative": -1 - np.abs(rng.normal(size=1)),
+        "a number without axes": np.array(1 + abs(rng.normal())),
     }
     cases = [call(name, "relu2", s, of="relu2") for name, s in given.items()]
     cases += [call(name, "relu2_slope", s, of="relu2_slope") for name, s in given.items()]

@@ -111,6 +111,15 @@ def cases_2(rng, numbers):
     yield clip("a single number, and three axes", [(), (2, 3, 4)], 0.01)
     yield clip("no tensors", [], 1.0)
 
+    given = [torch.from_numpy(rng.normal(size=3))]
+
+    def new_list(answers):
+        found = answers.clip_each(given, 100.0)
+        reject_if(found is given, "07.2", "same list")
+        return found[0] - given[0]
+
+    yield Case("nothing to clip, and still a new list", "clip_each", new_list, "shape (3,)")
+
 
 def example_2():
     for step in (2, 7, 11):
@@ -393,6 +402,8 @@ def cases_4(rng, numbers):
     yield from_its_file("saved before the first update", seeds[1], 0, 3)
     yield from_its_file("the examples have begun again", seeds[2], many, 3)
     yield from_its_file("to the last bit, twenty updates", seeds[0], exact, 20, same_bits)
+    other = partial(goes_on, seeds[1], few, after)
+    yield in_folder("run.state", "a name of another kind", "goes on", other, f"{few} + 3 updates")
     yield case("the run that was saved goes on", "goes on", itself, f"{few} + 3 updates")
     yield case("saved twice", "whole file", twice, f"{first}, then {second} updates")
     yield case("killed while it saves", "whole file", whole, f"{first}, then {second} updates")

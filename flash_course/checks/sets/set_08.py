@@ -207,9 +207,9 @@ def on_busy(name, part, facts, repeats):
     def run(answer):
         machine, ratio, f, g = readings_of(answer, facts, repeats)
         reject_if(any(map(partial(were_sorted, machine), (f, g))), "08.3", "sorted")
+        reject_if(repeats > 2 and len({*f}) == 1, "08.3", "one loop")
         if is_near(ratio, truth):
             return truth
-        reject_if(len({*f}) == 1, "08.3", "one loop")
         reject_if(is_near(ratio * truth, 1), "08.3", "inverted")
         means = sum(f) / sum(g), statistics.fmean(map(truediv, f, g))
         reject_if(any(abs(ratio / mean - 1) < 1e-9 for mean in means), "08.3", "mean")
@@ -458,6 +458,19 @@ def cases_5(rng, numbers):
             name, "mixing", lambda answer: [answer(lent(fn), *heads) for heads in inputs], sizes
         )
 
+    def once(answer):
+        calls = []
+
+        def fn(x):
+            calls.append(x)
+            return x.exp() * x
+
+        found = answer(lent(fn), x)
+        reject_if(len(calls) != 1, "08.5", "called twice")
+        return found
+
+    x = draw(T, E)
+    yield Case("a function that counts its calls", "what is kept", once, f"{tuple(x.shape)}")
     yield case(
         "a function that takes a gradient on the way",
         "what is kept",

@@ -3,6 +3,7 @@
 import copy
 import json
 import os
+import re
 import traceback
 from functools import partial
 from itertools import chain
@@ -598,7 +599,7 @@ def rollback(state, k):
 
 def is_raised_by_hand(error):
     """Whether a line of the answer raises it, and not something that the line calls."""
-    return traceback.extract_tb(error.__traceback__)[-1].line.startswith("raise")
+    return bool(re.search(r"\braise\b", traceback.extract_tb(error.__traceback__)[-1].line))
 
 
 def cases_6(rng, numbers):
@@ -630,6 +631,7 @@ def cases_6(rng, numbers):
             try:
                 return f(copy.deepcopy(state), k)
             except ValueError as error:
+                reject_if(not is_raised_by_hand(error), "09.6", "across")
                 reject_if(len(str(error).split()) < 4, "09.6", "no sentence")
                 return "refuses"
 
