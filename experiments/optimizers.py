@@ -55,7 +55,7 @@ EXPERIMENT = Experiment(
     ),
     measure=on_choosing_text,
     compare=tuple(Compare(*pair, budget=BUDGET) for pair in PAIRS),
-    same_code=("593c269b", "e13fab51"),
+    same_code=("593c269b", "cf2dbfa5", "e13fab51"),
     setting="Five minutes of one core, D = 128, T = 512, 8 windows an update (4 where the name says so), "
     "bfloat16, a start by the width; bits of the first 100,000 bytes of *Persuasion*. Updates are counted "
     "by the time of one that was measured in turn.",

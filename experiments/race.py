@@ -78,7 +78,7 @@ EXPERIMENT = Experiment(
     score="bits_per_late_token",
     compare=tuple(Compare(*pair, name, budget=BUDGET) for name, pair in PAIRS.items()),
     update=update,
-    same_code=("36e5957d", "ac936214", "bc25754f"),
+    same_code=("36e5957d", "79aa3944", "ac936214", "bc25754f"),
     setting=f"As `race_short`, and {BUDGET} seconds more with windows of 2,048 tokens unless the name says otherwise; "
     "a score reads as much as the model does.",
     meaning="Longer windows pay Transformer++: 2,048 minus 512, in equal time, is {transformer_gains} bits a late "

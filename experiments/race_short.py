@@ -4,7 +4,6 @@ Short windows teach sooner whatever comes later, so all models of `race` begin w
 """
 
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -154,7 +153,7 @@ def finished(name, seed):
     rows = StoredRows(EXPERIMENT, RESULTS)
     rate = best_rate(EXPERIMENT, chosen, rows.load())
     steps = runner.updates_in(BUDGET, EXPERIMENT, chosen, rows)
-    folder = Path("runs", EXPERIMENT.name, runner.name_of(chosen, rate, seed, steps))
+    folder = runner.folder_of(EXPERIMENT, chosen, rate, seed, steps, rows)
     settings = EXPERIMENT.settings_of(chosen, rate, seed, steps)
     with FileLock(f"{folder}.lock"):
         begun = runner.built(chosen, seed)

@@ -66,6 +66,7 @@ def pack(
     model that reads both sides has to be told by ``packed.mask``, which is False there, that it is no token.
     """
     check_counts(align=align)
+    check_counts(least=0, fill_id=fill_id)
     documents = [_document(document, i) for i, document in enumerate(documents)]
     if not documents:
         raise ValueError("there is no document to pack: expected at least one")

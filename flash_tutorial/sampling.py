@@ -3,6 +3,8 @@
 Letters: N vocabulary.
 """
 
+import math
+
 import torch
 
 
@@ -31,16 +33,20 @@ def _keep_top_p(logits, top_p):
     return logits.masked_fill(drop, float("-inf"))
 
 
+def is_number(value):
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 def check_sampling(vocab, temperature, top_k, top_p, generator=None):
     """Refuse what cannot be drawn from N tokens."""
-    if not isinstance(temperature, int | float) or not temperature >= 0:
+    if not is_number(temperature) or not 0 <= temperature < math.inf:
         raise ValueError(f"temperature={temperature!r}: expected 0 (most likely token) or more")
     is_count = isinstance(top_k, int) and not isinstance(top_k, bool)
     if top_k is not None and not (is_count and 1 <= top_k <= vocab):
         raise ValueError(
             f"top_k={top_k!r}: expected an integer from 1 to {vocab}, or None for all tokens"
         )
-    if top_p is not None and not (isinstance(top_p, int | float) and 0 < top_p <= 1):
+    if top_p is not None and not (is_number(top_p) and 0 < top_p <= 1):
         raise ValueError(
             f"top_p={top_p!r}: expected a number, more than 0 and at most 1, or None for all tokens"
         )

@@ -43,9 +43,14 @@ class Search:
         """The score of one of its runs; infinite where it diverged."""
         if "diverged_at_step" in row["measures"]:
             return math.inf
-        if callable(self.score):
-            return self.score(row)
-        return row["measures"][self.score]
+        score = self.score(row) if callable(self.score) else row["measures"].get(self.score)
+        if score is None:
+            known = ", ".join(row["measures"]) or "nothing"
+            raise ValueError(
+                f"a run that chooses a rate has no {self.score!r}: it measured {known}; give "
+                "Search(score=...), and measure it"
+            )
+        return math.inf if math.isnan(score) else score
 
 
 @ours
@@ -190,6 +195,10 @@ class Experiment:
     tables: Callable | None = None
 
     def __post_init__(self):
+        if not self.name or {"/", "\\"} & {*self.name}:
+            raise ValueError(
+                f"an experiment has the name {self.name!r}, which is to be a file's: give letters and digits"
+            )
         refuse_no_tuples(self, self.name, ("arms", "steps", "seconds", "seeds", "compare"))
         for arm in self.arms:
             refuse_no_tuples(arm, arm.label, ("rates", "rates_of", "steps", "seeds", "also"))
@@ -249,11 +258,12 @@ def refuse_no_tuples(of, name, fields):
 
 def refuse_no_run(experiment, arm):
     """A ValueError for an arm of which no run can be made."""
-    if isinstance(arm.model, nn.Module):
+    if isinstance(arm.model, nn.Module | type):
+        given = f"a {type(arm.model).__name__}"
+        if isinstance(arm.model, type):
+            given = f"the class {arm.model.__name__}"
         expected = "a ModelConfig, or a function of the seed that builds one"
-        raise ValueError(
-            f"the model of {arm.label} is a {type(arm.model).__name__}: expected {expected}"
-        )
+        raise ValueError(f"the model of {arm.label} is {given}: expected {expected}")
     if experiment.make is None and not (arm.rates or arm.rates_of):
         raise ValueError(f"{arm.label} has no rate: give rates=(0.01,), or several and a search")
     if not (arm.steps or experiment.steps or experiment.seconds or experiment.equal_time):

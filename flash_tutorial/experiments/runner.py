@@ -8,6 +8,7 @@ another one makes.
 
 import argparse
 import hashlib
+import json
 import re
 import shutil
 import statistics
@@ -21,12 +22,13 @@ import torch
 from torch import nn
 
 from ..clock import rounds_in_turn
+from ..errors import described
 from ..model import LanguageModel, count_parameters
 from ..training import Diverged, new_optimizer, parts, train, train_step
 from ..training.devices import Engine, keep_freed_memory, pick_device
 from ..training.score import is_causal
 from .declaration import Experiment
-from .rates import best_rate, is_trial, rates_of
+from .rates import best_rate, is_trial, rates_of, trials
 from .stored_rows import StoredRows
 from .tables import report
 
@@ -144,7 +146,7 @@ def choose_rate(experiment, arm, rows, say=print, wait=True):
     search = experiment.search_of(arm)
     if search is None:
         return
-    grid = sorted(arm.rates)
+    grid = sorted({*arm.rates, *trials(experiment, arm, rows.load())})  # it may have been widened
     steps = search.steps
     if steps is None:
         steps = updates_in(search.seconds, experiment, arm, rows)
@@ -176,9 +178,7 @@ def one_run(experiment, arm, rate, seed, steps, rows, say=print, budget=None, wa
     if found := rows.find(**key):
         return found
 
-    folder = Path("runs") / experiment.name / name_of(arm, rate, seed, steps)
-    if not arm.keep:  # another one's checkpoints are not gone on from
-        folder = folder.with_name(f"{folder.name}-{rows.codes[arm.label]}")
+    folder = folder_of(experiment, arm, rate, seed, steps, rows)
 
     def make():
         if experiment.make:
@@ -195,10 +195,13 @@ def one_run(experiment, arm, rate, seed, steps, rows, say=print, budget=None, wa
     return row
 
 
-def name_of(arm, rate, seed, steps):
-    """The folder of a run that is not finished."""
-    said = f"{arm.label}-{rate}-{seed}-{steps}"
-    return re.sub(r"[^\w.+-]", "_", said)
+def folder_of(experiment, arm, rate, seed, steps, rows):
+    """Where a run's checkpoints lie: those of other code, or of an arm whose name is written alike, lie elsewhere."""
+    said = f"{arm.label}-{rate}-{seed}-{steps}-{rows.codes[arm.label]}"
+    name = re.sub(r"[^\w.+-]", "_", said)
+    if name != said:
+        name += "-" + hashlib.sha256(arm.label.encode()).hexdigest()[:4]
+    return Path("runs", experiment.name, name)
 
 
 def trained(arm, rate, seed, steps, experiment, folder=None, budget=None):
@@ -227,8 +230,22 @@ def trained(arm, rate, seed, steps, experiment, folder=None, budget=None):
     key = dict(rate=rate, seed=seed, steps=steps, settings={"budget": budget})
     measure = measure_of(experiment, arm, key)
     if measure:
-        measures |= measure(done.model, corpus)
+        measures |= plain_values(measure(done.model, corpus), arm)
     return measures | {"processor_seconds": round(processor, 1)}
+
+
+def plain_values(found, arm):
+    """What a measure found, if it can be stored."""
+    try:
+        json.dumps(found)
+    except TypeError:
+        found = None
+    if not isinstance(found, dict):
+        raise ValueError(
+            f"the measure of {arm.label} did not give plain values by name: expected a dictionary as "
+            '{"bits": 2.1}, of numbers, texts and lists; of a tensor, float(x) or x.tolist()'
+        )
+    return found
 
 
 def measure_of(experiment, arm, key):
@@ -243,7 +260,13 @@ def built(arm, seed):
     """The arm's model at its start."""
     torch.manual_seed(seed)
     if callable(arm.model):
-        return arm.model(seed)
+        model = arm.model(seed)
+        if not isinstance(model, nn.Module):
+            raise ValueError(
+                f"the model of {arm.label} is {described(model)}: expected an nn.Module; does the function "
+                "that builds it return it?"
+            )
+        return model
     return LanguageModel(arm.model)
 
 
@@ -294,7 +317,8 @@ def repeated(experiment: Experiment, row: dict[str, Any], updates: int = 50) -> 
     True
     """
     arm = StoredRows(experiment, ".").arm_of(row)
-    settings = experiment.settings_of(arm, row["rate"], row["seed"], row["steps"])
+    budget = row["settings"].get("budget")
+    settings = experiment.settings_of(arm, row["rate"], row["seed"], row["steps"], budget)
     done = train(
         built(arm, row["seed"]),
         settings,
@@ -374,7 +398,8 @@ def update_of(experiment, arm):
     """A function that makes an update, again and again the same one, and draws its batch."""
     if experiment.update:
         return experiment.update(arm)
-    settings = experiment.settings_of(arm, 1e-3, 0, 1000)
+    budget = next(iter(experiment.seconds), None)
+    settings = experiment.settings_of(arm, 1e-3, 0, 1000, budget)
     model: nn.Module = built(arm, 0).to(pick_device()).train()
     optimizer = new_optimizer(model, settings)
     engine = Engine(model, settings.dtype, compile=settings.compile)

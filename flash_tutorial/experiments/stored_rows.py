@@ -75,7 +75,12 @@ class StoredRows:
         """All that is stored: facts, the arms' settings, and the runs."""
         if not self.path.exists():
             return {"experiment": self.experiment.name, "about": {}, "arms": {}, "runs": []}
-        return json.loads(self.path.read_text(encoding="utf-8"))
+        try:
+            return json.loads(self.path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(
+                f"{self.path} holds no whole JSON ({error}): restore it, or move it away to begin anew"
+            ) from None
 
     @cached_property
     def codes(self):

@@ -87,6 +87,9 @@ def test_draws_follow_the_probabilities():
     "how, parts",
     [
         (dict(temperature=-1.0), ("temperature=-1.0", "0 (most likely")),
+        (dict(temperature=float("inf")), ("temperature=inf", "0 (most likely")),
+        (dict(temperature=True), ("temperature=True", "0 (most likely")),
+        (dict(top_p=True), ("top_p=True", "more than 0")),
         (dict(temperature=float("nan")), ("temperature=nan", "expected")),
         (dict(top_k=0), ("top_k=0", f"1 to {N}")),
         (dict(top_k=N + 1), (f"top_k={N + 1}", f"1 to {N}")),

@@ -91,6 +91,20 @@ def test_the_grid_is_widened_until_the_best_rate_lies_inside():
     assert {rate for _, rate, seed, _ in made.runs if seed != 7} == {8e-2}
 
 
+def test_a_search_that_was_stopped_ends_at_the_same_rate():
+    class Stopped(Made):
+        def __call__(self, arm, rate, seed, steps):
+            if rate == 8e-2:
+                raise KeyboardInterrupt
+            return super().__call__(arm, rate, seed, steps)
+
+    with pytest.raises(KeyboardInterrupt):
+        go(pretended(Stopped(best=8e-2)))
+    rows = go(pretended(Made(best=8e-2)))
+    assert rates_of(pretended(None), Arm("ours", rates=(1e-2, 2e-2)), rows) == [8e-2]
+    assert {row["rate"] for row in rows if row["seed"] == 7} == {1e-2, 2e-2, 4e-2, 8e-2, 0.16}
+
+
 def test_the_search_ends_at_most_and_says_that_the_best_is_at_the_edge():
     said = []
     experiment = pretended(Made(best=1.0), search=Search(steps=10, seeds=(7,), most=3))
@@ -436,6 +450,73 @@ def test_a_run_that_chooses_a_rate_is_measured_by_the_search():
     assert "after" in found[0] and "bits_on_choosing_text" not in found[0]
 
 
+def test_a_run_in_a_budget_is_repeated_with_its_settings(monkeypatch, seconds_of_an_update):
+    seconds_of_an_update(tiny=1.0)
+
+    def settings(updates, budget):
+        length = 20 if budget == 6 else 10
+        return {"batch": 2, "length": length, "dtype": "float32", "corpus": "text.txt"}
+
+    experiment = trained(train=settings, steps=(), seconds=(6,))
+    (row,) = [row for row in go(experiment) if row["arm"]]
+    assert repeated(experiment, row) < 1e-4
+
+
+@pytest.mark.parametrize(
+    "more, said",
+    [
+        (
+            dict(measure=lambda model, corpus: None),
+            r"the measure of tiny did not give plain values",
+        ),
+        (
+            dict(measure=lambda model, corpus: {"x": torch.ones(1)}),
+            r"the measure of tiny did not give plain values by name: expected a dictionary",
+        ),
+        (
+            dict(arms=(Arm("tiny", lambda seed: None, rates=(1e-2,)),)),
+            r"the model of tiny is a NoneType: expected an nn\.Module; does the function",
+        ),
+    ],
+)
+def test_what_cannot_be_trained_or_stored_is_named(more, said):
+    with pytest.raises(ValueError, match=said):
+        go(trained(**more))
+
+
+def test_a_score_that_is_no_number_is_the_worst_and_one_that_is_missing_is_named():
+    search = Search(steps=3)
+    assert search.of_row({"measures": {"bits_per_byte": float("nan")}}) == float("inf")
+    with pytest.raises(ValueError, match=r"no 'bits_per_byte': it measured seconds; give Search"):
+        search.of_row({"measures": {"seconds": 3}})
+
+
+def test_checkpoints_of_other_code_and_of_a_name_written_alike_lie_elsewhere(monkeypatch):
+    def folder(label):
+        (arm,) = tiny(16)
+        experiment = trained(arms=(replace(arm, name=label),))
+        rows = StoredRows(experiment, "results")
+        return runner.folder_of(experiment, experiment.arms[0], 0.1, 0, 6, rows)
+
+    assert folder("start: zero") != folder("start= zero")
+    before = folder("tiny")
+    monkeypatch.setattr(stored_rows, "digest", lambda *_: "99999999")
+    assert folder("tiny") != before
+
+
+@pytest.mark.parametrize("name", ["", "../mine", "a\\b"])
+def test_a_name_that_is_no_files_is_refused(name):
+    with pytest.raises(ValueError, match="which is to be a file's"):
+        replace(trained(), name=name)
+
+
+def test_a_results_file_that_is_torn_is_named():
+    Path("results").mkdir()
+    Path("results/trained.json").write_text("<<<<<<< ours\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"trained\.json holds no whole JSON .*: restore it"):
+        go(trained())
+
+
 def test_a_run_that_others_go_on_from_is_kept():
     (arm,) = tiny(16)
     go(trained(arms=(replace(arm, keep=True),)))
@@ -551,6 +632,10 @@ def test_a_run_that_diverges_has_ended_and_its_rate_is_not_taken(monkeypatch):
         (
             dict(arms=(Arm("ours", torch.nn.Linear(2, 2), rates=(1e-2,)),), compare=()),
             r"the model of ours is a Linear: expected a ModelConfig, or a function",
+        ),
+        (
+            dict(arms=(Arm("ours", torch.nn.Linear, rates=(1e-2,)),), compare=()),
+            r"the model of ours is the class Linear: expected a ModelConfig, or a function",
         ),
     ],
 )

@@ -97,6 +97,8 @@ def test_what_pack_makes():
         ([torch.zeros(2, 2).long()], {}, ("document 0", "1-D")),
         ([["a"]], {}, ("document 0", "integer")),
         ([[1]], dict(align=0), ("align=0", "at least 1")),
+        ([[1]], dict(fill_id=1.5), ("fill_id=1.5", "integer")),
+        ([[1]], dict(fill_id=-1), ("fill_id=-1", "at least 0")),
         ([[1]], dict(align=4, length=6), ("length=6", "multiple of align=4")),
         ([[1], [1] * 9], dict(align=4, length=8), ("document 1 has 9 tokens", "length=8")),
     ],
