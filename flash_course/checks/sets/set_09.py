@@ -200,6 +200,9 @@ def cases_3(rng, numbers):
     close = rng.permutation([*rng.normal(size=6), 4.0, np.nextafter(4.0, 5.0)])
     sizes = "the two largest logits differ in the last bit"
     yield call("temperature 0, two nearly equal", "temperature", close, temperature=0, sizes=sizes)
+    near = rng.permutation(0.02 * rng.normal(size=7))
+    sizes = "logits that lie 0.02 apart, temperature 0.01"
+    yield call("very cold", "temperature", near, temperature=0.01, sizes=sizes)
     large, sizes = rng.permutation(900 + 5 * np.arange(6.0)), "logits up to 925, temperature 0.5"
     yield call("large logits", "temperature", large, temperature=0.5, sizes=sizes)
     yield case("three of nine", "top-k", 9, top_k=3)
