@@ -28,7 +28,8 @@ import nbformat
 from lecture_faults import judge, stored_text
 
 from flash_course.addresses import first_cell
-from notebooks import BuildError, code_hash, execute, read_source, sources, tags_of
+from building.execution import BuildError, execute
+from building.sources import code_hash, read_source, sources, tags_of
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "docs" / "colab_environment.json"
