@@ -25,11 +25,11 @@ import time
 from pathlib import Path
 
 import nbformat
+from building.execution import BuildError, execute
+from building.sources import code_hash, read_source, sources, tags_of
 from lecture_faults import judge, stored_text
 
 from flash_course.addresses import first_cell
-from building.execution import BuildError, execute
-from building.sources import code_hash, read_source, sources, tags_of
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "docs" / "colab_environment.json"
