@@ -191,9 +191,8 @@ def shape_on_meta(unit, text):
         try:
             y = unit.to("meta")(text.to("meta"))
         except (RuntimeError, NotImplementedError, TypeError, ValueError) as error:
-            if "nonzero" in str(
-                error
-            ):  # it has no size without numbers, and is on the right device
+            # what counts numbers has no size without them, and is on the right device
+            if "nonzero" in str(error):
                 return tuple(y.shape)
             reads = any(word in str(error) for word in (".item()", "Cannot copy out", "numpy"))
             key = "reads numbers" if reads else "device"
