@@ -348,7 +348,8 @@ from flash_tutorial import reference
 
 rng = np.random.default_rng(0)
 T, E, S, C = 14, 16, 4, 4
-h_4TS = reference.rope(rng.normal(size=(4, T, S)))
+not_rotated = rng.normal(size=(4, T, S))
+h_4TS = reference.rope(not_rotated)
 v_TE = rng.normal(size=(T, E))
 bias_CC = reference.toeplitz_bias(rng.normal(size=2 * C - 1), C)  # of lecture 02
 
@@ -424,10 +425,16 @@ for name, part in (("chunk 1", slice(0, C)), ("later chunks", slice(C, T))):
     change = (after[part] - before[part]).norm() / before[part].norm()
     print(f"terms of chunk 1 in another order: outputs of {name} change by {change:.0%}")
 
+order = [*reversed(range(C)), *range(C, T)]
+traded = torch.from_numpy(reference.rope(not_rotated[:, order])[:, None])
+after = mixed(traded, v[:, order], bias, C)[0]
+change = (after[C:] - before[C:]).norm() / before[C:].norm()
+print(f"tokens of chunk 1 in another order: outputs of later chunks change by {change:.0%}")
+
 # %% [markdown]
 # Without the local part token 8 does not notice its neighbour: precisely the nearest past is missing. And two chunks with the same summary are
 # one and the same to every later token, because S × E entries are all that is kept of them. A sum has no order. What a later token can know of
-# the order is in the keys, which RoPE has turned by their positions: had the *tokens* traded places, later outputs would change.
+# the order is in the keys, which RoPE has turned by their positions: where the *tokens* trade places before RoPE, later outputs change.
 #
 # The paper tried each part alone. At 8,192 tokens its Figure 7 shows perplexities of about 15 for FLASH, 18 for the local part, and 73 for the global
 # part, which had chunks of 64.

@@ -482,7 +482,7 @@ drawing.show(figure, f"Shares of weights above zero by the update. {'; '.join(sa
 # %% [markdown]
 # The more units are shut, the worse the run. One is shut from the draw and stays so, others are shut during the warm-up, and a few open again a
 # little. But how can a whole bias be negative? In these runs it has the *rotary* form of lecture 02: two vectors make the bias of all distances, so
-# an unlucky draw, or the push of a first large update, can bring all of them below zero together. The *Toeplitz* form has a number for each distance.
+# an unlucky draw, or an early update, can bring all of them below zero together. The *Toeplitz* form has a number for each distance.
 # An explanation is worth something if it can fail: if the shared bias is the cause, then with the Toeplitz form these runs must train. Both
 # forms were trained for it, three runs of 1,000 updates each; those above had fewer.
 

@@ -45,8 +45,11 @@ def invented_across(model, pages, border, known):
     words = words_across(model, pages, border)
     begun = beginnings_of(known)
     invented = [old + new for old, new in words if old + new not in known]
-    fits = [
-        sum(old + new[:n] in (begun if len(new) >= n else known) for old, new in words) / len(words)
-        for n in (1, 2)
-    ]
-    return len(words), [word.decode() for word in invented], fits
+
+    def fits(old, new, n):
+        if len(new) < n:  # it has ended
+            return old + new in known
+        return old + new[:n] in begun
+
+    shares = [sum(fits(*word, n) for word in words) / len(words) for n in (1, 2)]
+    return len(words), [word.decode() for word in invented], shares

@@ -27,13 +27,11 @@ class Watch:
     """Notes what happens to a file while it is on: moves to it, whether it was removed, whether a pickle was read."""
 
     def __init__(self, path):
-        self.path, self.moves, self.removed, self.unpickled, self.busy = (
-            Path(path),
-            [],
-            False,
-            False,
-            False,
-        )
+        self.path = Path(path)
+        self.moves = []
+        self.removed = False
+        self.unpickled = False
+        self.busy = False
 
     @contextmanager
     def on(self):

@@ -450,7 +450,7 @@ def test_a_run_that_chooses_a_rate_is_measured_by_the_search():
     assert "after" in found[0] and "bits_on_choosing_text" not in found[0]
 
 
-def test_a_run_in_a_budget_is_repeated_with_its_settings(monkeypatch, seconds_of_an_update):
+def test_a_run_in_a_budget_is_repeated_with_its_settings(seconds_of_an_update):
     seconds_of_an_update(tiny=1.0)
 
     def settings(updates, budget):

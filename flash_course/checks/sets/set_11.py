@@ -449,11 +449,11 @@ def look_for(part, seen, x, W_q, W_v, C):
     (T, D), S, E = x.shape, W_q.shape[1], W_v.shape[1]
     needed = T * D * (2 * S + E) + T * C * (S + E) + 2 * T * S * E
     # products may also be made by broadcasting; besides, rotations, a mask, a square and tables multiply entries
-    entries = 1.1 * needed - seen.multiply_adds + 4 * T * (2 * S + C) + T // C * T * S
+    allowed = 1.1 * needed - seen.multiply_adds + 4 * T * (2 * S + C) + T // C * T * S
     found = {
         "tables": max(seen.calls.get(name, 0) for name in seen.TABLES) > 1,
         "waiting": seen.count(seen.WAITS),
-        "half": seen.multiply_adds > 1.1 * needed or seen.multiplied > entries,
+        "half": seen.multiply_adds > 1.1 * needed or seen.multiplied > allowed,
         "double": x.dtype != torch.float64 and seen.double,
         "joined": seen.joined
         > 4 * T * S + 2 * (T * E + T // C * S * E),  # each turn joins two halves
