@@ -1,5 +1,6 @@
 """What an answer does to files is seen, under whatever name it imported the functions."""
 
+import json
 import pickle
 from os import remove, rename, replace
 from pickle import dumps, loads
@@ -7,8 +8,8 @@ from pickle import dumps, loads
 import numpy as np
 import pytest
 
-from flash_course.checks.exercise import lent, load_exercise
-from flash_course.checks.files import Watch, no_pickle, second_name
+from flash_course.checks.exercise import Said, lent, load_exercise
+from flash_course.checks.files import Watch, is_pickle, no_pickle, pickles_refused, second_name
 from flash_course.checks.texts import say
 from flash_course.checks.verdict import judge
 
@@ -53,6 +54,25 @@ def test_a_pickle_is_refused_and_seen_under_another_name(tmp_path):
         np.savez(tmp_path / "run.npz", a=np.zeros(2))
         assert len(np.load(tmp_path / "run.npz")["a"]) == 2
     assert not watch.unpickled
+
+
+def test_a_pickle_of_plain_values_is_refused_by_its_bytes(tmp_path):
+    path = tmp_path / "text.state"
+    with pytest.raises(Said), pickles_refused("09.5", path):
+        path.write_bytes(dumps({"position": 3}))
+        loads(path.read_bytes())
+
+
+def test_arrays_and_text_are_no_pickle(tmp_path):
+    path = tmp_path / "run.npz"
+    assert not is_pickle(path)
+    np.savez(path, a=np.arange(3))
+    assert not is_pickle(path)
+    path.write_text(json.dumps({"position": 3}), encoding="utf-8")
+    assert not is_pickle(path)
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+        path.write_bytes(dumps([1, {"a": 2.5}], protocol))
+        assert is_pickle(path)
 
 
 def test_a_pickle_by_imported_names_loses_the_points_of_no_code():
