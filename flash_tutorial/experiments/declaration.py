@@ -137,15 +137,15 @@ class Experiment:
 
     train: settings of ``TrainConfig`` but rate, seed and updates; or a function ``(updates, budget)
     -> settings``. steps: one length of the runs, or several. seconds: budgets of one core in place
-    of updates, each of which holds as many updates as were timed. equal_time: an arm; the others
-    also run with the updates that its time holds. measure: a function ``(model, corpus) -> dict``
-    of the finished model; at_start: the same of the model before it is trained. make: what makes
-    one run in place of training: a function ``(arm, rate, seed, steps) -> dict``; update: beside
-    it, a function of an arm that gives what makes one update, to be timed. threads: of
-    torch. same_code: digests, or commits from before there were digests, of code that gives the
-    same numbers as today's. anew: for a project, whose layers, settings and text change all the
-    time: rows of others are passed over and made anew, in place of refused, and the library's own
-    code does not count.
+    of updates, each of which holds as many updates as were timed, by the settings of the first.
+    equal_time: an arm; the others also run with the updates that its time holds. measure: a
+    function ``(model, corpus) -> dict`` of the finished model; at_start: the same of the model
+    before it is trained. make: what makes one run in place of training: a function ``(arm, rate,
+    seed, steps) -> dict``; update: beside it, a function of an arm that gives what makes one
+    update, to be timed. threads: of torch. same_code: digests, or commits from before there were
+    digests, of code that gives the same numbers as today's. anew: for a project, whose layers,
+    settings and text change all the time: rows of others are passed over and made anew, in place of
+    refused, and the library's own code does not count.
 
     The rest is for the reader: ``setting``, ``meaning`` (one paragraph), ``not_tried``;
     ``numbers``, a function of the rows that gives texts by name, for pages and, as ``{name}``, for
@@ -210,9 +210,9 @@ class Experiment:
             raise ValueError(
                 f"{self.name} has two arms {twice[0]!r}: tell them apart by name or settings"
             )
-        named = set()
+        named = {self.equal_time} - {None}
         for arm in self.arms:
-            named |= {*arm.rates_of}
+            named |= {*arm.rates_of, arm.timed_as} - {None}
         for compare in self.compare:
             named |= {compare.arm, compare.other}
         if unknown := sorted(named - {*labels}):
@@ -282,6 +282,10 @@ def refuse_no_search(arm, search):
         raise ValueError(
             f"the search of {arm.label} has no length: give Search(steps=...), or Search(seconds=...)"
         )
+    if search:
+        refuse_no_tuples(search, f"the search of {arm.label}", ("seeds",))
+        if not search.seeds:
+            raise ValueError(f"the search of {arm.label} has no seed: give Search(seeds=(100,))")
 
 
 def refuse_own_settings(train, name):

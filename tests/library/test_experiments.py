@@ -222,6 +222,14 @@ def test_an_experiment_that_makes_its_runs_says_what_an_update_is(monkeypatch):
             dict(arms=(Arm("a", rates=(1e-2, 2e-2)),), search=Search(seeds=(100,))),
             "the search of a has no length: give Search",
         ),
+        (
+            dict(arms=(Arm("a", rates=(1e-2, 2e-2)),), search=Search(steps=10, seeds=())),
+            r"the search of a has no seed: give Search\(seeds=\(100,\)\)",
+        ),
+        (
+            dict(arms=(Arm("a", rates=(1e-2, 2e-2)),), search=Search(steps=10, seeds=100)),
+            r"the search of a: seeds=100: expected a tuple, as \(100,\)",
+        ),
         (dict(train={"steps": 3}), "train has 'steps': that is the experiment's"),
         (dict(arms=(Arm("a", train={"seed": 3}),)), "train of a has 'seed'"),
     ],
@@ -627,6 +635,7 @@ def test_a_run_that_diverges_has_ended_and_its_rate_is_not_taken(monkeypatch):
             r"two arms 'ours': tell them apart by name or settings",
         ),
         (dict(compare=(Compare("ours", "others"),)), r"no arm 'others': it has ours, theirs"),
+        (dict(equal_time="zz"), r"no arm 'zz': it has ours, theirs"),
         (dict(steps=()), r"ours has no length: give the experiment steps=\(1000,\)"),
         (dict(make=None, arms=(Arm("ours"),), compare=()), r"ours has no rate: give rates="),
         (
