@@ -71,7 +71,7 @@ def times_sooner(rows, name, T):
 def tables(rows):
     """Where models end, and how soon FLASH and FLASH-Quad are where Transformer++ ends."""
     head = ["T", *(f"{name}, by seed" for name in RATES)]
-    head += ["times as soon as Transformer++: FLASH", "FLASH-Quad"]
+    head += ["times sooner than Transformer++: FLASH", "FLASH-Quad"]
     lines = []
     for T in LENGTHS:
         ends = [by_seed(rows, name, T) for name in RATES]

@@ -267,9 +267,10 @@ def check_unit(
 ) -> Report:
     """Leak, prefix, padding, batch and step tests of a unit, a student's own or one of the package.
 
-    It works on a copy in float64, in ``eval`` mode, whose parameters are drawn anew, of order one (``draw_order_one``,
-    then ``settle_branch``). ``unit`` is called as ``unit(x, mask=mask)`` on ``x (B, T, D)``; ``dim`` is D, taken from
-    ``unit.dim`` or the first Linear. Without a true ``unit.causal`` the leak, prefix and step tests are left out.
+    It works on a copy in float64, in ``eval`` mode, and for leaks of values in ``train`` mode as well; its parameters
+    are drawn anew, of order one (``draw_order_one``, then ``settle_branch``). ``unit`` is called as ``unit(x,
+    mask=mask)`` on ``x (B, T, D)``; ``dim`` is D, taken from ``unit.dim`` or the first Linear. Without a true
+    ``unit.causal`` the leak, prefix and step tests are left out.
 
     T is that of three chunks and a half, ``unit.chunk_size`` or 4 long. From there on longer rows are probed, cut at
     more and more places, until they are three times as long as the last output reads back, or for a second or two; the
@@ -395,7 +396,12 @@ def properties_of(unit, x, cuts, *, C, causal, documents):
         return [(f"{what} {t}", partial(measure, unit, x, t)) for t in cuts]
 
     if causal:
-        yield "leak of values", EXACT, LEAKING, at_each(value_leak, "position")
+        training = in_training(unit)
+        leaks = at_each(value_leak, "position")
+        leaks += [
+            (f"position {t}, in train mode", partial(value_leak, training, x, t)) for t in cuts
+        ]
+        yield "leak of values", EXACT, LEAKING, leaks
         yield "leak of gradients", EXACT, LEAKING, at_each(gradient_leak, "position")
         advice = "earlier outputs depend on the length; divide by a fixed length, not by T"
         yield "prefix", ROUNDING, advice, at_each(prefix_error)
@@ -421,6 +427,19 @@ def properties_of(unit, x, cuts, *, C, causal, documents):
             for p, n in runs
         ]
         yield "step", DECODING, advice, errors
+
+
+def in_training(unit):
+    """A copy as it computes in training, with the same random numbers at each call: a norm over the batch, or over the
+    row, may read ahead there alone."""
+    twin = copy.deepcopy(unit).train()
+
+    def call(x, **how):
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            return twin(x, **how)
+
+    return call
 
 
 def document_properties(unit, x, cuts):

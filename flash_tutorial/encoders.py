@@ -12,7 +12,7 @@ from . import starts
 from .config import ModelConfig
 from .errors import short
 from .layers import as_mask
-from .losses import cross_entropy
+from .losses import cross_entropy, without_padding
 from .model import LanguageModel
 from .names import ours
 from .settings import check_counts
@@ -56,12 +56,13 @@ class Pooling(nn.Module):
         if self.kind == "first":
             first = mask.int().argmax(1)
             return features[torch.arange(len(first), device=first.device), first]
-        scores = self.score(features)[..., 0].masked_fill(~mask, torch.finfo(features.dtype).min)
+        scores = self.score(features)[..., 0]  # in half precision under autocast
+        scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
         return torch.einsum("bt,btd->bd", scores.softmax(1), features)
 
 
 class _Classifier(nn.Module):
-    """A body that reads, and a linear layer that decides between ``classes``."""
+    """A body that reads, and a linear layer that decides between ``classes``. A body's own head is not trained on."""
 
     def __init__(self, body: ModelConfig | LanguageModel, classes: int) -> None:
         super().__init__()
@@ -91,8 +92,11 @@ class _Classifier(nn.Module):
         *,
         padding: str = "right",
     ) -> Tensor:
-        """Mean cross-entropy in nats; ``labels (B,)`` of texts, ``(B, T)`` of tokens, -100 where nothing is asked."""
+        """Mean cross-entropy in nats; ``labels (B,)`` of texts, ``(B, T)`` of tokens, -100 where nothing is asked, as
+        nothing is of padding."""
         logits = self(ids, mask, padding=padding)
+        if logits.dim() == 3:
+            labels = without_padding(labels, mask)
         return cross_entropy(logits, labels, "labels", "classes")
 
 

@@ -142,7 +142,7 @@ class GatedUnit(nn.Module):
         u, v, z = self.project(x)
         # (H, B, S)
         heads = self.read_heads(z, *cos_sin_at(state.rows.place, self.qk_dim, x, state.rows.used))
-        return x + self.out_proj(u * self.mix_newest(heads, v, state)), state
+        return x + self.project_back(u, self.mix_newest(heads, v, state)), state
 
     def to_numpy(self) -> dict[str, np.ndarray]:
         """The float64 arrays that ``flash_tutorial.reference`` takes.

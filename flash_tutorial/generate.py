@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from . import states
+from .errors import short
 from .names import ours
 from .sampling import check_sampling, draw
 from .settings import check_counts
@@ -52,6 +53,8 @@ def generate(
     how = dict(temperature=temperature, top_k=top_k, top_p=top_p)
     check_sampling(model.config.vocab_size, **how, generator=generator)
     check_counts(least=0, max_new_tokens=max_new_tokens)
+    if on_token is not None and not callable(on_token):
+        raise ValueError(f"on_token={short(on_token)}: expected a function of ids (B,), or None")
     stops = torch.tensor(_stop_ids(stop_id, model.config.vocab_size), device=ids.device)
     if mask is None and not len(stops):
         _check_reach(model, ids.shape[1], max_new_tokens)

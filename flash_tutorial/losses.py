@@ -11,6 +11,13 @@ from .errors import described, out_of_range
 from .formats import is_integers
 
 
+def without_padding(targets, mask):
+    """The targets, -100 where ``mask (B, T)`` says padding."""
+    if mask is None or targets.shape != mask.shape:
+        return targets
+    return targets.masked_fill(mask == 0, IGNORE)
+
+
 def cross_entropy(logits, targets, what="targets", count="vocab_size"):
     """Mean nats of ``targets (...)``, -100 where nothing is asked, by ``logits (..., N)``; in float32 or better.
 

@@ -21,7 +21,7 @@ from .errors import described, out_of_range
 from .formats import is_integers
 from .generate import generate
 from .layers import at_least_one_axis
-from .losses import cross_entropy
+from .losses import cross_entropy, without_padding
 from .model_state import State
 from .names import ours
 from .settings import check_format
@@ -126,7 +126,7 @@ class LanguageModel(nn.Module):
         """
         how = dict(position_ids=position_ids, padding=padding)
         logits = self.head(self.features(ids, mask, segment_ids, **how))
-        return logits if targets is None else cross_entropy(logits, targets)
+        return logits if targets is None else cross_entropy(logits, without_padding(targets, mask))
 
     def features(
         self,
@@ -159,9 +159,10 @@ class LanguageModel(nn.Module):
         position_ids: Tensor | None = None,
         padding: str = "right",
     ) -> Tensor:
-        """Mean cross-entropy in nats over the targets other than -100."""
+        """Mean cross-entropy in nats over the targets, without those that are -100 or that ``mask`` hides."""
         how = dict(position_ids=position_ids, padding=padding)
-        return cross_entropy(self(ids, mask, segment_ids, **how), targets)
+        logits = self(ids, mask, segment_ids, **how)
+        return cross_entropy(logits, without_padding(targets, mask))
 
     @by_call
     @torch.no_grad()

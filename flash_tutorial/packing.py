@@ -29,6 +29,13 @@ class Packed:
     def __iter__(self) -> Iterator[torch.Tensor]:
         return iter((self.ids, self.segment_ids, self.position_ids))
 
+    def to(self, device: torch.device | str) -> "Packed":
+        """The same rows on another device."""
+        rows = (
+            each.to(device) for each in (self.ids, self.segment_ids, self.position_ids, self.mask)
+        )
+        return Packed(*rows, self.lengths)
+
     @property
     def targets(self) -> torch.Tensor:
         """``(B, T)``: the next token of the same document; -100 behind its last one and for all that fills up."""

@@ -4,6 +4,7 @@ Letters: N vocabulary.
 """
 
 import math
+from numbers import Integral, Real
 
 import torch
 
@@ -21,7 +22,14 @@ def draw(logits, *, temperature=1.0, top_k=None, top_p=None, generator=None):
         logits = logits.masked_fill(~kept, float("-inf"))
     if top_p is not None:
         logits = _keep_top_p(logits, top_p)
-    return torch.multinomial(logits.softmax(-1), 1, generator=generator)[:, 0]
+    probabilities = logits.softmax(-1)
+    try:
+        return torch.multinomial(probabilities, 1, generator=generator)[:, 0]
+    except RuntimeError:
+        if not probabilities.isnan().any():
+            raise
+        found = "the logits hold NaN or infinity, from which nothing can be drawn"
+        raise ValueError(f"{found}: has the model's training diverged?") from None
 
 
 def _keep_top_p(logits, top_p):
@@ -34,14 +42,14 @@ def _keep_top_p(logits, top_p):
 
 
 def is_number(value):
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def check_sampling(vocab, temperature, top_k, top_p, generator=None):
     """Refuse what cannot be drawn from N tokens."""
     if not is_number(temperature) or not 0 <= temperature < math.inf:
         raise ValueError(f"temperature={temperature!r}: expected 0 (most likely token) or more")
-    is_count = isinstance(top_k, int) and not isinstance(top_k, bool)
+    is_count = isinstance(top_k, Integral) and not isinstance(top_k, bool)
     if top_k is not None and not (is_count and 1 <= top_k <= vocab):
         raise ValueError(
             f"top_k={top_k!r}: expected an integer from 1 to {vocab}, or None for all tokens"

@@ -4,8 +4,9 @@ FLASH and MC-Transformer++ keep a state of constant size; GAU and the other bloc
 ``unit.prefill(x, mask)`` reads a prompt ``(B, T, D)`` in parallel, and gives its output and the state after it;
 ``unit.step(x, state)`` reads one more token ``(B, D)``, and gives its output and the state, which is changed in place.
 ``unit.prefill(x, mask, state=state)`` goes on from a state in parallel, and leaves it as it was.
-A unit of your own has the same two methods, or none (in a subclass of ours: None); then each step runs it over all
-tokens again (``replay``). Where its ``prefill`` takes no ``state``, it goes on from one token by token.
+A unit of your own has the same two methods, or none; then each step runs it over all tokens again (``replay``), as it
+does where a subclass of ours reads in another way and says nothing of what it remembers. Where its ``prefill`` takes no
+``state``, it goes on from one token by token.
 Twins in NumPy: ``reference.gau_step``, ``flash_step``, ``transformer_step``.
 Letters: B batch, T length, D model width, E expanded width, S shared width, C chunk length, H heads, G chunks.
 """
@@ -480,10 +481,26 @@ def step(unit, x, state):
     return through_call(unit.step, x, state)
 
 
+READS = ("forward", "mix")
+REMEMBERS = ("prefill", "step", "remember", "mix_first", "mix_newest")
+
+
 def remembers(unit):
     """Whether a unit says what it remembers. A mixing of your own in a GatedUnit has its methods, and no memory."""
     methods = (getattr(unit, "prefill", None), getattr(unit, "step", None))
-    return None not in methods and getattr(unit, "remember", True) is not None
+    if None in methods or getattr(unit, "remember", True) is None:
+        return False
+    return not reads_anew(unit)
+
+
+def reads_anew(unit):
+    """Whether a subclass says anew how it reads and not how it remembers: that memory is another unit's."""
+    for written in (unit, *type(unit).__mro__):
+        if any(name in vars(written) for name in REMEMBERS):
+            return False
+        if any(name in vars(written) for name in READS):
+            return True
+    return False
 
 
 def replay(unit, x, state):

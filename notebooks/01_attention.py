@@ -263,7 +263,7 @@ print("row sums, masked after the softmax:", np.tril(softmax(score_TT)).sum(1).r
 
 # %% [markdown]
 # **Misconception: masking is something that you do to probabilities.** A softmax divides each row by a sum over *all* tokens, the later ones
-# included. So each row carries one number from the future, the share that was cut off, and a model in training will learn to use
+# included. So each row carries one number from the future, the share that was cut off, and nothing keeps a model in training from using
 # it. The symptom is a row of weights that does not add up to 1.
 #
 # The mask belongs *between* the scores and the softmax, where it turns every forbidden score into -∞, so that its exp is exactly 0 and

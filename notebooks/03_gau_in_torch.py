@@ -23,7 +23,7 @@
 #
 # **You need** lecture 02, and a little PyTorch: tensors, `nn.Module`, `backward()`.
 #
-# **Time** 37 minutes to read, about 65 more to build. Running the code takes about 20 seconds on two CPU cores.
+# **Time** 38 minutes to read, about 65 more to build. Running the code takes about 20 seconds on two CPU cores.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 
@@ -181,7 +181,7 @@ print(f"along a diagonal it changes by {np.abs(bias[1:, 1:] - bias[:-1, :-1]).ma
 #
 # PyTorch finds gradients by itself, so why derive one? Because whoever writes the backward pass decides what is kept in memory for it.
 #
-# Let `s = q kᵀ / n + b` `r = relu(s)`, `A = r × r`, `o = A v`, and let `d_o` be the gradient of the loss with
+# Let `s = q kᵀ / n + b`, `r = relu(s)`, `A = r × r`, `o = A v`; from here on b is the whole bias, (T, T). Let `d_o` be the gradient of the loss with
 # respect to o; `d_A` and `d_s` mean the same for A and s. Now go backwards, one pair (i, j) at a time. `s[i, j]`, the score with its bias, matters
 # in one place only, in `o[i] += r² v[j]`. So
 #
@@ -474,7 +474,7 @@ with torch.no_grad():
 
 # %% [markdown]
 # How can 24 units do next to nothing? A unit multiplies several such arrays. Follow x through one, with fresh parameters and with parameters
-# of order one. (`settle_branch` scales `out_proj` so that the second unit's branch is about as large as x.)
+# of order one. (In the second case `settle_branch` scales `out_proj` until the branch is about as large as x.)
 
 
 # %%
@@ -605,11 +605,11 @@ said = drawing.in_words(axes, x="{:.0e}", form="{:.0e}", missing="infinite")
 drawing.show(figure, f"Line plot, both axes logarithmic, of the rounding error of relu²(s) by s: {said}.")
 
 # %% [markdown]
-# 256² = 65,536 is just beyond the largest float16. This end Code 6 guards by dividing the scores by n *before* the
+# 256² = 65,536 is just beyond the largest float16. Code 6 protects this end, for it divides the scores by n *before* the
 # square: with n = 512, even the largest q · k that float16 can hold gets a finite weight. One infinity can end a training run.
 #
-# The other end pays for it. The smallest positive float16 is 2⁻²⁴, and a square below half of that rounds to zero, so every s below
-# about 0.00017 is lost. Dividing by n pushes the scores towards that end. A weight that rounds to zero ends nothing, so it is the better end to fall off.
+# The price is paid at the other end. The smallest positive float16 is 2⁻²⁴, and a square below half of that rounds to zero, so every s below
+# about 0.00017 is lost. Dividing by n pushes the scores towards that end. A weight that rounds to zero does no such harm.
 #
 # The package trains with *autocast* (lecture 07): matrix products are computed in half precision, and so is what is made from them, relu²
 # included; x and its norm are float32. What does that cost on one unit, measured on its branch?
@@ -678,7 +678,8 @@ for name in ("03 my GAU, Toeplitz bias", "03 GAU, rotary bias", "00 transformer+
 # this small race three seeds do not tell it from Transformer++.
 #
 # Now look along the line of the rotary bias. In the first run it is as good as the table; in the other two it is a third of a bit worse. One run
-# would have told you that the choice does not matter.
+# would have told you that the choice does not matter. Lecture 07 meets such runs again and finds a cause: two vectors make the bias of all
+# distances, so all of it can become negative at once. Think it through with `d_s = 2 r × d_A`: what gradient does such a unit get?
 #
 # ## 9. The trap: dividing by the current length
 #
@@ -737,13 +738,12 @@ for length in (64, 16, 8):
 # ## 10. The last shock: is it good to begin as the identity?
 #
 # Section 6 complained about the fresh unit only for the sake of tests. For training, beginning as the identity sounds like a gift: nothing
-# that comes in is spoilt, and every unit can grow at its own pace. So far the models of this course began that way, with the paper's 0.02.
+# that comes in is spoilt, and every unit can grow at its own pace. So far the gated units that we trained began that way, from the paper's 0.02.
 #
 # But the paper chose 0.02 for wide models. From a normalised x, a matrix with such entries makes sums of D terms, and so an array of size 0.02 √D. At
 # 768, the width of the paper's base models, that is about a half. At our 64 it is a sixth, and a unit multiplies several such arrays and
 # squares one of them. So the package has a second start, `width`: all that is drawn gets the standard deviation 0.02 √(768 / D), which is the
-# paper's number at the paper's width and grows as the width shrinks. With it every unit has a voice from the first update on, as the blocks of
-# Transformer++ have from either start:
+# paper's number at the paper's width and grows as the width shrinks. What does a unit add from either start, and what a block of Transformer++?
 
 # %% tags=["nbval-check-output"]
 from flash_tutorial.training.measures import branch_sizes
@@ -752,11 +752,12 @@ ids = torch.from_numpy(corpus.validation.tokens[:512].astype(int)).reshape(8, 64
 for width in (64, 128, 768):
     print(f"D = {width:3}: 0.02 √D = {0.02 * width**0.5:.2f}")
 for kind, depth in (("flash_quad", 4), ("transformer++", 2)):
+    parts = "units" if kind == "flash_quad" else "blocks"
     for start in ("paper", "width"):
         torch.manual_seed(0)
         model = LanguageModel(ModelConfig(kind, dim=128, depth=depth, max_length=64, start=start))
         shares = ", ".join(f"{size:.3f}" for size in branch_sizes(model, ids))
-        print(f"{kind}, start {start}: before training its layers add {shares} of what they are given")
+        print(f"{kind}, start {start}: before training its {parts} add {shares} of what they are given")
 
 # %% [markdown]
 # **Your fourth guess.** FLASH, the model that this course is about, was trained from both starts, with D = 128, for 600 updates. How many bits per byte

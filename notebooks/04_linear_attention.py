@@ -23,7 +23,7 @@
 #
 # **You need** lecture 01 (the causal mask), lecture 02 (the unit), and from lecture 03 why tests use inputs of order one.
 #
-# **Time** 33 minutes to read, about 40 more to build. Running the code takes about 20 seconds on two CPU cores.
+# **Time** 34 minutes to read, about 40 more to build. Running the code takes about 20 seconds on two CPU cores.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 
@@ -40,9 +40,8 @@ if "google.colab" in sys.modules and not any(glob.glob(f"{p}/flash_tutorial-{VER
 
 # %% [markdown]
 # Here are three implementations of the same function, causal linear attention. The first builds an attention matrix. The second makes all T
-# states and never compares two tokens, as in lecture 00; it needs a twelfth of the multiply-adds (those of hidden pairs count, because the product
-# computes them). The third goes by chunks. You will write
-# the first and the third yourself. Which is the fastest?
+# states and never compares two tokens, as in lecture 00; it needs a twelfth of the multiply-adds of the first, which also computes the pairs
+# that its mask then hides. The third goes by chunks. You will write the first and the third yourself. Which is the fastest?
 
 # %% tags=["timing"]
 from functools import partial
@@ -236,7 +235,7 @@ drawing.show(*drawing.state_by_token(q_TS, k_TS, v_TE, states, outputs))
 # first row, so it does not see what it has just written. The matrix gives the same outputs: row 6 of `q kᵀ`, (1, 2, 3, 4, 1, -1),
 # weights the six values, and the sum is (14, 11, 8). A weight of -1 is legal, because nothing is normalised here.
 #
-# **Build** this form as well, the one of lecture 01 without its softmax.
+# **Build** this form as well, the one of lecture 01 without its softmax and without its division by √S.
 
 
 # %%
@@ -390,7 +389,7 @@ for T in (512, 8192):
 # Then the whole chunk is written at once, `state + kᵀ v`, and this is the only step for which the next chunk waits.
 
 # %%
-drawing.show(*drawing.chunk_schedule(T=14, C=4))
+drawing.show(*drawing.chunk_schedule(T=10, C=4))
 
 # %% [markdown]
 # For tokens 5 and 6 of our six, with C = 2, the state that enters is the one after token 4 in the picture of section 3.
@@ -607,7 +606,7 @@ for T in (16, 64, 256, 1024):
 #
 # Training can choose better keys than chance does, so that more pairs find room. In the recall game of lecture 10 a model
 # reads up to 16 pairs of a key and a value, and is then asked for the value of a key. There are 16 possible keys and 16 values; which keys will come
-# nobody knows, so all 16 have to be kept apart, even if only two are shown. Two units of linear attention were trained on it, with states of 4, 8, 16
+# nobody knows, so all 16 have to be told apart, even if only two are shown. Two units of linear attention were trained on it, with states of 4, 8, 16
 # and 32 rows:
 
 # %%
@@ -619,7 +618,7 @@ for asked in pairs:
         recall[f"{rows_of[entries]} rows"].append(np.mean(of_seeds))
 
 figure, axes = drawing.new_axes(
-    6.6, 3.4, "pairs to remember", "share of questions answered", "A small state forgets, a larger one does not"
+    6.6, 3.4, "pairs to remember", "share of questions answered", "With few rows this model does not learn to recall"
 )
 drawing.lines(axes, {rows: (pairs, shares) for rows, shares in recall.items()})
 drawing.level(axes, 1 / 16, "guessing")
@@ -635,8 +634,9 @@ for rows, shares in recall.items():
     print(f"{rows:7} 1 to 16 pairs:", ", ".join(f"{share:.2f}" for share in shares))
 
 # %% [markdown]
-# In four rows 16 keys overlap, so already two pairs can collide, and of sixteen pairs less than a third is known. Eight rows still answer nine in ten:
-# trained keys need not be quite perpendicular. Sixteen rows know them all. For a plain sum, more rows are more room.
+# With four rows it learned less than a third of sixteen pairs, with eight nine in ten, with sixteen all of them. But that is no limit of the
+# sum. An answer need only be the loudest of 16, and keys that overlap can still be told apart: sixteen keys around a circle each answer
+# loudest to themselves, in two rows. More rows make the game easier to learn. (Two other layers with four rows, in lecture 13, answer nearly everything.)
 #
 # A matrix has no such limit. Where every score stands by itself, a softmax or relu² can push down all others *before* anything
 # is added up. Its price is a score for each pair. So here is FLASH's bargain: pair by pair for the tokens nearby, a state for all the rest.
@@ -645,8 +645,8 @@ for rows, shares in recall.items():
 #
 # And on text? We take the unit of lecture 02 with linear attention inside. All your forms make the same model, and at 64 tokens the matrix
 # is the quickest, so it runs here. The unit lacks two things that the GAU has, relu² and the
-# position bias, so two more models were trained beforehand: the GAU without its bias, and linear attention with it, `tril(q kᵀ + b) v`, which
-# needs the matrix.
+# position bias, so two more models were trained beforehand: the GAU without its bias, and linear attention with it, `tril(q kᵀ + b) v`, where a
+# b by the table needs the matrix.
 #
 # <details><summary>Your linear attention is the barest. What others add</summary>
 #
@@ -700,16 +700,17 @@ for name, mean in means.items():
 # last line that relu² is worthless without a bias: that model reads next to nothing. Its scores begin below 10⁻⁶, relu² squares them, and the slope
 # vanishes with the weight. The bias is what opens the door. Linear attention squares nothing, and learns from the same start.
 #
-# So what a state alone lacks is room, and here a position bias, and both need pairs. (RoPE it has.) FLASH has the pairs of a chunk, and beside
-# them a state.
+# So what this unit lacks is the position bias, and a table by distance needs pairs. (The rotary form would fit into a state, as S more rows:
+# rope(a) beside q, rope(b) beside k.) What pairs alone have is a function of each single score. FLASH has the pairs of a chunk, and beside them a
+# state.
 #
 # ## How we know
 #
 # - **Times** are medians on the machine where the page was built; compare them within a cell. Section 8's bytes are those of
 #   these implementations; a fused kernel moves fewer (lecture 01).
 # - **Recall** ([results](../docs/results.md#recall_state)): 1,000 updates, three seeds, one learning rate for all four sizes, from a start in which
-#   queries and keys are set up for the task by hand (lecture 10). That linear attention has the feature map and the division of the fold in section 10.
-#   Layers whose state forgets by a gate or a decay answer nearly all 16 pairs with four rows (lecture 13).
+#   queries and keys are set up for the task by hand (lecture 10). That linear attention has the feature map and the division of the fold in section 10; with 4 rows its three seeds
+#   differ much. The two layers of lecture 13 have other keys besides a state that forgets, so which of them helps is open.
 # - **The scoreboard** ([results](../docs/results.md#scoreboard)): 300 updates, T = 64, three seeds, 20,000 bytes of *Persuasion*, one learning
 #   rate for all, from the paper's start. Linear attention is behind with each seed. Linear attention with the bias minus the GAU is <!-- number: scoreboard.linear_minus_gau -->-0.001 ± 0.137<!-- /number -->
 #   (Welch, 95%), so what relu² adds to the bias on this text is open. Not tried: a rate for each, longer windows.

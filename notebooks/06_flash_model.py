@@ -158,6 +158,8 @@ mixed_chunk, rope, ToeplitzBias, scaled_sin = mine.use("mixed_chunk", "rope", "T
 # **Build it.** `project` makes the gate, the value and the base, `heads` the four copies of the base, and `forward` puts them together.
 # The norm is the paper's ScaleNorm (Code 5): x over the root of (the mean of its squares + 1e-5), times one learnt `gain`.
 # RoPE counts positions through the whole sequence and not the chunk.
+# What is drawn at random gets the standard deviation (4 D)^(-1/2). At D = 768 that is 0.018, nearly the paper's 0.02, and like the start by the
+# width of lecture 03 it grows as D shrinks.
 
 
 # %%
@@ -581,10 +583,9 @@ print(f"as it was trained: {as_trained:.2f}")
 reveal("06.b", sum(abs(score - as_trained) < 0.1 for score in scores), "of six")
 
 # %% [markdown]
-# **Misconception: same shapes, same model.** Four readings take the weights without an error, and LayerNorm and the missing bias are imitated here;
-# the only symptom is the score. Four of the six are fatal. Two cost two hundredths of a bit or less: a second mixing, because this model takes little
-# from afar (lecture 05), and
-# LayerNorm. The second mixing is a reading at all because Code 8 uses a name, `lin_v`, that it never defines; the obvious one is v.
+# **Misconception: same shapes, same model.** None of the six raises an error (LayerNorm and the missing bias are imitated here); the only symptom
+# is the score. The sum, the scale, the dense layers and the bias ruin it. A second mixing and LayerNorm cost two hundredths of a bit or less, the
+# mixing because this model takes little from afar (lecture 05). The second mixing is a reading at all because Code 8 uses a name, `lin_v`, that it never defines; the obvious one is v.
 #
 # **Could training make up for the difference?** If a parameter can undo it, both readings can express the same functions. The scale of the scores is
 # such a case: q kᵀ / C is also (q / √C)(k / √C)ᵀ, so equation 5 with smaller gamma and beta *is* Code 8. A bias that is learnt can become
@@ -622,7 +623,8 @@ for name in ("FLASH, mean", "FLASH, bare sum"):
 # ## 11. A blank page
 #
 # Now the model, from ids to logits. Everything you need stands in sections 3 and 5, with 1e-5 in the norm. Draw the
-# table with a standard deviation of (4 D)^(-1/2) and let `scale` start there: ones would make huge logits. Four names are fixed, so that trained
+# table with a standard deviation of (4 D)^(-1/2) and let `scale` start there: ones would make huge logits. (The paper lets it start at 1/√D, in
+# which so small an embedding drowns, exercise 06.4.) Four names are fixed, so that trained
 # weights find their places: the
 # table `embedding`, the number `scale` that the sine table is multiplied with, the list `units`, and the `gain` of the last norm.
 # Your `scaled_sin(T, D)` of lecture 01 makes that table, in NumPy.

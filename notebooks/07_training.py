@@ -195,8 +195,8 @@ for group, order, where in ((0, 1, "1 byte"), (1, 2, "2 bytes"), (2, 3, "3 or 4 
 #
 # ## 2. Bits per byte, and what a score has to beat
 #
-# A model's *loss* is in nats, its score in bits per byte (lecture 00). The paper's *perplexity* is 2 to the power of the bits for a *token*, and its tokens
-# are not ours, so none of its numbers can be laid beside these.
+# A model's *loss* is in nats, its score in bits per byte (lecture 00). The paper's *perplexity* is 2 to the power of the bits for a *token*, and on
+# PG-19 for a *word*. Neither is our byte, so none of its numbers can be laid beside these.
 #
 # **Misconception: the score is the mean of the windows' losses.** A long text is read in windows of T bytes, and the last one is short. If every
 # window counts the same, the bytes of that one count too much. Here are six whose probabilities you can turn into bits in your head.
@@ -281,7 +281,7 @@ print("yours:        ", *(f"{rate_at(step, 6, 2, 8):g}" for step in range(6)))
 print("the package's:", *(f"{learning_rate_at(step, recipe):g}" for step in range(6)))
 
 # %% [markdown]
-# **Build AdamW.** It keeps two running averages for each parameter: m keeps nine tenths of itself and takes a tenth of the gradient g, v keeps 999
+# **Build AdamW.** It keeps two running averages for each parameter, m and v by their usual names (this v has nothing to do with values): m keeps nine tenths of itself and takes a tenth of the gradient g, v keeps 999
 # thousandths and takes a thousandth of g². Both begin at 0 and are too small at first, so after t updates they are divided by 1 - 0.9ᵗ and 1 - 0.999ᵗ. The step
 # is the rate times m / (√v + a millionth), as long for large gradients as for small ones. The W is for *weight decay*: beside that step, the rate times a
 # hundredth of the old p is subtracted. Change nothing in place, and give m and v back uncorrected.
@@ -437,7 +437,7 @@ print("Transformer++ minus FLASH:", *(f"{tfm[rate] - flash[rate]:+.2f} at rate {
 
 # %%
 my_second_guess = None  # your number here
-predict("07.d", my_second_guess)
+predict("07.b", my_second_guess)
 
 # %%
 scores = budget.scores()
@@ -447,7 +447,7 @@ drawing.strips(axes, scores)
 drawing.upright(axes, {"table looking back 5": grams[5], "back 3": grams[3]})
 by_run = {name: ", ".join(f"{score:.2f}" for score in each) for name, each in scores.items()}
 drawing.show(figure, f"Dots of bits per byte by run. {drawing.listed(by_run, '{}')}.")
-reveal("07.d", round(np.mean(scores["FLASH"]) - np.mean(scores["Transformer++"]), 3), "bits per byte")
+reveal("07.b", round(np.mean(scores["FLASH"]) - np.mean(scores["Transformer++"]), 3), "bits per byte")
 
 # %% [markdown]
 # FLASH and Transformer++ end side by side, about at the table that looks five bytes back. What lies between them is smaller than what lies between two runs of one
@@ -609,7 +609,7 @@ for way, lead in leads.items():
 # But FLASH's largest lead is 0.02 bits for a token, which is several bytes. So the paper claims *as good as*.
 #
 # As masked models (lecture 06) FLASH is ahead after ten minutes of a core, by 0.3 bits a hidden byte at T = 512 and by half a bit at 2,048. All of
-# these runs are early, so they say who begins sooner ([masked](../docs/results.md#masked)). On program text in subwords Transformer++ learns to use what stood far back, FLASH does not, and ends
+# these runs are early, so they say who begins sooner ([masked](../docs/results.md#masked)). On program text in subwords (pieces of words) Transformer++ learns to use what stood far back, FLASH does not, and ends
 # far behind, with long windows too ([race](../docs/results.md#race)). [Lecture 10](10_ablations.ipynb) exchanges parts, and finds that how
 # queries and keys are made matters. Ask of every race which text, which clock and which optimizer.
 #

@@ -25,7 +25,7 @@
 #
 # **You need** lecture 05 (mixed chunk attention), lecture 02 (the gated attention unit, relu²), and section 10 of lecture 03 (how a model starts).
 #
-# **Time** 36 minutes to read, about 20 more to build. Running the code takes about 15 seconds on two CPU cores.
+# **Time** 37 minutes to read, about 20 more to build. Running the code takes about 15 seconds on two CPU cores.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 
@@ -54,7 +54,7 @@ if "google.colab" in sys.modules and not any(glob.glob(f"{p}/flash_tutorial-{VER
 from flash_course.learner import predict, reveal
 
 my_guess = None  # 0 to 4
-predict("10.e", my_guess)
+predict("10.a", my_guess)
 
 # %%
 import math
@@ -68,7 +68,7 @@ turns = {change: (found(change, "short").mean, found(change, "long").mean) for c
 ends = ("three runs,\n200 updates", "ten runs,\n2,000 updates")
 title = "All four signs turn round"
 drawing.show(*drawing.slopes(turns, ends, ylabel="change in bits per byte", title=title))
-reveal("10.e", sum(before * after > 0 for before, after in turns.values()))
+reveal("10.a", sum(before * after > 0 for before, after in turns.values()))
 
 # %% [markdown]
 # None. On the left softmax is far worse than relu², and three changes help. On the right softmax comes out better and the other
@@ -93,7 +93,7 @@ reveal("10.e", sum(before * after > 0 for before, after in turns.values()))
 #
 # **Misconception: removing a part is a fair test of the part.** The symptom is that the number of parameters moves too. In the paper's
 # Table 1, GAU has 105M parameters, and its version without a gate 131M. Our small unit loses one of its three large matrices with the gate,
-# so its values are widened instead. Our sizes agree within one per cent.
+# so its values are widened instead. Our sizes agree within about one per cent.
 # (*MHSA+MLP* is a block of softmax attention in several heads, and an MLP. *MC-Transformer++* is a Transformer++ with softmax inside chunks and linear
 # attention between them.)
 
@@ -150,7 +150,7 @@ for change in LONG:
 
 # %% [markdown]
 # **Misconception: the smaller mean is better.** The symptom is that the order changes with the next three runs. An interval tells you two
-# things. If zero lies outside, you have a sign. And whatever lies outside is ruled out: an interval from -0.02 to 0.08 has no sign, and yet
+# things. If zero lies outside, you have a sign, and we call the difference *settled*. And whatever lies outside is ruled out: an interval from -0.02 to 0.08 has no sign, and yet
 # it rules out a loss of a tenth of a bit.
 #
 # Three of the four intervals above contain zero, so whoever read them was warned. But softmax had a sign, and it turned all the same.
@@ -183,13 +183,14 @@ wrong_signs = mine.check(wrong_signs)
 print(f"{math.comb(10, 3)} ways to choose three runs of ten")
 for change in LONG:
     wrong = wrong_signs(*both(change, "long"), 3)
-    print(f"{change:18} {found(change, 'long')}; wrong sign in {wrong:4.0%} of all choices of three")
+    sign = "has a sign" if found(change, "long").is_settled else "has none"
+    print(f"{change:18} {found(change, 'long')} {sign:10}; wrong in {wrong:6.2%} of all choices of three")
 
 # %% [markdown]
 # Luck alone turns the sign of four heads one time in four, that of the local part one time in seven, and that of softmax not once in a
 # thousand. So at 2,000 updates three runs would have found softmax's sign. And at 200 all three of its runs lie above all three of relu²'s, with
 # zero outside the interval, if barely. Two signs, each found with few runs, and opposite: what 200 updates measure is who starts fast. The
-# other three have no sign even now.
+# other three have no sign even now; GAU to FLASH misses it by a hair.
 #
 # This is the lesson of the lecture. **An interval speaks of more runs like these. It knows nothing of longer ones.**
 #
@@ -206,6 +207,8 @@ paper = {change: side for change, (_, _, side, _) in CHANGES.items()}
 title = "After 200 updates four of twelve changes have a sign"
 label = "change in bits per byte (to the right: worse)"
 drawing.show(*drawing.intervals(after_200, paper=paper, xlabel=label, title=title))
+for change, interval in after_200.items():
+    print(f"{change:24} {interval}")
 
 # %% [markdown]
 # Two of the four would stand even if all twelve intervals had to hold at once, and both are as in the paper: a GAU without its gate is
@@ -292,13 +295,13 @@ print(drawing.text_table(rows))
 
 # %%
 my_guess_of_the_third = None  # 0 to 4
-predict("10.i", my_guess_of_the_third)
+predict("10.b", my_guess_of_the_third)
 
 # %% tags=["nbval-check-output"]
 rows = [("change, ten runs of 2,000 updates", "from the paper's start", "by the width")]
 rows += [(change, *(str(found(change, length)) for length in ("long", "wide"))) for change in LONG]
 print(drawing.text_table(rows))
-reveal("10.i", sum(found(change, "wide").is_settled for change in LONG))
+reveal("10.b", sum(found(change, "wide").is_settled for change in LONG))
 
 # %% tags=["nbval-check-output"]
 for length in ("long", "wide"):
@@ -409,7 +412,7 @@ def left_by(k_CS, v_CE):
 
 
 k_CS, v_CE = np.arange(6.0).reshape(3, 2), np.array([[1.0, 0], [0, 2], [1, 1]])
-learner.your_line("10.b", left_by, ((k_CS, v_CE), [[4, 8], [6, 11]]), ((k_CS[:1], v_CE[:1]), [[0, 0], [1, 0]]))
+learner.your_line("10.c", left_by, ((k_CS, v_CE), [[4, 8], [6, 11]]), ((k_CS[:1], v_CE[:1]), [[0, 0], [1, 0]]))
 
 # %% [markdown]
 # <details><summary>The line</summary>
@@ -550,17 +553,18 @@ print(drawing.text_table(rows))
 #
 # In the source text of programs names return all the time, and a model that finds what followed a name the last time can guess what follows
 # now. In another race than lecture 08's, 400 seconds on program text with windows of 512 tokens, Transformer++ learns to look that up. It ends far
-# ahead of FLASH, which gains nothing from beyond 256 tokens ([race_short](../docs/results.md#race_short)). Ablations can say why. Take chunks and relu² away, and FLASH-Quad with softmax is left. What it still has of FLASH is how queries and keys are made:
-# they are one vector, scaled twice. Give each of them a matrix in place of `gamma`, and call that *own maps*.
+# ahead of FLASH, which gains nothing from beyond 256 tokens ([race_short](../docs/results.md#race_short)). Ablations can say why. Take chunks and
+# relu² away, and FLASH-Quad with softmax is left. It still has FLASH's gate, its one head, and queries and keys that are one vector, scaled
+# twice. We suspect the last. Give queries and keys a matrix each in place of `gamma`, and call that *own maps*.
 #
-# Scored are the last 128 of each 2,048 tokens, subwords of program text. The measure is how many bits one of them saves if the model reads 512
+# Scored are the last 128 of each 2,048 tokens, which are *subwords*: pieces of words, 2,048 different ones. The measure is how many bits one of them saves if the model reads 512
 # tokens back and not 256.
 #
 # **Your guess.** The Transformer++ of the race saves 0.15 bits. How many does FLASH-Quad save with softmax and `gamma`?
 
 # %%
 my_guess_of_softmax = None
-predict("10.f", my_guess_of_softmax)
+predict("10.e", my_guess_of_softmax)
 
 # %% tags=["nbval-check-output"]
 from flash_course.bench.stored import runs_of_look_up
@@ -574,7 +578,7 @@ for model in (model for model in looked_up if not model.endswith(later)):
     bits = np.mean([run["bits_per_late_token"] for run in looked_up[model]])
     rows.append((model, f"{bits:.2f}", f"{round(saved[model], 2) + 0.0:.2f}"))
 print(drawing.text_table(rows))
-reveal("10.f", round(saved["FLASH-Quad, softmax"], 2), "bits")
+reveal("10.e", round(saved["FLASH-Quad, softmax"], 2), "bits")
 
 # %% [markdown]
 # Next to nothing: with `gamma` this model has not learned to look up, though its softmax reads all tokens. With a matrix for each the same model
@@ -641,7 +645,7 @@ def turned(k_TS):
 
 
 k_TS = np.arange(6.0).reshape(2, 3)
-learner.your_line("10.g", turned, ((k_TS,), [[2, 0, 1], [5, 3, 4]]), ((k_TS[:1],), [[2, 0, 1]]))
+learner.your_line("10.f", turned, ((k_TS,), [[2, 0, 1], [5, 3, 4]]), ((k_TS[:1],), [[2, 0, 1]]))
 
 # %% [markdown]
 # <details><summary>The line</summary>
@@ -656,7 +660,7 @@ learner.your_line("10.g", turned, ((k_TS,), [[2, 0, 1], [5, 3, 4]]), ((k_TS[:1],
 
 # %%
 my_guess_of_the_turn = None
-predict("10.h", my_guess_of_the_turn)
+predict("10.g", my_guess_of_the_turn)
 
 
 # %% tags=["nbval-check-output"]
@@ -674,7 +678,7 @@ for kind, model in {"gamma": quad, "one map": f"{quad}, one map"}.items():
     rows.append((kind, f"{np.mean(plain):.2f}", f"{np.mean(with_turn):.2f}", str(gains[kind])))
 rows.append(("own maps", f"{np.mean(late_bits(f'{quad}, own maps')):.2f}", "", ""))
 print(drawing.text_table(rows))
-reveal("10.h", round(gains["one map"].mean, 2), "bits")
+reveal("10.g", round(gains["one map"].mean, 2), "bits")
 
 # %% [markdown]
 # Behind the matrix the turn brings 0.25 of the 0.33, and the model looks up with every seed, though query and key are still made of one vector.
@@ -702,8 +706,9 @@ reveal("10.h", round(gains["one map"].mean, 2), "bits")
 #   with own maps; the others have one seed. Maps add 5% of parameters to FLASH-Quad and 9% to FLASH, and Muon trains them where AdamW trains `gamma`
 #   ([look_up](../docs/results.md#look_up)). Transformer++ has had 1,665 updates ([race_short](../docs/results.md#race_short)).
 # - *Turned keys*: own maps minus one map with turned keys is <!-- number: look_up.own_maps_over_turned -->-0.078 ± 0.109<!-- /number -->, so whether the second matrix adds something
-#   is open, though far tokens save it more. Behind one map `gamma` begins twenty times as large as alone. So large without a
-#   matrix no seed looks up, and turned one of three, just, where behind one map all do. One map minus that is <!-- number: look_up.matrix_behind_turn -->-0.262 ± 0.534<!-- /number --> bits, which is open.
+#   is open, though far tokens save it more. Behind one map `gamma` begins twenty times as large as alone. With `gamma` alone
+#   drawn as large, no seed looks up; with turned keys one of three does, just, where behind one map all three do. In bits, turned keys behind
+#   one map minus turned keys with the large `gamma` is <!-- number: look_up.matrix_behind_turn -->-0.262 ± 0.534<!-- /number -->, which is open.
 #
 # ## What to remember
 #

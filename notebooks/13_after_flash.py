@@ -191,7 +191,7 @@ def chunk_brings(gamma, k_CS, v_CE):
 by_loop = np.zeros((S, E))
 for k, v in zip(k_CS, v_CE):
     by_loop = write(by_loop, k, v, np.full(S, 0.9))
-learner.your_line("13.c", chunk_brings, ((0.9, k_CS, v_CE), by_loop), ((1.0, k_CS, v_CE), k_CS.T @ v_CE))
+learner.your_line("13.a", chunk_brings, ((0.9, k_CS, v_CE), by_loop), ((1.0, k_CS, v_CE), k_CS.T @ v_CE))
 
 # %% [markdown]
 # <details><summary>The line</summary>
@@ -244,11 +244,11 @@ print(f"difference of exponentials:    {A[-1].exp() * (-A[-2]).exp():.3f} = {A[-
 from flash_course.learner import predict, reveal
 
 my_guess = None  # percent
-predict("13.a", my_guess)
+predict("13.b", my_guess)
 
 # %% tags=["nbval-check-output"]
 scales = 1 - 2.0 ** -np.arange(5, 13)
-reveal("13.a", round(100 * scales[0] ** 64), "percent")
+reveal("13.b", round(100 * scales[0] ** 64), "percent")
 half_lives = np.log(0.5) / np.log(scales)
 print("tokens until half is forgotten, head by head:", ", ".join(f"{n:.0f}" for n in half_lives))
 
@@ -319,7 +319,7 @@ def system_of(k_CS):
 
 unit_keys = np.array([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]])
 learner.your_line(
-    "13.d", system_of, ((unit_keys,), [[1, 0, 0], [0.6, 1, 0], [0, 0.8, 1]]), ((2 * unit_keys[:2],), [[1, 0], [2.4, 1]])
+    "13.c", system_of, ((unit_keys,), [[1, 0, 0], [0.6, 1, 0], [0, 0.8, 1]]), ((2 * unit_keys[:2],), [[1, 0], [2.4, 1]])
 )
 
 # %% [markdown]
@@ -378,7 +378,7 @@ for kind, update in kinds.items():
 
 # %%
 my_second_guess = None  # a factor of 1 or more
-predict("13.b", my_second_guess)
+predict("13.d", my_second_guess)
 
 # %% tags=["nbval-check-output"]
 from flash_course.bench.counts import count_state_numbers
@@ -397,7 +397,7 @@ lengths = [2**n for n in range(6, 18)]
 kept = {name: [count_state_numbers(layer, n) for n in lengths] for name, layer in layers.items()}
 for name, entries in kept.items():
     print(f"{name:20} after 64 tokens {entries[0]:9,}, after 131,072 {entries[-1]:11,}")
-reveal("13.b", round(kept["FLASH, C = 256"][-1] / kept["GLA, delta, Mamba-2"][-1], 1), "times")
+reveal("13.d", round(kept["FLASH, C = 256"][-1] / kept["GLA, delta, Mamba-2"][-1], 1), "times")
 
 # %%
 title = "A state is paid for once, a cache with every token"

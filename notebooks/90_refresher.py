@@ -191,7 +191,7 @@ def states_by_me(k, v):
 
 
 k, v = rng.normal(size=(2, 3, 4, 5)), rng.normal(size=(2, 3, 4, 6))
-learner.your_line("90.c", states_by_me, ((k, v), k.swapaxes(-1, -2) @ v))
+learner.your_line("90.a", states_by_me, ((k, v), k.swapaxes(-1, -2) @ v))
 
 # %% [markdown]
 # <details><summary>The line</summary>
@@ -218,13 +218,13 @@ print(f"first entry of the sum {state.sum(1)[0, 0, 0]:.4f}, of the state of all 
 
 # %%
 my_guess = None  # the exponent, for example 10 for 2**10
-predict("90.a", my_guess)
+predict("90.b", my_guess)
 
 # %%
 n = 0
 while np.float32(2**n) + np.float32(1) != np.float32(2**n):
     n += 1
-reveal("90.a", n, "(2**24 = 16,777,216)")
+reveal("90.b", n, "(2**24 = 16,777,216)")
 
 # %% [markdown]
 # A float32 has 24 binary digits. The two half-precision formats share 16 bits between digits and range in different ways; compare the columns.
@@ -338,10 +338,10 @@ print(f"mean of perplexities {np.exp(losses).mean():.1f}, perplexity of the mean
 
 # %%
 my_second_guess = None  # percent
-predict("90.b", my_second_guess)
+predict("90.c", my_second_guess)
 
 # %%
-reveal("90.b", 100 * (1 - math.exp(2.99) / math.exp(3)), "percent")
+reveal("90.c", 100 * (1 - math.exp(2.99) / math.exp(3)), "percent")
 
 # %% [markdown]
 # The answer does not depend on where the loss started: 0.01 nats is always one percent of perplexity.

@@ -293,8 +293,8 @@ check("02.5", port)
 # Then write `matrix_with`, which makes the attention matrix with *any* such function. The score is q kᵀ / `length_scale` + bias, as in 02.3;
 # then comes f. `sees_TT[i, j]` is True where token i may read token j, which can be a causal mask, a window, or the tokens that are no padding.
 # Every other entry is exactly 0, so a token that sees nothing gets a row of zeros.
-# The argument `f` takes an array of any shape and acts element by element. Far to the left it comes near 0,
-# though slowly for some functions, and only at -inf is it sure to be exactly 0.
+# The argument `f` takes an array of any shape and acts element by element. Do not hide an entry by a large negative score: some functions
+# fall slowly, and only f(-inf) is sure to be 0.
 #
 # You may use `math`, `numpy`, `torch`. `math.erf` takes one number; `np.vectorize(math.erf)` takes an array.
 # Both functions return NumPy arrays in float64.

@@ -191,7 +191,8 @@ check("05.3", mixed_chunk)
 #
 # Your test is tried on three layers that are right and on fifteen that are wrong. A wrong one may be wrong at a single output, in a single
 # channel, by a millionth, or through rounding alone, which shows best when a token changes by very much. You may rely on one thing: as long
-# as your inputs are of order one, no weight inside a chunk is exactly zero.
+# as your inputs are of order one, no weight inside a chunk is exactly zero. So look for leaks with large changes too, and for gaps with
+# changes of order one.
 #
 # You may use `numpy`.
 #

@@ -60,8 +60,9 @@ STUDENT = "me"  # your name or number; the numbers of 11.1 are drawn from it
 # matrix products count for `a`, `b` and `d`, and a product computes the hidden half too. Each input is read once, each result is written once.
 # Leave the bias out. How many FLOPs per byte has
 #
-# - `a`: the local part in one kernel, which reads q, k and v and writes the result, so that the attention matrix never leaves it;
-# - `b`: the same in three kernels: the first makes the scores q kᵀ, the second their relu², the third multiplies these by v.
+# - `a`: the local part with its gate in one kernel, which reads q, k, v and the gate u, a (C, E) array, and writes the product with u, so that
+#   the attention matrix never leaves it;
+# - `b`: the same in three kernels: the first makes the scores q kᵀ, the second their relu², the third multiplies these by v and then by u.
 #   Whatever goes from one kernel to the next is written by one and read by the other;
 # - `c`: the second of these kernels alone? Taking the maximum with 0 is one FLOP, squaring is another;
 # - `d`: the summary kᵀ v of the chunk, an array (S, E), in one kernel?
@@ -84,7 +85,7 @@ print(personal("11.1", STUDENT))
 # STUB answer_11_1 = dict(a=None, b=None, c=None, d=None, e=None)
 _n = personal("11.1", STUDENT)
 _C, _S, _E = _n["C"], _n["S"], _n["E"]
-_flops, _numbers = 2 * _C * _C * (_S + _E), 2 * _C * _S + 2 * _C * _E
+_flops, _numbers = 2 * _C * _C * (_S + _E), 2 * _C * _S + 3 * _C * _E
 answer_11_1 = dict(
     a=_flops / (2 * _numbers),
     b=_flops / (2 * (_numbers + 4 * _C * _C)),
@@ -425,7 +426,8 @@ check("11.5", largest_tile)
 #
 # No points depend on it, and the interpreter says nothing about speed, so make a new notebook. Put into it `import torch`, `import triton`,
 # `import triton.language as tl`, `jit = triton.jit`, then your cells of 11.3 and 11.6. Make the inputs with `device="cuda"`, and time
-# `launch_gated` beside `mix_torch` of lecture 11, section 7, and its compiled form, by `flash_course.bench.clock.time_in_turn` as in section 1.
+# `launch_gated` beside `mix_torch` of lecture 11, section 7, and its compiled form, by
+# `time_in_turn(functions, rounds, device="cuda")` of `flash_course.bench.clock`, where `functions` is a dictionary of functions by name.
 # Print `torch.cuda.get_device_name()` with the times. On a T4, expect to lose, because there Triton's `dot` uses ordinary multiply-adds.
 #
 # </details>

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from flash_course import personal
+from flash_course.checks.edits import edited
 from flash_course.checks.exercise import call
 from flash_course.checks.proving import version
 from flash_course.checks.sets.set_05 import GAPS_4, LEAKS_4, layer
@@ -258,11 +259,16 @@ def held_out_4(rng):
         right, wrong = layer(C), LEAKS_4["inclusive sum"](C)
         return lambda x_TD: np.concatenate([right(x_TD)[:, :7], wrong(x_TD)[:, 7:]], 1)
 
-    leaks = last_row_inclusive, LEAKS_4["a leak in the last partial chunk only"], counts_the_chunks, last_channel_leaks
+    # scores of a short last chunk are divided by its length
+    over_its_length = edited(layer, "/ C + bias", "/ np.minimum(C, len(x_TD) - g * C) + bias", name="held out")
+    # one output does not read one token
+    forgets_one = edited(layer, "h < g", "(h < g) & ~((i == 2 * C + 1) & (j == 1))", name="held out")
+    leaks = [last_row_inclusive, LEAKS_4["a leak in the last partial chunk only"], counts_the_chunks]
+    leaks += [last_channel_leaks, over_its_length]
     C = int(rng.integers(3, 6))
     cases = [version("held out", "passes what is right", layer, C)]  # else C would tell the others from the right
     cases += [version("held out", "finds leaks", make, C) for make in leaks]
-    return [*cases, version("held out", "finds gaps", forgets_chunk_zero, C)]
+    return [*cases, *(version("held out", "finds gaps", make, C) for make in (forgets_chunk_zero, forgets_one))]
 
 
 def held_out_5(rng):

@@ -296,6 +296,8 @@ def held_out_3(rng):
         ("finds wrong counts", "(x_TD) @", "(x_TD - causal * x_TD.mean(0)) @"),
         # the flags reach one token too far
         ("finds padding that is read", BOTH, "(near + far) * np.maximum(valid_T, np.append(0, valid_T[:-1]))"),
+        # the last token alone reads it
+        ("finds padding that is read", "far * valid_T", "far * np.where(i == valid_T.sum() - 1, 1, valid_T)"),
         # chunks of padding are read through the sum
         ("finds padding that is read", "far * valid_T", f"far * np.maximum(valid_T, 1 - {HELD})"),
     )

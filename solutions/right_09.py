@@ -319,6 +319,10 @@ FAULTS = [
     # forgets the older chunks at the third border
     (STEPS, '"kv": kv + linear.T @ values',
      '"kv": linear.T @ values * 3 / 2 if chunks == 2 else kv + linear.T @ values'),
+    # of a prompt's outputs the last one alone is right
+    (PROMPTS, "return self.parallel(x_nD), state", "return np.r_[0 * x_nD[:-1], self.parallel(x_nD)[-1:]], state"),
+    # copies the state of a prompt, and changes that of a step
+    (PROMPTS, COPY, f'state if "stepped" in state else {COPY} | {{"stepped": True}}'),
     (PROMPTS, COPY, f'state if len(state["rows"]) == self.C - 1 else {COPY}'),  # changes its state at a border only
 ]  # fmt: skip
 

@@ -118,7 +118,8 @@ BUILDS = (
             ("a comes first, then b.", the_other_order),
             ("All points count, by least squares, and not the two ends alone.", through_the_ends),
         ),
-        why="One exponent says what a table of times hides: whether a model is linear, and from where.",
+        why="The slope says how a cost grows over these lengths. Fit the shortest and the longest "
+        "alone, and see whether it is one power.",
         tolerance=1e-5,
     ),
     Build(

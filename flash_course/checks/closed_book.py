@@ -37,6 +37,16 @@ TORCH = str(Path(torch.__file__).parent)  # as its frames name it
 FORMS = (reference, mixing, chunks, fast, gau, flash, transformer, states, generate, sampling)
 CLOSED = {str(Path(module.__file__).resolve()): module.__name__ for module in FORMS}
 OWN = (f"{PACKAGE}{os.sep}", f"{COURSE}{os.sep}")
+SHUT_FOLDERS = tuple(
+    f"{folder}{os.sep}"
+    for folder in (
+        COURSE / "builds",
+        COURSE / "bench",
+        COURSE / "lab",
+        PACKAGE / "experiments",
+        PACKAGE / "gpu",
+    )
+)
 F, A = torch.func, torch.autograd
 GRADIENTS = (
     A.backward,
@@ -102,6 +112,10 @@ def module_shut(frame):
     # a kernel's text is run in another form: it counts as where it was written
     if frame.f_code in STARTS:
         name = frame.f_locals["self"].fn.__code__.co_filename
+    if name.startswith(SHUT_FOLDERS):
+        return (
+            name.removeprefix(f"{COURSE.parent}{os.sep}").removesuffix(".py").replace(os.sep, ".")
+        )
     if not name.startswith(CHECKS):
         return CLOSED.get(name)
     # torch calls the ``forward`` of a module: its frames count as those of their caller

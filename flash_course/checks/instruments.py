@@ -375,6 +375,12 @@ def work(function, arrays, *more):
     return calls, products
 
 
+def chosen_by_flags(name, args):
+    """Whether places are chosen by True and False: a card has to count them first. One number for all is a fill."""
+    flags = any(t is not None and t.dtype in (torch.bool, torch.uint8) for t in args[1])
+    return flags and (name == "index" or args[2].numel() > 1)
+
+
 class Asked(TorchFunctionMode):
     """Counts, in ``calls``, how often a tensor is turned into a list or an array: no operation of torch shows that."""
 
@@ -404,6 +410,9 @@ class Operations(Dispatched):
         "unique_dim",
         "unique_consecutive",
         "repeat_interleave",
+        "allclose",
+        "bincount",
+        "boolean index",
     )
     PRODUCTS = ("mm", "bmm", "mv", "dot", "vdot", "_cdist_forward")  # of their first argument
     ADDED_PRODUCTS = ("addmm", "baddbmm", "addmv")  # of their second
@@ -431,6 +440,8 @@ class Operations(Dispatched):
         several = out if isinstance(out, tuple | list) else [out]
         tensors = [t for t in several if isinstance(t, torch.Tensor)]
         self.double += any(t.dtype == torch.float64 for t in tensors)
+        if name in ("index", "index_put", "index_put_") and chosen_by_flags(name, args):
+            self.calls["boolean index"] = self.calls.get("boolean index", 0) + 1
         self.computed += not function.is_view
         if name in ("mul", "mul_"):
             self.multiplied += sum(t.numel() for t in tensors)

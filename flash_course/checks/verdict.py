@@ -146,11 +146,11 @@ def ask_all(exercise, cases, given, numbers, seed, known):
                 )
             )
         # now: the next call may change the value
-        problems[i] = problem(exercise, case, outcomes[i], known.get(i))
+        problems[i] = problem(exercise, case, outcomes[i], known.get(i), numbers)
     return [*map(Found, cases, outcomes, problems)]
 
 
-def problem(exercise, case, got, expected):
+def problem(exercise, case, got, expected, numbers=None):
     """None, or what is wrong with an outcome, in words. ``expected``: the right one's; of a test there is none."""
     if case.truth is not None:
         return problem_of_test(exercise, case, got)
@@ -158,17 +158,31 @@ def problem(exercise, case, got, expected):
         return got.said
     if got.error is not None:
         return in_words(got.error)
-    look = guess if exercise.kind == "predict" else difference
-    return look(expected.value, got.value, exercise.tolerance)
+    if exercise.kind == "predict":
+        words = ()
+        if isinstance(expected.value, str) and exercise.id != "11.1":
+            words = words_of(exercise, case.name, numbers)
+        return guess(expected.value, got.value, exercise.tolerance, words)
+    return difference(expected.value, got.value, exercise.tolerance)
 
 
-def guess(expected, got, tolerance):
+def words_of(exercise, key, numbers):
+    """The words that a question of a prediction asks for: the right one and those of kept wrong answers."""
+    found = set()
+    for answer in (exercise.right, *(wrong.answer for wrong in exercise.wrong)):
+        table = exercise.assemble(answer, numbers)
+        if isinstance(table, dict) and isinstance(table.get(key), str):
+            found.add(as_word(table[key]))
+    return found
+
+
+def guess(expected, got, tolerance, words=()):
     """The difference of a prediction without the right answer: who guessed wrong thinks again."""
     if difference(as_word(expected), as_word(got), tolerance) is None:
         return None
     key = "guess"
     if isinstance(expected, str):
-        if not isinstance(as_word(got), str):
+        if not isinstance(as_word(got), str) or (words and as_word(got) not in words):
             key = "guess a word"
     elif isinstance(expected, bool):
         if not is_plain(got, True) and not is_plain(got, False):

@@ -1,6 +1,6 @@
 """The runs that are reported, and the comparisons of their scores."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .intervals import Interval, paired, welch
 from .rates import is_trial, rates_of
@@ -31,15 +31,33 @@ class Compared:
 def compared(experiment, rows, compare):
     """``Compared``, or None where runs are missing."""
     rates = compare.rates or (None, None)
+    if compare.steps is None and not compare.equal_time:
+        compare = replace(compare, steps=shared_length(experiment, rows, compare, rates))
     ours = scores_of(experiment, rows, compare, compare.arm, rates[0], compare.equal_time)
     theirs = scores_of(experiment, rows, compare, compare.other, rates[1])
     if not ours or not theirs:
         return None
     whole = welch(list(ours.values()), list(theirs.values()))
-    if not compare.paired:
-        return Compared(whole)
     seeds = sorted(ours.keys() & theirs)
+    if not compare.paired or not seeds:
+        return Compared(whole)
     return Compared(whole, paired([ours[seed] for seed in seeds], [theirs[seed] for seed in seeds]))
+
+
+def shared_length(experiment, rows, compare, rates):
+    """The first length that both sides were run for; None where they have none in common, and each has its own."""
+    of_side = []
+    for label, rate in zip((compare.arm, compare.other), rates, strict=True):
+        if rate is None:
+            rate = rates_of(experiment, experiment.arm(label), rows)[0]
+        runs = reported(experiment, rows)
+        found = [
+            steps
+            for of, steps, budget, at in runs
+            if (of, budget, at) == (label, compare.budget, rate)
+        ]
+        of_side.append(found)
+    return min(set(of_side[0]) & set(of_side[1]), key=of_side[0].index, default=None)
 
 
 def scores_of(experiment, rows, compare, label, rate, in_equal_time=False):

@@ -200,6 +200,8 @@ class Experiment:
                 f"an experiment has the name {self.name!r}, which is to be a file's: give letters and digits"
             )
         refuse_no_tuples(self, self.name, ("arms", "steps", "seconds", "seeds", "compare"))
+        refuse_others("arms", self.arms, Arm)
+        refuse_others("compare", self.compare, Compare)
         for arm in self.arms:
             refuse_no_tuples(arm, arm.label, ("rates", "rates_of", "steps", "seeds", "also"))
             refuse_no_search(arm, self.search_of(arm))
@@ -215,6 +217,7 @@ class Experiment:
             named |= {*arm.rates_of, arm.timed_as} - {None}
         for compare in self.compare:
             named |= {compare.arm, compare.other}
+            refuse_no_sides(compare)
         if unknown := sorted(named - {*labels}):
             raise ValueError(f"{self.name} has no arm {unknown[0]!r}: it has {', '.join(labels)}")
         for arm in self.arms:
@@ -256,6 +259,22 @@ def refuse_no_tuples(of, name, fields):
             raise ValueError(f"{name}: {each}={shown}: expected a tuple, as ({shown},)")
 
 
+def refuse_others(name, given, kind):
+    """A ValueError for what is no arm, or no comparison."""
+    for each in given:
+        if not isinstance(each, kind):
+            raise ValueError(f"{name} has {short(each)}: expected {kind.__name__}(...)")
+
+
+def refuse_no_sides(compare):
+    """A ValueError for rates that are not two, one for each side."""
+    if compare.rates is not None and len(compare.rates) != 2:
+        asked = "expected two, the arm's and the other's, or None"
+        raise ValueError(
+            f"Compare({compare.arm!r}, {compare.other!r}): rates={compare.rates}: {asked}"
+        )
+
+
 def refuse_no_run(experiment, arm):
     """A ValueError for an arm of which no run can be made."""
     if isinstance(arm.model, nn.Module | type):
@@ -284,6 +303,10 @@ def refuse_no_search(arm, search):
         )
     if search:
         refuse_no_tuples(search, f"the search of {arm.label}", ("seeds",))
+        if not search.factor > 1:
+            raise ValueError(
+                f"the search of {arm.label}: factor={search.factor!r}: expected more than 1"
+            )
         if not search.seeds:
             raise ValueError(f"the search of {arm.label} has no seed: give Search(seeds=(100,))")
 

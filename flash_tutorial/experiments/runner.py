@@ -234,12 +234,19 @@ def trained(arm, rate, seed, steps, experiment, folder=None, budget=None):
     return measures | {"processor_seconds": round(processor, 1)}
 
 
+OWN = {"parameters", "diverged_at_step", "losses", "every", "processor_seconds", "on_the_way"}
+
+
 def plain_values(found, arm):
     """What a measure found, if it can be stored."""
     try:
         json.dumps(found)
     except TypeError:
         found = None
+    if isinstance(found, dict) and (taken := sorted(OWN & found.keys())):
+        raise ValueError(
+            f"the measure of {arm.label} gives {taken[0]!r}, which every run has already: take another name"
+        )
     if not isinstance(found, dict):
         raise ValueError(
             f"the measure of {arm.label} did not give plain values by name: expected a dictionary as "

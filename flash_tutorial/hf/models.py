@@ -221,6 +221,11 @@ class FlashForCausalLM(_LanguageHead, GenerationMixin):
         **others: Any,
     ) -> CausalLMOutputWithPast:
         """As ``FlashModel``; with ``logits_to_keep`` the logits of so many last tokens alone."""
+        fewer = isinstance(logits_to_keep, Tensor) or logits_to_keep > 0
+        if labels is not None and fewer:
+            raise ValueError(
+                f"logits_to_keep={short(logits_to_keep)} with labels: the loss needs all logits; leave one out"
+            )
         read = self.model(
             input_ids,
             attention_mask,
@@ -239,7 +244,10 @@ class FlashForCausalLM(_LanguageHead, GenerationMixin):
         if labels is not None:
             with _labels_checked(labels, read.last_hidden_state.shape[:2], self.config.vocab_size):
                 labels = _behind_a_token(labels, attention_mask)
+                labels = _within_documents(labels, segment_ids)
                 loss = self.loss_function(logits, labels, logits.shape[-1], **_for_loss(others))
+                if not (labels[:, 1:] != IGNORE).any():  # a mean of nothing would be NaN
+                    loss = logits.sum() * 0
         return CausalLMOutputWithPast(loss=loss, logits=logits, **{NAME: read.get(NAME)})
 
     def prepare_inputs_for_generation(
@@ -418,6 +426,14 @@ def _behind_a_token(labels, mask):
     own = mask[:, -labels.shape[1] :]
     before = nn.functional.pad(own[:, :-1], (1, 0), value=1)
     return labels.masked_fill((before == 0) | (own == 0), IGNORE)
+
+
+def _within_documents(labels, segment_ids):
+    """Without the first token of each document, which the one before it would have to predict."""
+    if segment_ids is None:
+        return labels
+    same = segment_ids[:, 1:] == segment_ids[:, :-1]
+    return labels.masked_fill(~nn.functional.pad(same, (1, 0), value=True), IGNORE)
 
 
 def _for_loss(others):

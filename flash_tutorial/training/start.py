@@ -50,6 +50,10 @@ def check_arguments(given, config, out, callback):
 def check_model(model, config):
     """Refuse a module that cannot be trained, or settings that do not go with a model that is there already."""
     name = type(model).__name__
+    if hasattr(model, "_orig_mod"):
+        raise ValueError(
+            f"the model is compiled ({name}): give the model itself, and TrainConfig(compile=True)"
+        )
     if not callable(getattr(model, "loss", None)):
         asked = (
             "loss(ids, targets, mask=None) and a call (ids, mask=None) that gives logits (B, T, N)"

@@ -106,6 +106,33 @@ class Blurrer(nn.Module):
         return x + self.write(mean.expand_as(x))
 
 
+class NormOfTheBatch(Averager):
+    def __init__(self, dim):
+        super().__init__(dim)
+        self.norm = nn.BatchNorm1d(dim)
+
+    def forward(self, x, mask=None, segment_ids=None):
+        return x + super().forward(self.norm(x.mT).mT, mask)
+
+
+class LooksAheadInTraining(Averager):
+    def total(self, v, mask):
+        ahead = v.mean(1, keepdim=True) if self.training else 0
+        return super().total(v, mask) + ahead
+
+
+@pytest.mark.parametrize("kind", [NormOfTheBatch, LooksAheadInTraining])
+def test_check_unit_finds_what_leaks_in_training_alone(kind):
+    with pytest.raises(ValueError, match=r"fails leak of values.*in train mode"):
+        check_unit(kind(8))
+
+
+def test_check_unit_takes_no_dropout_for_a_leak():
+    unit = Averager(8)
+    unit.write = nn.Sequential(unit.write, nn.Dropout(0.5))
+    assert check_unit(unit)
+
+
 def test_check_unit_leaves_out_what_cannot_be_asked_and_says_so():
     report = check_unit(Blurrer(10))
     left_out = {row[0] for row in report.rows if row[1] is None}

@@ -97,6 +97,7 @@ def test_draws_follow_the_probabilities():
         (dict(top_p=1.5), ("top_p=1.5", "at most 1")),
         (dict(max_new_tokens=-1), ("max_new_tokens=-1", "at least 0")),
         (dict(max_new_tokens=2.0), ("max_new_tokens=2.0", "integer")),
+        (dict(on_token=3), ("on_token=3", "a function of ids (B,), or None")),
         *[
             (dict(stop_id=wrong), (f"stop_id={wrong!r}", f"0 to {N - 1}"))
             for wrong in (-1, N, 2.0, True)

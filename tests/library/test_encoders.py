@@ -116,6 +116,24 @@ def test_the_loss_of_tokens_is_over_those_asked():
     torch.testing.assert_close(built.loss(ids(2, T), labels), expected)
 
 
+def test_no_label_of_padding_is_asked():
+    built = TokenClassifier(model(causal=False), 3).double().eval()
+    mask = torch.arange(T) < torch.tensor([[T], [3]])
+    labels = torch.ones(2, T, dtype=torch.long)
+    asked = labels.masked_fill(~mask, -100)
+    loss = built.loss(ids(2, T), labels, mask)
+    torch.testing.assert_close(loss, built.loss(ids(2, T), asked, mask))
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_autocast_pools_as_well(pooling):
+    built = classifier("flash", pooling).float()
+    mask = torch.arange(T) < torch.tensor([[T], [3]])
+    with torch.autocast("cpu", torch.bfloat16):
+        half = built(ids(2, T), mask)
+    torch.testing.assert_close(half.float(), built(ids(2, T), mask), rtol=0.1, atol=0.1)
+
+
 @pytest.mark.parametrize("tied", [True, False])
 @pytest.mark.parametrize("kind", [SequenceClassifier, TokenClassifier])
 def test_all_that_is_trained_has_a_gradient(kind, tied):

@@ -636,6 +636,19 @@ def test_a_run_that_diverges_has_ended_and_its_rate_is_not_taken(monkeypatch):
         ),
         (dict(compare=(Compare("ours", "others"),)), r"no arm 'others': it has ours, theirs"),
         (dict(equal_time="zz"), r"no arm 'zz': it has ours, theirs"),
+        (
+            dict(arms=(torch.nn.Linear(2, 2),), compare=()),
+            r"arms has Linear.*: expected Arm\(\.\.\.\)",
+        ),
+        (dict(compare=(("ours", "theirs"),)), r"compare has .*: expected Compare\(\.\.\.\)"),
+        (
+            dict(compare=(Compare("ours", "theirs", rates=(1e-2,)),)),
+            r"rates=\(0.01,\): expected two",
+        ),
+        (
+            dict(search=Search(steps=10, factor=0.5)),
+            r"the search of ours: factor=0.5: expected more than 1",
+        ),
         (dict(steps=()), r"ours has no length: give the experiment steps=\(1000,\)"),
         (dict(make=None, arms=(Arm("ours"),), compare=()), r"ours has no rate: give rates="),
         (
@@ -651,6 +664,22 @@ def test_a_run_that_diverges_has_ended_and_its_rate_is_not_taken(monkeypatch):
 def test_a_declaration_that_cannot_be_is_refused(wrong, said):
     with pytest.raises(ValueError, match=said):
         pretended(None, **wrong)
+
+
+def test_runs_of_one_length_are_compared():
+    made = Longer(best=1e-2)
+    arms = tuple(Arm(name, rates=(1e-2,)) for name in ("ours", "theirs"))
+    go(pretended(made, arms=arms[:1], steps=(4,), compare=()))
+    both = pretended(made, arms=arms, steps=(2, 4))
+    rows = go(both)
+    assert abs(compared(both, rows, both.compare[0]).welch.mean) < 0.1, "the lengths differ by 2"
+
+
+class Longer(Made):
+    """A run scores its number of updates."""
+
+    def __call__(self, arm, rate, seed, steps):
+        return super().__call__(arm, rate, seed, steps) | {"bits_per_byte": steps + seed / 100}
 
 
 # ---------------------------------------------------------------- intervals

@@ -10,7 +10,7 @@ import torch
 from small_hf import all_of_ours, both, datasets, hf_config, peft, prompts, transformers
 from small_model import ids
 
-from flash_tutorial import SequenceClassifier
+from flash_tutorial import SequenceClassifier, pack
 from flash_tutorial.encoders import POOLINGS
 from flash_tutorial.hf import (
     FlashForCausalLM,
@@ -173,6 +173,32 @@ def test_labels_that_no_class_has_are_refused_by_name(made, causal, labels, says
     model = made(hf_config(causal=causal, vocab_size=31, num_labels=3))
     with pytest.raises(ValueError, match=says):
         model(torch.tensor([[1, 2, 3]]), labels=torch.tensor(labels))
+
+
+def test_no_document_is_to_predict_the_next():
+    packed = pack([ids(1, n, seed=n)[0] for n in (5, 4, 7)])
+    native, model = both()
+    how = dict(segment_ids=packed.segment_ids, position_ids=packed.position_ids)
+    expected = native.loss(packed.ids, packed.targets, packed.mask, **how).float()
+    torch.testing.assert_close(model(packed.ids, labels=packed.ids, **how).loss, expected)
+
+
+def test_a_loss_of_nothing_is_zero():
+    model = FlashForCausalLM(hf_config(vocab_size=31))
+    given = torch.tensor([[1, 2, 3]])
+    loss = model(given, labels=torch.full_like(given, -100)).loss
+    loss.backward()
+    assert loss == 0 and all(
+        p.grad.isfinite().all() for p in model.parameters() if p.grad is not None
+    )
+
+
+@pytest.mark.parametrize("kept", [1, torch.tensor([0, 2])])
+def test_a_loss_needs_all_logits(kept):
+    model = FlashForCausalLM(hf_config(vocab_size=31))
+    given = torch.tensor([[1, 2, 3]])
+    with pytest.raises(ValueError, match=r"logits_to_keep=.* with labels: the loss"):
+        model(given, labels=given, logits_to_keep=kept)
 
 
 @pytest.mark.parametrize("pooling", POOLINGS)

@@ -19,6 +19,7 @@ from flash_tutorial import (
     MCTransformerBlock,
     ModelConfig,
     Stack,
+    TransformerBlock,
     count_parameters,
     pool,
 )
@@ -206,6 +207,15 @@ def test_the_loss_is_the_mean_in_nats_over_the_wanted_targets():
         assert_one_line(lambda: m.loss(batch, targets), *parts)
 
 
+def test_nothing_is_asked_of_padding():
+    m, batch = model(), ids(2, 14)
+    targets = batch.roll(-1, 1)
+    mask = mask_of(14, 5)
+    asked = targets.masked_fill(~mask, -100)
+    torch.testing.assert_close(m.loss(batch, targets, mask), m.loss(batch, asked, mask))
+    torch.testing.assert_close(m(batch, mask, targets=targets), m.loss(batch, asked, mask))
+
+
 def test_positions_run_over_the_row_and_do_not_start_again_at_a_document():
     m, batch = model("transformer+"), ids(1, 8)
     twice = torch.cat([batch, batch], 1)
@@ -346,6 +356,65 @@ def test_a_class_of_ones_own_may_decode_by_itself():
     assert isinstance(state.units[0], tuple)
     logits, _ = m.step(prompt[:, 0], state)
     assert (logits - m(torch.cat([prompt, prompt[:, :1]], 1))[:, -1]).abs().max() < 1e-9
+
+
+class MixesItself(FLASH):
+    def mix(self, heads, v, mask, segment_ids):
+        return super().mix(heads, v, mask, segment_ids) + v
+
+
+class MixesAll(GAU):
+    def mix(self, heads, v, mask, segment_ids):
+        return super().mix(heads, v, mask, segment_ids) + v
+
+
+class ReadsItself(FLASH):
+    def forward(self, x, *read, **how):
+        return super().forward(x, *read, **how) + x / 2
+
+
+class WritesBack(FLASH):
+    def project_back(self, u, mixed):
+        return 2 * super().project_back(u, mixed)
+
+
+class OwnBlock(TransformerBlock):
+    def mix(self, q, k, v, mask, segment_ids):
+        return super().mix(q, k, v, mask, segment_ids) + v
+
+
+SUBCLASSES = {
+    MixesItself: dict(qk_dim=8, chunk_size=4),
+    MixesAll: dict(qk_dim=8, bias_length=32, length_scale=32),
+    ReadsItself: dict(qk_dim=8, chunk_size=4),
+    WritesBack: dict(qk_dim=8, chunk_size=4),
+    OwnBlock: dict(heads=3, ff_dim=24),
+}
+
+
+def assert_decodes_as_it_reads(m):
+    text = ids(2, 14)
+    whole = m(text)
+    logits, state = m.prefill(text[:, :6])
+    torch.testing.assert_close(logits, whole[:, 5])
+    for t in range(6, 14):
+        logits, state = m.step(text[:, t], state)
+        torch.testing.assert_close(logits, whole[:, t])
+
+
+@pytest.mark.parametrize("kind", SUBCLASSES)
+def test_a_subclass_that_reads_in_another_way_decodes_as_it_reads(kind):
+    assert_decodes_as_it_reads(model(kind, unit_options=SUBCLASSES[kind]))
+
+
+def test_so_does_a_unit_whose_mixing_was_exchanged():
+    m = model()
+    for unit in m.stack.units:
+        mixed = unit.mix
+        unit.mix = lambda heads, v, mask, segment_ids, mixed=mixed: (
+            mixed(heads, v, mask, segment_ids) + v
+        )
+    assert_decodes_as_it_reads(m)
 
 
 class WithoutCausal(nn.Module):

@@ -83,6 +83,8 @@ def test_what_pack_makes():
     first = [2, 3, 4, 5] + [none] * 8
     assert packed.targets.tolist() == [first, [8] + [none] * 11]
     assert [t.tolist() for t in packed.unpack(ids_)] == [[1, 2, 3, 4, 5], [6], [7, 8]]
+    elsewhere = packed.to("meta")
+    assert {each.device.type for each in (*elsewhere, elsewhere.mask)} == {"meta"}
     end_to_end = pack([[1, 2, 3], [4]])
     assert end_to_end.ids.tolist() == [[1, 2, 3, 4]]
     assert end_to_end.targets.tolist() == [[2, 3, none, none]]

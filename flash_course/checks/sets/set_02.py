@@ -67,6 +67,10 @@ MIXES = {
     "one_before": lambda z_TS, v_TE: np.concatenate([0 * v_TE[:1], v_TE[:-1]]),
     "causal_map": lambda z_TS, v_TE: np.tril(z_TS @ np.roll(z_TS, 1, axis=1).T) @ v_TE,
     "both_sides": lambda z_TS, v_TE: both_sides(z_TS) @ v_TE,
+    # no matrix does this: what is read depends on the values themselves
+    "largest": lambda z_TS, v_TE: np.maximum.accumulate(
+        v_TE * (1 + z_TS[:, :1] ** 2) + v_TE.max(1, keepdims=True)
+    ),
 }
 
 
@@ -109,6 +113,7 @@ def cases_2(rng, numbers):
     yield case(
         "both sides, an attention matrix of z", "with an attention matrix", "both_sides", 4, 6, 7, 3
     )
+    yield case("the largest value so far", "with an attention matrix", "largest", 6, 4, 5, 3)
     yield case("out_weight is zero", "limits", "causal_map", 6, 5, 4, 3, out_weight="D")
     yield case("u is zero", "limits", "causal_map", 5, 3, 4, 2, in_weight="E", in_bias="E")
     yield case("one token", "limits", "both_sides", 1, 5, 6, 2)

@@ -279,6 +279,22 @@ def look_at_logits(embedding_ND, position_TD):
     reject_if(not 0.02 <= std <= 2, "06.4", "logits are", got=f"{std:.2g}")
 
 
+def rows_drawn(N, D, T):
+    def run(answers):
+        made = [
+            several(answers.start_tables(N, D, T, np.random.default_rng(s)), 2)[0]
+            for s in (4, 5, 4)
+        ]
+        one, other, again = (np.asarray(table) for table in made)
+        reject_if(np.shape(one) != (N, D), "all", "shape", expected=(N, D), got=np.shape(one))
+        reject_if(
+            np.array_equal(one, other) or not np.array_equal(one, again), "06.4", "own generator"
+        )
+        reject_if(len(np.unique(one, axis=0)) < N, "06.4", "same rows")
+
+    return Case("the embedding is drawn", "mended", run, f"{N = }, {D = }, {T = }")
+
+
 def cases_4(rng, numbers):
     N, T = grown(rng, 300, 400, more=60)
     wide = 128 - 2 * int(rng.integers(4))  # the text promises 48 to 128
@@ -307,6 +323,7 @@ def cases_4(rng, numbers):
         "the ratio in the smallest model", look_at_ratio, "ratio at small D", N, least, T
     )
     yield start_case("the first logits", look_at_logits, "logits", N, wide, T)
+    yield rows_drawn(N, small, T)
 
 
 given_4 = {

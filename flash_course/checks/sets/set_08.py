@@ -323,6 +323,8 @@ def rows_of(plan, lengths):
     # who leaves it out loses the part of the clock alone
     plan = [{"timed calls": 0} | row for row in plan]
     reject_if(any(set(row) != KEYS for row in plan), "08.4", "keys")
+    whole = all(is_whole(row["T"]) for row in plan)
+    reject_if(not whole, "08.4", "rows")
     rows = {(row["model"], row["T"]): row for row in plan}
     reject_if(
         len(plan) != 2 * len(lengths) or set(rows) != {*product(MILLIONS, lengths)},
@@ -332,6 +334,18 @@ def rows_of(plan, lengths):
     return rows
 
 
+def is_whole(x):
+    return isinstance(x, int | np.integer)
+
+
+def is_number(x):
+    return isinstance(x, int | float | np.number)
+
+
+def are_words(x):
+    return isinstance(x, list | tuple | set) and all(isinstance(each, str) for each in x)
+
+
 SINS = "batch", "rival", "passes", "formats", "parameters", "clock"
 
 
@@ -339,25 +353,34 @@ def look_for(sin, rival, ours, tokens):
     """What a plan may do wrong in the two rows of one length: (the sentence, whether it is so)."""
     both = rival, ours
     if sin == "batch":
+        yield "batch is whole", not all(is_whole(row["batch"]) for row in both)
         yield "batch", any(row["batch"] * row["T"] != tokens for row in both)
     elif sin == "rival":
         yield "not FLASH", ours["attention"] != "mixed chunk"
         yield "written out", rival["attention"] == "written out"
         yield "other rival", rival["attention"] != "fused"
     elif sin == "passes":
+        yield "passes are words", not all(are_words(row["passes"]) for row in both)
         yield "passes", sorted(rival["passes"]) != sorted(ours["passes"])
         yield "no training", sorted(rival["passes"]) != ["backward", "forward"]
     elif sin == "formats":
         yield "formats", rival["format"] != ours["format"]
         yield "no format", rival["format"] not in ("float32", "float16", "bfloat16")
     elif sin == "parameters":
-        yield "part of a layer", any(row["layers"] % 1 for row in both)
+        yield (
+            "part of a layer",
+            any(not is_number(row["layers"]) or row["layers"] % 1 for row in both),
+        )
         layers, sizes = zip(
             *((row["layers"], EMBEDDING + row["layers"] * MILLIONS[row["model"]]) for row in both)
         )
         key = "sizes left" if layers == (15, 22) else "sizes"
         yield key, min(layers) < 1 or abs(sizes[1] / sizes[0] - 1) > 0.05
     else:
+        yield (
+            "calls are whole",
+            not all(is_whole(row[key]) for row in both for key in ("untimed calls", "timed calls")),
+        )
         yield "compilation", min(row["untimed calls"] for row in both) < 1
         yield "untimed apart", rival["untimed calls"] != ours["untimed calls"]
         yield (

@@ -137,6 +137,22 @@ def cases_2(rng, numbers):
             name, part, run, f"{T = }, {S = }, {E = }, {C = }, {lag = }, {read} tokens read before"
         )
 
+    def drafts(C, S, E, read):
+        C, (E,) = C + int(rng.integers(4)), grown(rng, E)
+        layer = draw_layer(rng, S, C)
+        begin = drawn_state(read * C + 1, rng, layer, S, E)
+        z_TS, v_TE = rng.normal(size=(3, S)), rng.normal(size=(3, E))
+
+        def run(f):
+            _, first = several(f(z_TS[0], v_TE[0], copy.deepcopy(begin), layer), 2)
+            _, one = several(f(z_TS[1], v_TE[1], first, layer), 2)
+            before = copy.deepcopy(one)
+            f(z_TS[2], v_TE[2], first, layer)  # another draft from the same state
+            reject_if(not same_state(before, one), "09.2", "drafts share")
+            return True
+
+        return Case("two drafts from one state", "the state", run, f"{S = }, {E = }, {C = }")
+
     yield case("three chunks and a tail", "values", 15, 4, 5, 4)
     yield case("four chunks and a tail", "values", 23, 6, 3, 5)
     yield case("a lag of 2", "lag", 22, 4, 3, 5, 2)
@@ -147,6 +163,7 @@ def cases_2(rng, numbers):
     yield case("the state after the last token", "the state", 14, 2, 5, 4, 2, look="state")
     yield case("the state on a border", "the state", 12, 2, 4, 3, 3, look="state")
     yield case("the state that was given", "the state", 9, 4, 2, 3, look="stays")
+    yield drafts(5, 4, 3, 2)
     yield case("the state that was given, a lag of 2", "the state", 9, 2, 4, 3, 2, look="stays")
 
 
@@ -197,6 +214,14 @@ def cases_3(rng, numbers):
     yield case("cold", "temperature", 8, temperature=0.6)
     yield case("hot", "temperature", 6, temperature=1.7)
     yield case("temperature 0", "temperature", 9, temperature=0)
+    yield case(
+        "temperature 0, whatever the filters say",
+        "temperature",
+        9,
+        temperature=0,
+        top_k=4,
+        top_p=0.9,
+    )
     close = rng.permutation([*rng.normal(size=6), 4.0, np.nextafter(4.0, 5.0)])
     sizes = "the two largest logits differ in the last bit"
     yield call("temperature 0, two nearly equal", "temperature", close, temperature=0, sizes=sizes)
@@ -472,6 +497,11 @@ def text_of(state, n=12):
             )
         for name in ("position", "chunks"):
             whole_number(name, layer[name])
+        for name in ("kv", "waiting", *ROWS):
+            is_array = isinstance(layer[name], np.ndarray)
+            reject_if(not is_array, "09.5", "no array", name=name, got=type(layer[name]).__name__)
+    is_rng = isinstance(state["rng"], np.random.Generator)
+    reject_if(not is_rng, "09.5", "no generator", got=type(state["rng"]).__name__)
     return go_on(state, n)[:2]
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from .. import interpreter
-from ..compare import difference
+from ..compare import difference, is_sequence
 from ..examples import example
 from ..exercise import Case, Unable, call, given_back, predicted, reject_if
 from ..expected import by_right
@@ -20,9 +20,9 @@ T4 = 203  # FLOPs in the time of a byte, in float16
 
 
 def draw_1(rng):
-    """From C = 416 on the local part in one kernel no longer waits for memory."""
+    """From about C = 600 on the local part and its gate in one kernel no longer wait for memory."""
     return {
-        "C": 32 * int(rng.integers(6, 20)),
+        "C": 32 * int(rng.integers(10, 30)),
         "S": 32 * int(rng.integers(2, 7)),
         "E": 256 * int(rng.integers(3, 13)),
     }
@@ -32,8 +32,8 @@ def right_1(n):
     """FLOPs per byte, of numbers of two bytes."""
     C, S, E = n["C"], n["S"], n["E"]
     found = {
-        "a": 2 * C * C * (S + E) / (2 * (2 * C * S + 2 * C * E)),
-        "b": 2 * C * C * (S + E) / (2 * (2 * C * S + 4 * C * C + 2 * C * E)),
+        "a": 2 * C * C * (S + E) / (2 * (2 * C * S + 3 * C * E)),
+        "b": 2 * C * C * (S + E) / (2 * (2 * C * S + 4 * C * C + 3 * C * E)),
         "c": 2 / 4,
         "d": 2 * C * S * E / (2 * (C * S + C * E + S * E)),
     }
@@ -47,7 +47,14 @@ def cases_1(rng, numbers):
 
 def letters(e):
     """The letters of e, in whatever way they are written down."""
-    given = e if isinstance(e, str) else " ".join(map(str, e))
+    given = (
+        e
+        if isinstance(e, str)
+        else " ".join(map(str, e))
+        if is_sequence(e) or isinstance(e, set)
+        else ""
+    )
+    reject_if(not re.search(r"\b[abcd]+\b", given.lower()), "11.1", "no letters", got=repr(e)[:40])
     # the d of "and" is none of them
     return "".join(sorted({*"".join(re.findall(r"\b[abcd]+\b", given.lower()))}))
 
@@ -105,7 +112,7 @@ def cases_2(rng, numbers):
 
     tail = int(rng.integers(1, 4))
     M = int(rng.integers(3, 6))
-    wide, narrow = int(rng.integers(14, 19)), 2
+    wide = int(rng.integers(14, 19))
     chunk = 8 * int(rng.integers(5, 8))
     rest = 8 * int(rng.integers(3, 5))
     yield case("M divides C, three chunks", "values", 9 * M, 3, 5, 3 * M, M)
@@ -115,7 +122,8 @@ def cases_2(rng, numbers):
     yield case("M = 1", "edge sizes", 9 + tail, 2, 5, 5, 1)
     yield case("one token", "edge sizes", 1, 4, 2, 3 + M, 2)
     yield work_case(rng, "what is done", chunk, 8, wide, chunk + rest)
-    yield work_case(rng, "one tile at a time", chunk, 8, narrow, chunk + rest)
+    M = int(rng.integers(9, 16))  # more entries in a tile than in q, k and v
+    yield work_case(rng, "one tile at a time", 3 * M, M, 1, 4 * M)
 
 
 def example_2():
@@ -325,10 +333,15 @@ def share_the_work(exercise, seen, out, C, M):
     """Each program makes rows of one chunk, M at most."""
     places = interpreter.addresses(out)
     row_of = {place: row for row, own in enumerate(places.tolist()) for place in own}
+    programs = 0
     for written in seen.written_by_program().values():
         rows = {row_of[place] for place in written.tolist() if place in row_of}
         several = len(rows) > M or len({row // C for row in rows}) > 1
         reject_if(several, exercise, "one program")
+        programs += len(rows) > 0
+    T = len(places)
+    needed = sum(-(-min(C, T - first) // M) for first in range(0, T, C))
+    reject_if(programs > needed, exercise, "many programs")
 
 
 def look_at_memory(exercise, seen, pairs, prepared, memory_too):
