@@ -39,23 +39,17 @@ NOT_COUNTED = (
 )
 
 
-def digest(experiment, arm):
+def digest(experiment, arm, measured=True):
     """Eight letters for the library and for the declaration's own code: the arm's model, its text
-    and the measures.
+    and the measures; without these, for what a checkpoint depends on.
     """
     if experiment.anew:
         found = made_of(experiment, arm)
     else:
         found = {"library": library()}
     architecture = getattr(arm.model, "architecture", None)
-    for thing in (
-        arm.model,
-        architecture,
-        arm.corpus,
-        experiment.measure,
-        experiment.at_start,
-        experiment.make,
-    ):
+    measures = (experiment.measure, experiment.at_start) if measured else ()
+    for thing in (arm.model, architecture, arm.corpus, experiment.make, *measures):
         follow(thing, found)
     return hashlib.sha256(repr(sorted(found.items())).encode()).hexdigest()[:8]
 

@@ -197,7 +197,7 @@ def one_run(experiment, arm, rate, seed, steps, rows, say=print, budget=None, wa
 
 def folder_of(experiment, arm, rate, seed, steps, rows):
     """Where a run's checkpoints lie: those of other code, or of an arm whose name is written alike, lie elsewhere."""
-    said = f"{arm.label}-{rate}-{seed}-{steps}-{rows.codes[arm.label]}"
+    said = f"{arm.label}-{rate}-{seed}-{steps}-{rows.trained_by[arm.label]}"
     name = re.sub(r"[^\w.+-]", "_", said)
     if name != said:
         name += "-" + hashlib.sha256(arm.label.encode()).hexdigest()[:4]

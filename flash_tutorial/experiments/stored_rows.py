@@ -87,6 +87,13 @@ class StoredRows:
         """{arm: its digest}, taken once: who edits a file while runs are going has the old code in them."""
         return {arm.label: digest(self.experiment, arm) for arm in self.experiment.arms}
 
+    @cached_property
+    def trained_by(self):
+        """{arm: the digest of what trains it}: a measure that is mended finds the finished training."""
+        return {
+            arm.label: digest(self.experiment, arm, measured=False) for arm in self.experiment.arms
+        }
+
     def load(self) -> list[dict[str, Any]]:
         """The rows in the order in which they were finished; of a project those of today's code and settings."""
         rows = self.whole()["runs"]

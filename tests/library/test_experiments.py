@@ -397,7 +397,7 @@ def test_rows_of_other_code_are_refused_until_their_code_is_named(monkeypatch):
     experiment = pretended(Made(best=2e-2))
     rows = go(experiment)
     code = rows[0]["code"]
-    monkeypatch.setattr(stored_rows, "digest", lambda *_: "99999999")
+    monkeypatch.setattr(stored_rows, "digest", lambda *_, **__: "99999999")
     said = rf"tried\.json holds runs of ours .* other code \({code}; here 99999999\)"
     with pytest.raises(ValueError, match=said):
         go(experiment)
@@ -508,7 +508,7 @@ def test_checkpoints_of_other_code_and_of_a_name_written_alike_lie_elsewhere(mon
 
     assert folder("start: zero") != folder("start= zero")
     before = folder("tiny")
-    monkeypatch.setattr(stored_rows, "digest", lambda *_: "99999999")
+    monkeypatch.setattr(stored_rows, "digest", lambda *_, **__: "99999999")
     assert folder("tiny") != before
 
 
@@ -555,6 +555,26 @@ def test_no_run_is_left_uncompiled_since_torch_compiled_others_before(monkeypatc
         go(replace(experiment, seeds=(seed,), train=experiment.train | {"compile": True}))
         made.append(len(graphs))
     assert made[0] > 0 and made == [made[0] * runs for runs in (1, 2, 3)]
+
+
+def test_a_measure_that_is_mended_finds_the_finished_training(monkeypatch):
+    def fails(model, corpus):
+        return {}["accuracy"]
+
+    def mended(model, corpus):
+        return {"accuracy": 1.0}
+
+    with pytest.raises(KeyError):
+        go(trained(measure=fails))
+    started = []
+
+    def goes_on(*args, **options):
+        return train(*args, **options, callback=lambda row: started.append(row["step"]))
+
+    monkeypatch.setattr(runner, "train", goes_on)
+    (row,) = go(trained(measure=mended))
+    assert row["measures"]["accuracy"] == 1.0 and not started
+    assert not list(Path("runs/trained").glob("*"))
 
 
 def test_a_stopped_run_goes_on_from_its_last_checkpoint(monkeypatch):
