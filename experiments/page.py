@@ -52,6 +52,7 @@ ORDER = (  # on the page; an experiment that is not named here stands behind the
     "widths",
     "optimizers",
     "package_models",
+    "distilled",
     "shipping",
     "dynamic",
     "ngrams",

@@ -150,7 +150,7 @@ def ask_all(exercise, cases, given, numbers, seed, known):
     return [*map(Found, cases, outcomes, problems)]
 
 
-def problem(exercise, case, got, expected, numbers=None):
+def problem(exercise, case, got, expected, numbers):
     """None, or what is wrong with an outcome, in words. ``expected``: the right one's; of a test there is none."""
     if case.truth is not None:
         return problem_of_test(exercise, case, got)

@@ -43,15 +43,15 @@ def test_every_wrong_answer_is_rejected_with_other_sizes_and_values(name):
     )
     for wrong in exercise.wrong:
         given = exercise.assemble(exercise.handed_in(wrong, student), numbers)
-        assert is_rejected(exercise, given, expected, cases, seed), f"{wrong.key}, seed {seed}"
+        assert is_rejected(exercise, given, expected, cases, seed, numbers), f"{wrong.key}, seed {seed}"
 
 
-def is_rejected(exercise, given, expected, cases, seed):
+def is_rejected(exercise, given, expected, cases, seed, numbers):
     """Whether some case tells an answer from the right one. No more cases are run than that takes."""
     outcomes = {}
     for i in order_of(cases, seed):
         outcomes[i] = agreed(outcomes.get(i), outcome_of(cases[i], given, exercise.shut))
-        if problem(exercise, cases[i], outcomes[i], expected(i)) is not None:
+        if problem(exercise, cases[i], outcomes[i], expected(i), numbers) is not None:
             return not outcomes[i].unable
     return False
 
