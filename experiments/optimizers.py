@@ -15,13 +15,13 @@ RATES = {"muon": (5e-3, 1e-2, 2e-2), "adamw": (2.5e-3, 5e-3, 1e-2)}
 ARCHITECTURES = ("flash", "transformer++")
 
 
-def arm(architecture, optimizer, **train):
+def arm(architecture, optimizer, rates=None, **train):
     """A model by an optimizer; the name tells another batch."""
     of = f" of {train['batch']}" if train else ""
     return Arm(
         f"{architecture} {optimizer}{of}",
         ModelConfig(architecture, max_length=T),
-        RATES[optimizer],
+        rates or RATES[optimizer],
         train=dict(optimizer=optimizer, **train),
     )
 
@@ -63,6 +63,7 @@ EXPERIMENT = Experiment(
     arms=(
         *(arm(*each) for each in product(ARCHITECTURES, RATES)),
         *(arm(name, "muon", batch=4) for name in ARCHITECTURES),
+        arm("flash", "muon", (2.5e-3, 5e-3), batch=2),
     ),
     train=dict(batch=BATCH, length=T, dtype="bfloat16", eval_bytes=REPORTED),
     seconds=(BUDGET,),

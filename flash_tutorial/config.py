@@ -8,6 +8,7 @@ Letters: B batch, T length, D model width, E expanded width, S shared width, C c
 
 import copy
 import json
+import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -487,6 +488,7 @@ class ModelConfig:
             raise ValueError(f"{where} has the unknown key {name!r}: expected {near}")
         name = values.get("architecture", "flash")
         if architecture is not None:
+            look_at_class(architecture, str(name))
             values["architecture"] = architecture
         elif name not in ARCHITECTURES and "." in str(name):
             back = f"from_pretrained(..., architecture={str(name).rpartition('.')[2]})"
@@ -500,6 +502,16 @@ class ModelConfig:
         missing = before_they_existed(cls).keys() - values.keys() - config.inert().keys()
         missing = [name for name in missing if getattr(config, name) is not ABSENT]
         return replace(config, **{name: rules(cls)[name].before for name in missing})
+
+
+def look_at_class(given, stored):
+    """A ValueError where no class was stored, a warning where it has another name."""
+    if "." not in stored:
+        raise ValueError(f"this model is a {stored!r} of the package: leave architecture out")
+    name, before = getattr(given, "__name__", None), stored.rpartition(".")[2]
+    if name not in (None, before) and before not in ("partial", "<lambda>"):
+        said = f"this model was built from the class {stored}, and {name} is handed back"
+        warnings.warn(f"{said}: what it computes may be something else", stacklevel=4)
 
 
 def of_today(values):

@@ -17,6 +17,7 @@ from .calls import by_call
 from .config import GATED, ModelConfig, options_of
 from .errors import MASK_BY_NAME, check_call, described, short
 from .flash import FLASH
+from .formats import is_transformed
 from .gau import GAU
 from .layers import (
     LearntPositions,
@@ -149,7 +150,7 @@ class Stack(nn.Module):
             how = {"mask": mask, "segment_ids": segment_ids}
             if type(unit).forward in self.checked_here:
                 how["checked"] = True
-            if self.config.checkpoint and torch.is_grad_enabled():
+            if self.computes_again():
                 y = checkpoint(unit, x, use_reentrant=False, **how)
             else:
                 y = unit(x, **how)
@@ -218,7 +219,7 @@ class Stack(nn.Module):
             door = {}
             if getattr(type(unit), "prefill", None) in self.prompt_checked_here:
                 door["checked"] = True
-            if self.config.checkpoint and torch.is_grad_enabled():
+            if self.computes_again():
                 y, of_unit = checkpoint(
                     states.prefill, unit, x, mask, of_unit, use_reentrant=False, **door
                 )
@@ -227,6 +228,10 @@ class Stack(nn.Module):
             x = x + self.drop(y - x) if dropping else y
             of_units.append(of_unit)
         return self.norm(x), State(of_units, rows, self.config)
+
+    def computes_again(self):
+        """Whether activations are computed again for the gradient; torch.func cannot."""
+        return self.config.checkpoint and torch.is_grad_enabled() and not is_transformed()
 
     @by_call
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:

@@ -43,7 +43,9 @@ def test_every_wrong_answer_is_rejected_with_other_sizes_and_values(name):
     )
     for wrong in exercise.wrong:
         given = exercise.assemble(exercise.handed_in(wrong, student), numbers)
-        assert is_rejected(exercise, given, expected, cases, seed, numbers), f"{wrong.key}, seed {seed}"
+        assert is_rejected(exercise, given, expected, cases, seed, numbers), (
+            f"{wrong.key}, seed {seed}"
+        )
 
 
 def is_rejected(exercise, given, expected, cases, seed, numbers):

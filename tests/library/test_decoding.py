@@ -3,6 +3,7 @@
 import copy
 from unittest import mock
 
+import numpy as np
 import pytest
 import torch
 from host_reads import HostReads
@@ -261,6 +262,16 @@ def test_on_token_gets_what_generate_gives():
     stop = int(m.generate(prompt, 12, temperature=0)[0, 2])
     how = dict(temperature=0, stop_id=stop, on_token=lambda token: seen.append(token.clone()))
     assert torch.equal(m.generate(prompt, 12, **how), torch.stack(seen, 1))
+
+
+def test_numbers_of_numpy_are_numbers():
+    logits = torch.tensor([[0.0, 3.0, 1.0]])
+    assert draw(logits, temperature=np.float32(1), top_k=np.int64(1), top_p=np.float64(1)) == 1
+
+
+def test_logits_that_are_no_numbers_are_named():
+    logits = torch.tensor([[0.0, float("nan"), 1.0]])
+    assert_one_line(lambda: draw(logits), "the logits hold NaN", "diverged")
 
 
 def test_a_text_beyond_the_models_last_position_is_refused_before_any_of_it_is_drawn():

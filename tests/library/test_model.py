@@ -482,10 +482,12 @@ def test_a_unit_with_a_forward_of_its_own_is_not_told_of_the_door():
     assert mine(features(9).float(), mask=mask_of(9, 9, 9, T=9)).shape == (3, 9, 12)
 
 
+@pytest.mark.parametrize("checkpoint", [False, True])
 @every_architecture
-def test_torch_func_gives_what_autograd_gives(architecture):
+def test_torch_func_gives_what_autograd_gives(architecture, checkpoint):
     """The gradient of each sequence by itself, of padded ones with two documents."""
-    m, batch, documents = model(architecture), ids(3, 9), torch.arange(9).expand(3, 9) // 5
+    m = model(architecture, checkpoint=checkpoint)
+    batch, documents = ids(3, 9), torch.arange(9).expand(3, 9) // 5
     mask = mask_of(9, 4, 7, T=9)
     weights = {name: p.detach() for name, p in m.named_parameters()}
 

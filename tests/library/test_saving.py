@@ -92,6 +92,21 @@ def test_a_class_of_ones_own_has_to_be_handed_back(tmp_path, build, name, how):
     assert torch.equal(loaded(ids()), mine(ids())) and loaded.config.unit_options == options
 
 
+class Another(MyUnit):
+    pass
+
+
+def test_another_class_is_warned_of_and_one_for_a_model_of_the_package_refused(tmp_path):
+    LanguageModel(ModelConfig(MyUnit, vocab_size=N, dim=12, depth=1)).save_pretrained(tmp_path)
+    with pytest.warns(UserWarning, match="from the class small_model.MyUnit, and Another is"):
+        load(tmp_path, architecture=Another)
+    model().save_pretrained(tmp_path)
+    how = dict(architecture=MyUnit)
+    assert_one_line(
+        lambda: load(tmp_path, **how), "a 'flash' of the package", "leave architecture out"
+    )
+
+
 def test_models_of_the_package_have_digests():
     models = Path(flash_tutorial.__file__).parent / "models"
     paths = [path for path in models.iterdir() if path.is_dir()]

@@ -61,6 +61,11 @@ def test_an_argument_of_the_wrong_kind_is_one_line(arguments, options, words):
     assert_refused(words, train, *arguments, progress=False, **options)
 
 
+def test_a_compiled_model_is_refused():
+    words = r"the model is compiled \(OptimizedModule\): .*TrainConfig\(compile=True\)"
+    assert_refused(words, train, torch.compile(LanguageModel(MODEL)), CONFIG, progress=False)
+
+
 def test_a_language_model_is_built_from_a_configuration():
     assert_refused("built from a ModelConfig, got 'flash'", LanguageModel, "flash")
 
