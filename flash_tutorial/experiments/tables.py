@@ -58,14 +58,28 @@ def report(experiment: Experiment, rows: list[dict[str, Any]]) -> str:
 def runs_table(experiment, rows):
     """A line for each arm, length and rate, with the scores of its seeds."""
     lines = []
-    for (label, steps, budget, rate), by_seed in reported(experiment, rows).items():
+    runs = reported(experiment, rows)
+    for (label, steps, budget, rate), by_seed in runs.items():
         measures = [by_seed[seed]["measures"] for seed in sorted(by_seed, key=str)]
         if all(experiment.score in found or "diverged_at_step" in found for found in measures):
             length = f"{steps:,}" if budget is None else f"{steps:,} ({budget:g} s)"
             said = "" if rate is None else f"{rate:g}"
             lines.append([label, said, length, *cells(experiment, measures)])
+    if runs and not lines:
+        return no_measure(experiment.score, runs.values())
     head = ["arm", "rate", "updates", f"{words(experiment.score)} by seed", "mean"]
     return markdown(head, lines)
+
+
+def no_measure(name, runs):
+    """The sentence on a measure that no run has, and those that they have."""
+    rows = [row for by_seed in runs for row in by_seed.values()]
+    known = {name for row in rows for name, value in row["measures"].items() if is_number(value)}
+    return f"No run has {name!r}: they have {', '.join(sorted(known))}.\n"
+
+
+def is_number(value):
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def cells(experiment, measures):
@@ -126,6 +140,8 @@ def comparisons_table(experiment, rows):
         if found:
             settled = "yes" if found.welch.is_settled else "no"
             lines.append([in_words(compare), found.welch, settled, beside(found.by_seed)])
+        elif compare.measure and not any(compare.measure in row["measures"] for row in rows):
+            lines.append([in_words(compare), f"no run has {compare.measure!r}", "", ""])
     head = ["difference", "95%, Welch", "settled", "seed by seed, and correlation"]
     if not any(line[-1] for line in lines):  # none was declared
         head.pop()

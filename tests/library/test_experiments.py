@@ -686,6 +686,15 @@ def test_a_declaration_that_cannot_be_is_refused(wrong, said):
         pretended(None, **wrong)
 
 
+def test_a_measure_that_no_run_has_is_named():
+    made = Made(best=1e-2)
+    rows = go(pretended(made))
+    wrong = pretended(made, score="acc", compare=(Compare("ours", "theirs", measure="accurcy"),))
+    said = report(wrong, rows)
+    assert "No run has 'acc': they have bits_per_byte." in said
+    assert "ours minus theirs (accurcy) | no run has 'accurcy' |" in said
+
+
 def test_runs_of_one_length_are_compared():
     made = Longer(best=1e-2)
     arms = tuple(Arm(name, rates=(1e-2,)) for name in ("ours", "theirs"))
