@@ -193,6 +193,10 @@ class LanguageModel(nn.Module):
         """Read one more token ``(B,)``: logits ``(B, N)`` of the next, and the state, which is changed in place."""
         self._refuse_non_causal("step")
         self._check_ids(ids, 1)
+        rows = getattr(getattr(state, "rows", None), "batch", len(ids))
+        if len(ids) != rows:
+            expected = f"expected one token for each row of the state, which has {rows}"
+            raise ValueError(f"ids are {described(ids)}: {expected}")
         features, state = self.stack.step(self._embedded(ids), state)
         return self.head(features), state
 

@@ -348,7 +348,11 @@ class FlashForSequenceClassification(_Classifier):
         inputs_embeds: Tensor | None = None,
         **others: Any,
     ) -> SequenceClassifierOutput:
-        """As ``FlashModel``."""
+        """As ``FlashModel``, of rows that are one text each."""
+        if others.get("segment_ids") is not None:
+            raise ValueError(
+                "segment_ids: a row gets one decision; give each document a row of its own"
+            )
         read = self.model(
             input_ids, attention_mask, inputs_embeds=inputs_embeds, **others, return_dict=True
         )

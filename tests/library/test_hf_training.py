@@ -219,6 +219,12 @@ def test_padding_has_no_part_in_a_classifiers_gradient(pooling):
         torch.testing.assert_close(a, p.grad, rtol=0, atol=1e-6)
 
 
+def test_a_row_of_several_documents_gets_no_decision():
+    model = FlashForSequenceClassification(hf_config(causal=False, num_labels=3))
+    with pytest.raises(ValueError, match="segment_ids: a row gets one decision"):
+        model(torch.ones(1, 4, dtype=torch.long), segment_ids=torch.tensor([[0, 0, 1, 1]]))
+
+
 @pytest.mark.parametrize("pooling", POOLINGS)
 def test_a_folder_keeps_how_a_classifier_pools(pooling, tmp_path):
     native, body = both(causal=False)

@@ -552,8 +552,8 @@ def test_a_step_refuses_what_is_not_one_id_for_each_row():
     for wrong, *parts in (
         (torch.tensor([0, N]), f"{N}:", f"0 to {N - 1}"),
         (ZEROS[:, :1], "(2, 1)", "(B,) integer"),
-        (ZEROS[0, :1], "one token for each row"),
-        (ZEROS[0, :3], "one token for each row"),
+        (ZEROS[0, :1], "of shape (1,)", "one token for each row of the state, which has 2"),
+        (ZEROS[0, :3], "of shape (3,)", "one token for each row of the state, which has 2"),
     ):
         assert_one_line(lambda: m.step(wrong, state), *parts)  # noqa: B023
     assert_one_line(lambda: m.step(ZEROS[0, :2], None), "state is a NoneType", "prefill gave")
