@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from package_models import DECAY, DROPOUT, MODELS, T
+from package_models import DROPOUT, MODELS, TRAIN, T
 
 from flash_course.bench.stored import RESULTS
 from flash_tutorial import LanguageModel
@@ -147,16 +147,7 @@ EXPERIMENT = Experiment(
     "distilled",
     "Do both models, together, teach one model more than the text alone?",
     arms=tuple(arms()),
-    train=dict(
-        batch=4,
-        length=T,
-        eval_bytes=0,
-        optimizer="muon",
-        weight_decay=DECAY,
-        dtype="bfloat16",
-        compile=True,
-        checkpoint_every=500,
-    ),
+    train=TRAIN | dict(checkpoint_every=500),
     steps=(STEPS,),
     seeds=(0,),
     measure=measure,

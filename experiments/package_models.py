@@ -26,6 +26,15 @@ RATES = (5e-3, 1e-2, 2e-2)
 SHORT, LONG = 500, 5000  # updates that choose a rate, and the temperature
 DROPOUT = {"flash": 0.2, "transformer++": 0.1}  # by the runs of 7,000 updates of `shipping`
 DECAY = 0.1  # `shipping` saw that it hardly matters
+TRAIN = dict(
+    batch=4,
+    length=T,
+    eval_bytes=0,
+    optimizer="muon",
+    weight_decay=DECAY,
+    dtype="bfloat16",
+    compile=True,
+)
 CHOSEN_BY = "Emma"
 
 
@@ -82,15 +91,7 @@ EXPERIMENT = Experiment(
     "package_models",
     "Which settings do the models of the package want, by Muon?",
     arms=tuple(replace(arm, corpus=without_the_choosing_text) for arm in arms()),
-    train=dict(
-        batch=4,
-        length=T,
-        eval_bytes=0,
-        optimizer="muon",
-        weight_decay=DECAY,
-        dtype="bfloat16",
-        compile=True,
-    ),
+    train=TRAIN,
     measure=measure,
     numbers=numbers,
     same_code=("cbdf2396",),

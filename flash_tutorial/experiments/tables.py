@@ -74,12 +74,9 @@ def runs_table(experiment, rows):
 def no_measure(name, runs):
     """The sentence on a measure that no run has, and those that they have."""
     rows = [row for by_seed in runs for row in by_seed.values()]
-    known = {name for row in rows for name, value in row["measures"].items() if is_number(value)}
+    values = [each for row in rows for each in row["measures"].items()]
+    known = {name for name, value in values if isinstance(value, int | float)}
     return f"No run has {name!r}: they have {', '.join(sorted(known))}.\n"
-
-
-def is_number(value):
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def cells(experiment, measures):

@@ -221,7 +221,7 @@ class FlashForCausalLM(_LanguageHead, GenerationMixin):
         **others: Any,
     ) -> CausalLMOutputWithPast:
         """As ``FlashModel``; with ``logits_to_keep`` the logits of so many last tokens alone."""
-        fewer = isinstance(logits_to_keep, Tensor) or logits_to_keep > 0
+        fewer = isinstance(logits_to_keep, Tensor) or logits_to_keep != 0
         if labels is not None and fewer:
             raise ValueError(
                 f"logits_to_keep={short(logits_to_keep)} with labels: the loss needs all logits; leave one out"

@@ -96,6 +96,33 @@ def test_the_courses_own_answer_earns_nothing_in_any_form(name):
     assert "asks for your own code" in str(verdict), verdict
 
 
+def from_elsewhere():
+    """Answers that call what the course has outside its checks: the right answers of lectures, counts, statistics."""
+    from flash_course.bench import counts
+    from flash_course.builds import lecture_04
+    from flash_tutorial import experiments
+
+    def chunk_form(q, k, v, C):
+        q, k, v = (torch.from_numpy(np.asarray(x)) for x in (q, k, v))
+        return lecture_04.chunk_form(q, k, v, C).numpy()
+
+    def compare_runs(a, b):
+        shared = sorted(a.keys() & b.keys())
+        found = experiments.paired([a[seed] for seed in shared], [b[seed] for seed in shared])
+        return found.mean, found.mean - found.half, found.mean + found.half, found.is_settled
+
+    def kept(fn, *inputs):
+        return counts.kept_bytes(lambda: fn(*inputs))
+
+    return {"04.3": chunk_form, "10.4": compare_runs, "08.5": kept}
+
+
+@pytest.mark.parametrize("name", ["04.3", "10.4", "08.5"])
+def test_what_the_course_has_elsewhere_is_shut_too(name):
+    verdict = judge(load_exercise(name), from_elsewhere()[name])
+    assert verdict.points == 0 and "asks for your own code" in str(verdict), verdict
+
+
 def test_where_the_package_is_open_the_courses_own_test_is_shut():
     exercise = load_exercise("05.4")
     for answer in (exercise.right, lambda *version: exercise.right(*version)):
