@@ -485,5 +485,6 @@ for name, bits in scores.items():
 # | [11 gpu kernels](11_gpu_kernels.ipynb) | [set](../exercises/11_set_gpu_kernels.ipynb) |
 # | [12 your project](12_your_project.ipynb) |  |
 # | [13 after flash](13_after_flash.ipynb) |  |
+# | [14 who looks up](14_who_looks_up.ipynb) |  |
 #
 # For a term see the [glossary](../docs/glossary.md), for a problem the [symptoms](../docs/symptoms.md).

@@ -25,7 +25,7 @@
 #
 # **You need** lecture 05 (mixed chunk attention), lecture 02 (the gated attention unit, relu²), and section 10 of lecture 03 (how a model starts).
 #
-# **Time** 37 minutes to read, about 20 more to build. Running the code takes about 15 seconds on two CPU cores.
+# **Time** 29 minutes to read, about 20 more to build. Running the code takes about 15 seconds on two CPU cores.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 
@@ -547,142 +547,8 @@ print(drawing.text_table(rows))
 
 # %% [markdown]
 # FLASH's sums remember a name, a little: at 256 to 512 bytes they save a sixth of a bit on the whole of it. Transformer++ keeps every key and value within reach, and
-# shows no sign of looking. What a model can reach, and what it has learned to use, are two things.
-#
-# ## 11. Which part is to blame?
-#
-# In the source text of programs names return all the time, and a model that finds what followed a name the last time can guess what follows
-# now. In another race than lecture 08's, 400 seconds on program text with windows of 512 tokens, Transformer++ learns to look that up. It ends far
-# ahead of FLASH, which gains nothing from beyond 256 tokens ([race_short](../docs/results.md#race_short)). Ablations can say why. Take chunks and
-# relu² away, and FLASH-Quad with softmax is left. It still has FLASH's gate, its one head, and queries and keys that are one vector, scaled
-# twice. We suspect the last. Give queries and keys a matrix each in place of `gamma`, and call that *own maps*.
-#
-# Scored are the last 128 of each 2,048 tokens, which are *subwords*: pieces of words, 2,048 different ones. The measure is how many bits one of them saves if the model reads 512
-# tokens back and not 256.
-#
-# **Your guess.** The Transformer++ of the race saves 0.15 bits. How many does FLASH-Quad save with softmax and `gamma`?
-
-# %%
-my_guess_of_softmax = None
-predict("10.e", my_guess_of_softmax)
-
-# %% tags=["nbval-check-output"]
-from flash_course.bench.stored import runs_of_look_up
-
-looked_up = runs_of_look_up()
-rows = [("mean over the runs", "bits a token", "saved beyond 256 tokens")]
-saved = {}
-later = ("turned keys", "larger gamma")  # come below
-for model in (model for model in looked_up if not model.endswith(later)):
-    saved[model] = np.mean([run["saved_over_256"][0] for run in looked_up[model]])
-    bits = np.mean([run["bits_per_late_token"] for run in looked_up[model]])
-    rows.append((model, f"{bits:.2f}", f"{round(saved[model], 2) + 0.0:.2f}"))
-print(drawing.text_table(rows))
-reveal("10.e", round(saved["FLASH-Quad, softmax"], 2), "bits")
-
-# %% [markdown]
-# Next to nothing: with `gamma` this model has not learned to look up, though its softmax reads all tokens. With a matrix for each the same model
-# looks up nearly as well as Transformer++, and with relu², in one run, it looks up too. *One map* is the control: a matrix more, but the same for both. It brings a
-# third of the gain.
-#
-# Own maps are not enough, though. FLASH with own maps still has its chunks, and Transformer blocks of one head have always had a matrix for
-# each.
-#
-# What does one vector lack? Leave RoPE out for a moment, and multiply a score out: (z_i γ_q + β_q) · (z_j γ_k + β_k). The offsets add a
-# term of i alone, one of j alone and a constant. All that can speak of the pair is z_i γ_q γ_k z_j.
-#
-# **Build what is left** of any matrix of scores without terms of i alone and of j alone. A term of i alone is the same all along a row, so it goes
-# with the row's mean.
-
-
-# %%
-def pairs_part(score_TT):
-    """What a matrix of scores says of the pair (i, j): without every term of i alone, of j alone, and of neither."""
-    # BUILD
-    of_i = score_TT.mean(axis=1, keepdims=True)
-    of_j = score_TT.mean(axis=0, keepdims=True)
-    return score_TT - of_i - of_j + score_TT.mean()  # each of the two means took the constant with it
-    # END
-
-
-pairs_part = mine.check(pairs_part)
-
-# %% [markdown]
-# Now let i and j exchange what they hold. Queries and keys are drawn at random, once by γ and β and once by own maps. For which of the two does
-# the pair's part stay the same?
-
-# %% tags=["nbval-check-output"]
-rng = np.random.default_rng(0)
-z_TS = rng.normal(size=(6, 4))
-gamma_2S, beta_2S = rng.normal(size=(2, 2, 4))
-maps_2SS = rng.normal(size=(2, 4, 4))
-copies = {
-    "gamma and beta": (z_TS * gamma_2S[0] + beta_2S[0], z_TS * gamma_2S[1] + beta_2S[1]),
-    "own maps": (z_TS @ maps_2SS[0], z_TS @ maps_2SS[1]),
-}
-for name, (q_TS, k_TS) in copies.items():
-    score_TT = q_TS @ k_TS.T
-    pair_TT = pairs_part(score_TT)
-    apart = [np.abs(each - each.T).max() for each in (score_TT, pair_TT)]
-    print(f"{name:15} i and j exchanged: the score changes by up to {apart[0]:.1f}, the pair's part by {apart[1]:.1f}")
-
-# %% [markdown]
-# With γ and β the pair's part does not change at all, since γ_q γ_k multiply entry by entry. A token i that scores j high because
-# what stood before j is what i is, must score j just as high if what stood before i is what j is. The first is looking up, the second points to wrong
-# places. The mask does not help: it knows places, and what is exchanged here is what
-# the two tokens hold. RoPE gives a direction back, so a GAU could look up. These did not learn to.
-#
-# So far this is a good reason, and section 9 has shown what those are worth. Test it. A direction costs no parameter: let the channels of
-# the key stand one further on, so that channel c of a query meets channel c - 1 of a key. Now the matrix behind the base can write what
-# stood *before* a token into one channel, and what the token *is* into the next.
-#
-# **Your line.** Turn the keys of all tokens by one channel; the last channel becomes the first.
-
-
-# %%
-def turned(k_TS):
-    return ...  # your line
-
-
-k_TS = np.arange(6.0).reshape(2, 3)
-learner.your_line("10.f", turned, ((k_TS,), [[2, 0, 1], [5, 3, 4]]), ((k_TS[:1],), [[2, 0, 1]]))
-
-# %% [markdown]
-# <details><summary>The line</summary>
-#
-# `return np.roll(k_TS, 1, axis=1)`
-#
-# </details>
-#
-# We turned the keys of two models, the one with `gamma` alone and the control.
-#
-# **Your guess.** Own maps are 0.33 bits a token ahead of one map. How many of them does the turn bring to the model of one map?
-
-# %%
-my_guess_of_the_turn = None
-predict("10.g", my_guess_of_the_turn)
-
-
-# %% tags=["nbval-check-output"]
-def late_bits(model):
-    return [run["bits_per_late_token"] for run in looked_up[model]]
-
-
-quad = "FLASH-Quad, softmax"
-gains = {}
-rows = [("bits a token", "keys as they are", "keys turned", "gain of the turn")]
-for kind, model in {"gamma": quad, "one map": f"{quad}, one map"}.items():
-    plain = late_bits(model)
-    with_turn = late_bits(f"{model}, turned keys")
-    gains[kind] = welch(plain, with_turn)
-    rows.append((kind, f"{np.mean(plain):.2f}", f"{np.mean(with_turn):.2f}", str(gains[kind])))
-rows.append(("own maps", f"{np.mean(late_bits(f'{quad}, own maps')):.2f}", "", ""))
-print(drawing.text_table(rows))
-reveal("10.g", round(gains["one map"].mean, 2), "bits")
-
-# %% [markdown]
-# Behind the matrix the turn brings 0.25 of the 0.33, and the model looks up with every seed, though query and key are still made of one vector.
-# So looking up needs no second matrix. A direction is not all that was missing: with `gamma` alone no seed looks up, turned or not.
+# shows no sign of looking. What a model can reach, and what it has learned to use, are two things. Which part of
+# FLASH is to blame where names return all the time, [lecture 14](14_who_looks_up.ipynb) finds out.
 #
 # ## How we know
 #
@@ -701,14 +567,6 @@ reveal("10.g", round(gains["one map"].mean, 2), "bits")
 #   ([recall](../docs/results.md#recall)).
 # - *Mentions*: one model each; standard errors over the names of 0.01 to 0.05 bits ([mentions](../docs/results.md#mentions)). In small models of
 #   program text FLASH's sums save a thirtieth of a bit ([parts](../docs/results.md#parts)).
-# - *Own maps*: 0.7 million parameters, D = 128, T = 512, 1,345 updates of 8,192 tokens, by Muon, one rate. Softmax FLASH-Quad has three
-#   seeds of each kind: own maps change it by <!-- number: look_up.softmax_maps -->-0.482 ± 0.096<!-- /number --> bits and one map by <!-- number: look_up.one_map_gains -->-0.150 ± 0.145<!-- /number -->. FLASH changes by <!-- number: look_up.flash_maps -->-0.284 ± 0.272<!-- /number -->
-#   with own maps; the others have one seed. Maps add 5% of parameters to FLASH-Quad and 9% to FLASH, and Muon trains them where AdamW trains `gamma`
-#   ([look_up](../docs/results.md#look_up)). Transformer++ has had 1,665 updates ([race_short](../docs/results.md#race_short)).
-# - *Turned keys*: own maps minus one map with turned keys is <!-- number: look_up.own_maps_over_turned -->-0.078 ± 0.109<!-- /number -->, so whether the second matrix adds something
-#   is open, though far tokens save it more. Behind one map `gamma` begins twenty times as large as alone. With `gamma` alone
-#   drawn as large, no seed looks up; with turned keys one of three does, just, where behind one map all three do. In bits, turned keys behind
-#   one map minus turned keys with the large `gamma` is <!-- number: look_up.matrix_behind_turn -->-0.262 ± 0.534<!-- /number -->, which is open.
 #
 # ## What to remember
 #
@@ -722,8 +580,6 @@ reveal("10.g", round(gains["one map"].mean, 2), "bits")
 # | FLASH learns better than its quadratic twin | section 6 | |
 # | The global part is needed to recall across chunks | section 7 | |
 # | FLASH cannot learn recall | section 9 | |
-# | A model that reads all tokens by softmax learns to look up | section 11 | |
-# | Looking up needs a second matrix for the keys | section 11 | |
 #
 # **Three takeaways**
 # 1. An interval speaks of more runs like these, and never of longer ones.

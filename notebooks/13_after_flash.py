@@ -575,4 +575,5 @@ print(f"FLASH's global part, C = 8: token 24 reads {int((gradient[0].abs().sum(1
 #
 # **Exercises** No problem set, but the units train like any other, `ModelConfig(successors.KimiDelta, ...)`: baselines for a project.
 #
-# **Next** Your project ([lecture 12](12_your_project.ipynb)).
+# **Next** Your project ([lecture 12](12_your_project.ipynb)), or a detective story: [lecture 14](14_who_looks_up.ipynb) finds out why small FLASH
+# models look nothing up.

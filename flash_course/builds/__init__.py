@@ -10,7 +10,7 @@ import importlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-LECTURES = ("01", "02", "03", "04", "05", "06", "07", "08", "09", "10", "11", "12")
+LECTURES = ("01", "02", "03", "04", "05", "06", "07", "08", "09", "10", "11", "12", "14")
 
 
 @dataclass(frozen=True)

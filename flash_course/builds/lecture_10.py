@@ -1,6 +1,4 @@
-"""What lecture 10 lets its reader build: the interval of a difference, how often a few runs find the wrong sign, and
-what a matrix of scores says of pairs.
-"""
+"""What lecture 10 lets its reader build: the interval of a difference, and how often a few runs find the wrong sign."""
 
 import itertools
 
@@ -27,13 +25,6 @@ def wrong_signs(a, b, n):
     )
     differences = of_a[:, None] - of_b
     return float((differences * (np.mean(a) - np.mean(b)) < 0).mean())
-
-
-def pairs_part(score_TT):
-    """What a matrix of scores says of the pair (i, j): without every term of i alone, of j alone, and of neither."""
-    of_i = score_TT.mean(axis=1, keepdims=True)
-    of_j = score_TT.mean(axis=0, keepdims=True)
-    return score_TT - of_i - of_j + score_TT.mean()
 
 
 # ---------------------------------------------------------------- likely mistakes
@@ -91,37 +82,12 @@ def negative_is_wrong(a, b, n):
     return wrong_signs(a, b, n) if np.mean(a) > np.mean(b) else 1 - wrong_signs(a, b, n)
 
 
-def mean_taken_twice(score_TT):
-    return pairs_part(score_TT) - score_TT.mean()
-
-
-def without_column_means(score_TT):
-    return score_TT - score_TT.mean(axis=0)
-
-
-def without_row_means(score_TT):
-    return score_TT - score_TT.mean(axis=1, keepdims=True)
-
-
-def row_means_along_columns(score_TT):
-    return score_TT - score_TT.mean(axis=0) - score_TT.mean(axis=1) + score_TT.mean()
-
-
-def one_mean(score_TT):
-    return score_TT - score_TT.mean()
-
-
 def interval_case(label, a, b):
     return Case(label, lambda answer: answer(list(a), list(b), student_t), f"a = {a}, b = {b}")
 
 
 def signs_case(label, a, b, n):
     return Case(label, lambda answer: answer(list(a), list(b), n), f"a = {a}, b = {b}, n = {n}")
-
-
-def scores_case(label, score_TT):
-    score_TT = np.array(score_TT, dtype=float)
-    return Case(label, lambda answer: answer(score_TT.copy()), f"score_TT = {score_TT.tolist()}")
 
 
 BUILDS = (
@@ -169,24 +135,5 @@ BUILDS = (
             ("These are the right signs: count those that disagree.", right_signs),
         ),
         why="Ten runs are enough to see how often three would have misled you.",
-    ),
-    Build(
-        pairs_part,
-        cases=(
-            scores_case("terms of i and of j alone", [[1, 2, 4], [3, 4, 6], [8, 9, 11]]),
-            scores_case("each token likes the one before", [[0, 0, 0], [6, 0, 0], [0, 6, 0]]),
-            scores_case("all together", [[1, 5, 0], [4, 2, 9], [7, 3, 5]]),
-        ),
-        likely=(
-            ("Both means have taken the constant with them: give it back once.", mean_taken_twice),
-            ("Terms of i alone are left: they are the same all along a row.", without_column_means),
-            ("Terms of j alone are left: they are the same all along a column.", without_row_means),
-            (
-                "A row's mean goes from its own row: mean(axis=1, keepdims=True).",
-                row_means_along_columns,
-            ),
-            ("That is the constant alone: the terms of i and of j are still there.", one_mean),
-        ),
-        why="It shows which mistake a matrix of scores cannot help making, whatever was learned.",
     ),
 )
