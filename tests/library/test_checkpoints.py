@@ -5,14 +5,16 @@ import json
 import os
 import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
+import torch
 from refusals import assert_one_line
 from small_run import CONFIG, MODEL, Killed, contents, run, weights
 
 from flash_tutorial import LanguageModel, files
-from flash_tutorial.training import checkpoints, run_folder
+from flash_tutorial.training import checkpoints, devices, run_folder
 from flash_tutorial.training.checkpoints import checkpoint_folders, last_checkpoint
 from flash_tutorial.training.run_folder import read_log
 
@@ -128,6 +130,22 @@ def test_a_run_cut_short_is_the_first_part_of_the_whole_one(corpus, tmp_path, wh
     assert weights(resumed.model) == weights(whole.model) != weights(cut.model)
     assert without_seconds(resumed.log) == without_seconds(whole.log)
     assert resumed.evaluation.bits_per_byte == whole.evaluation.bits_per_byte
+
+
+def test_the_scaling_of_the_loss_goes_on_too(corpus, tmp_path, monkeypatch):
+    """In float16 it grows every few updates: a run that forgot it would begin again with the first."""
+    monkeypatch.setattr(
+        torch.amp, "GradScaler", partial(torch.amp.GradScaler, init_scale=16.0, growth_interval=2)
+    )
+    monkeypatch.setattr(devices, "pick_dtype", lambda *_: (torch.float16, ""))  # on a CPU too
+    run(corpus, tmp_path / "stopped", stop_at=5)
+    run(corpus, tmp_path / "stopped", resume=True)
+    run(corpus, tmp_path / "whole")
+    scales = [
+        json.loads((tmp_path / name / "step_000010" / "training.json").read_text())["scaler"]
+        for name in ("stopped", "whole")
+    ]
+    assert scales[0] == scales[1] and scales[0]["scale"] > 16
 
 
 def test_a_stop_that_cannot_be_is_named(corpus, tmp_path):
