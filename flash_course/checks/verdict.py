@@ -305,6 +305,7 @@ class KeptAnswers:
         if exercise.kind == "predict":
             self.tolerance = 1e-9
         self.keys = [wrong.key for wrong in exercise.wrong]
+        self.sentences = [say(exercise.id, key) for key in self.keys]
         self.answers = [
             exercise.assemble(wrong.answer, numbers, wrong.of) for wrong in exercise.wrong
         ]
@@ -322,8 +323,11 @@ class KeptAnswers:
         return difference(a, b, self.tolerance) is None
 
     def alike(self, places):
-        """The keys of those that give the same in all these cases, one after the other."""
-        return (key for k, key in enumerate(self.keys) if all(self.same(k, i) for i in places))
+        """The keys of those that give the same in all these cases, one after the other: first those whose sentence
+        the first case says itself, for it may say it of an answer with another mistake, too."""
+        said = self.found[places[0]].problem
+        order = sorted(range(len(self.keys)), key=lambda k: self.sentences[k] != said)
+        return (self.keys[k] for k in order if all(self.same(k, i) for i in places))
 
 
 def alike_in_all(exercise, found, failed, kept):

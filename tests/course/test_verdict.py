@@ -99,6 +99,17 @@ def test_a_likely_mistake_is_the_same_in_all_cases_or_in_all_of_a_part():
     assert likely(lambda x: 2 * x + 0.5, cases) == []
 
 
+def test_a_case_that_names_the_mistake_gets_no_sentence_of_another_one():
+    """Both kept answers are rejected with the same words."""
+
+    def named(answer):
+        model.reject_if(answer(3.0) != 6.0, "05.1", "front")
+
+    cases = [model.Case("three", "small", named), model.Case("again", "large", named)]
+    verdict = judge(exercise(cases), lambda x: x * x)
+    assert PLUS in verdict.lines[-1] and verdict.likely == []
+
+
 def test_a_likely_mistake_of_another_part_than_the_one_shown_names_its_part():
     cases = cases_of(("small", 3.0), ("large", 5.0), ("large", 7.0))
     assert likely(lambda x: x * x if x > 4 else 0.5, cases) == [f"large: {SQUARE}"]

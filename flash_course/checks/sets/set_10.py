@@ -122,6 +122,12 @@ def the_draws(ids, targets, C, pairs, n):
     one_chunk = sum(size * (size - 1) for size in np.bincount(np.arange(T - C) // C)) / (
         (T - C) * (T - C - 1)
     )
+    keys, values, places = (x.ravel() for x in (key - 1, value - n - 1, place))
+    # before what tells of two pairs: uneven values agree too often, and values that follow keys too seldom
+    shares = np.bincount(values, minlength=n) / values.size
+    yield "uneven values", (abs(shares - 1 / n) > 6 * math.sqrt((1 - 1 / n) / n / B)).any()
+    of_keys = np.bincount(keys, minlength=n) / keys.size
+    yield "hang together", hang_together(keys, values, np.outer(of_keys, np.full(n, 1 / n)))
     two = [*itertools.combinations(range(pairs), 2)]
     for i, j in two:
         early, differ = place[:, i] < place[:, j], value[:, i] != value[:, j]
@@ -147,7 +153,6 @@ def the_draws(ids, targets, C, pairs, n):
         "uneven values",
         any(far_from(value.ravel() == n + each, 1 / n) for each in range(1, n + 1)),
     )
-    keys, values, places = (x.ravel() for x in (key - 1, value - n - 1, place))
     even = np.full((n, n), 1 / n**2)
     yield "hang together", hang_together(keys, values, even)
     for other in (keys, values):
@@ -285,6 +290,13 @@ def most_pairs(accuracy, share, memories, limit):
     return best
 
 
+def zero_wins(S, pairs, values, rng):
+    """Whether all pairs have one value, and to some key all of them together are opposed."""
+    key_PS, said_P = rng.normal(size=(pairs, S)), rng.integers(values, size=pairs)
+    total_S = (key_PS / np.linalg.norm(key_PS, axis=1, keepdims=True)).sum(0)
+    return len({*said_P.tolist()}) == 1 and (key_PS @ total_S).min() < -0.1
+
+
 def cases_3(rng, numbers):
     def memories(name, S, pairs, values, count=12):
         S, pairs, values = grown(rng, S, pairs, values)
@@ -299,6 +311,24 @@ def cases_3(rng, numbers):
         return Case(
             name, "memory_accuracy", run, f"{count} memories, {S = }, {pairs = }, {values = }"
         )
+
+    def never_stored(name, values, count=4):
+        """Memories in which a value that no key has wins over the right one, whose score is negative, too."""
+        S, pairs, values = 2, 3, values + int(rng.integers(3))
+        seeds = []
+        while len(seeds) < count:
+            seed = int(rng.integers(2**31))
+            if zero_wins(S, pairs, values, np.random.default_rng(seed)):
+                seeds.append(seed)
+
+        def run(answers):
+            return [
+                answers.memory_accuracy(S, pairs, values, np.random.default_rng(seed))
+                for seed in seeds
+            ]
+
+        sizes = f"{count} memories, {S = }, {pairs = }, {values = }"
+        return Case(name, "memory_accuracy", run, sizes)
 
     def search(name, share, limit, *rows):
         """``rows``: what the memories of 1, 2, 4, ... pairs give, in quarters; each as often as is drawn."""
@@ -333,6 +363,7 @@ def cases_3(rng, numbers):
     yield memories("two numbers for a key", 2, 5, 7, 30)
     yield memories("fewer pairs than S", 24, 7, 30)
     yield memories("one pair", 5, 1, 3, 4)
+    yield never_stored("all pairs have one value", 2)
     yield search("by the mean", 0.7, 64, good, (4, 2, 4, 2), (2, 4, 4, 4), (0, 3, 4, 4), none)
     yield search("exactly the share", 0.75, 64, good, (2, 4, 4, 2), (4, 2, 2, 3), none)
     yield search(
@@ -489,7 +520,9 @@ def draw_bits(rng, rates, seeds):
             for g, rate in zip((True, False), ways[0])
         )
         mixed = first != second or len(seeds) == 2
-        if len({*ways}) == 3 and len({*ways[0], both}) == 3 and rates[0] not in ways[0] and mixed:
+        two_each = all(one != other for one, other in ways)  # or a way looks like one rate for both
+        told = len({*ways}) == 3 and len({*ways[0], both}) == 3 and rates[0] not in ways[0]
+        if told and mixed and two_each:
             return bits
 
 
