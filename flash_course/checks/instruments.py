@@ -266,6 +266,29 @@ def lines_run(function, *args):
     return count
 
 
+class Listed(TorchFunctionMode):
+    """Counts the numbers of the lists that torch is given: `map` and `range` make a table in C, where no line runs."""
+
+    A_LINE = 100  # numbers that count as a line of Python: a list of all rows is no loop, one of all entries is
+
+    def __init__(self):
+        super().__init__()
+        self.numbers = 0
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        self.numbers += sum(map(numbers_listed, args))
+        return function(*args, **(kwargs or {}))
+
+
+def numbers_listed(value):
+    """How many numbers a list holds, or one of lists."""
+    if isinstance(value, range):
+        return len(value)
+    if not isinstance(value, list | tuple):
+        return 0
+    return sum(1 if isinstance(each, int | float) else numbers_listed(each) for each in value)
+
+
 def steps(function, *args):
     """What Python does, and how often NumPy and torch are called: `sum` over rows counts, as a loop over them does."""
     given = list(args)
@@ -274,7 +297,10 @@ def steps(function, *args):
             given[place] = following(Followed, arg.copy(), {"calls": 0})
     try:
         with Dispatched():  # torch's operations run through Python, and count as lines
-            return lines_run(function, *given)
+            lines = lines_run(function, *given)
+        with Listed() as listed:
+            function(*given)
+        return lines + listed.numbers // Listed.A_LINE
     except Exception:  # where it does not bear to be watched, Python's own steps are left
         return lines_run(function, *args)
 

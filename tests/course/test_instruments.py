@@ -63,6 +63,16 @@ def test_instruments_do_not_wait_for_torchs_compiler():
     assert subprocess.run([sys.executable, "-c", source], capture_output=True).returncode == 0
 
 
+def test_a_list_of_all_entries_is_a_loop_and_one_of_all_rows_is_none():
+    def table(x):
+        rows = map(list, map(range, range(len(x)), range(len(x), 2 * len(x))))
+        return x[torch.tensor(list(rows)) % len(x)]
+
+    few, many = [torch.ones(8)], [torch.ones(400)]
+    assert loops(table, few, many)
+    assert not loops(lambda x: x[list(range(len(x)))], few, many)
+
+
 def test_who_does_not_bear_to_be_watched_is_seen_by_lines():
     def picky(x):
         assert type(x) is np.ndarray
