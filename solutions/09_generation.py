@@ -300,7 +300,8 @@ check("09.4", assert_steps_equal_parallel)
 # - `rng`: the generator that draws the tokens, made by `np.random.default_rng`. Its `rng.bit_generator.state` is a dictionary of strings and whole
 #   numbers, some of them very large. You can read it, and you can set it in a new generator.
 #
-# Three things must hold. All values come back as they were, to the last bit (whole numbers as Python's or as NumPy's). You write no pickle, because reading one can run foreign code.
+# Three things must hold. All values come back as they were, to the last bit (whole numbers as Python's or as NumPy's). You write no pickle, because reading one can run foreign code,
+# and for the same reason you use neither `eval` nor `exec`.
 # And if `path` already holds an older state, a stop in the middle of saving must not destroy it, so
 # write a new file beside it, in the same folder, and once that is closed, move it there with `os.replace`.
 # The format of the file is your choice, as long as everything is in that one file. You may use `numpy`, `json`, `os` and `pathlib`.

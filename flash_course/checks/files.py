@@ -5,6 +5,7 @@ import pickle
 import pickletools
 import shutil
 import sys
+import sysconfig
 import tempfile
 from contextlib import contextmanager
 from functools import cache
@@ -13,6 +14,8 @@ from unittest import mock
 
 from .exercise import Case, Said, reject_if
 
+HERE = os.path.dirname(__file__)
+LIBRARIES = ("<frozen", os.path.dirname(os.__file__), sysconfig.get_path("purelib"))
 watching = []  # the watches that are on: an audit hook can be set, and never be taken away
 
 
@@ -23,14 +26,25 @@ def set_hook():
     )
 
 
+def from_a_library():
+    """Whether a library runs text, and not the answer: an import does, and so does what makes a dataclass."""
+    frame = sys._getframe()
+    while frame.f_code.co_filename == __file__:
+        frame = frame.f_back
+    name = frame.f_code.co_filename
+    return name.startswith(LIBRARIES) and not name.startswith(HERE)
+
+
 class Watch:
-    """Notes what happens to a file while it is on: moves to it, whether it was removed, whether a pickle was read."""
+    """Notes what happens to a file while it is on: moves to it, whether it was removed, whether a pickle was read, or
+    text was run as code."""
 
     def __init__(self, path):
         self.path = Path(path)
         self.moves = []
         self.removed = False
         self.unpickled = False
+        self.executed = False
         self.busy = False
 
     @contextmanager
@@ -43,6 +57,8 @@ class Watch:
             watching.remove(self)
 
     def look(self, event, arguments):
+        if event == "exec":
+            self.executed |= not self.busy and not from_a_library()
         if self.busy or event not in ("os.rename", "os.remove", "pickle.find_class"):
             return
         self.busy = True  # what is done here is no act of the answer
@@ -113,6 +129,7 @@ def pickles_refused(exercise, path):
         yield
     if watch.unpickled or is_pickle(path):
         raise pickled
+    reject_if(watch.executed, exercise, "run as code")
 
 
 def is_pickle(path):
