@@ -224,7 +224,8 @@ check("07.3", training_step)
 #
 # - `path` may hold an older checkpoint, and if the process is killed in the middle of `save`, that checkpoint must still be there afterwards, whole.
 #   So write a new file beside it, in the same folder, close it, and only then move it there with `os.replace`, which is one step.
-# - No pickle, because loading one can run foreign code. That rules out `torch.save` and arrays of objects; plain arrays and JSON are enough.
+# - No pickle, because loading one can run foreign code. That rules out `torch.save` and arrays of objects, and for the same reason `eval` and `exec`;
+#   plain arrays and JSON are enough.
 # - `save` leaves the run as it is, and everything is in that one file.
 #
 # The format is your choice. You may use `numpy`, `json`, `os`, `pathlib` and `Run`. `Run()` makes a fresh run, whose attributes you can set.
@@ -374,7 +375,7 @@ check("07.5", answer_07_5, student=STUDENT)
 #    the others may have any token as id, even the right one. Hidden tokens come in spans, and hidden neighbours are one span: where 15 of 100 are
 #    hidden, the spans of many batches, taken together, are more than 3 long on average; a single batch may have a little less.
 #
-# Your test raises an `AssertionError` if the loader is not honest, and returns without one if it is. It is tried on three loaders that are right and on thirteen that are wrong.
+# Your test raises an `AssertionError` if the loader is not honest, and returns without one if it is. It is tried on three loaders that are right and on fifteen that are wrong.
 # Grading tries a few more, and stops a test that computes for ten seconds in all.
 # You may use `numpy`.
 #

@@ -183,6 +183,7 @@ def assert_by_tables(loader):
         ids, targets = made.masked(update)
         assert targets.max() <= 1000 and ids.max() <= 1000
         for row_ids, row in zip(ids, targets):
+            assert (row == -100).sum() == 170
             text = "".join("x" if target != -100 else " " for target in row)
             lengths += [len(span) for span in text.split()]
             seen += (row_ids == row)[row != -100].tolist()
@@ -218,6 +219,7 @@ def assert_by_places(loader):
             row = [int(t) if t != -100 else int(x) for x, t in zip(ids[i], targets[i])]
             assert row == list(range(row[0], row[0] + 120)) and row[-1] < 900
             there = targets[i] != -100
+            assert there.sum() == 18
             runs += sum(bool(there[j] and not (j and there[j - 1])) for j in range(120))
             hidden += int(there.sum())
             open_places += int((ids[i] == targets[i]).sum())

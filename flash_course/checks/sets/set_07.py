@@ -1,6 +1,7 @@
 """Problem set 07, training: cases, the oracle, and wrong answers; the right answers lie in ``solutions``."""
 
 import copy
+import dataclasses
 import json
 import math
 import os
@@ -19,6 +20,7 @@ from flash_tutorial.corpora import (
 )
 
 from ...bench.stored import load_stored
+from ..closed_book import PackageShut, functions_shut
 from ..compare import as_word
 from ..edits import edited
 from ..examples import example
@@ -79,6 +81,24 @@ def clip_each(grads, max_norm):
     ]
 
 
+CLIPPING = ("clip_grad_norm_", "clip_grads_with_norm_", "clip_grad_value_", "get_total_norm")
+UTILS = [getattr(torch.nn.utils, name) for name in CLIPPING if hasattr(torch.nn.utils, name)]
+
+
+def without_utils(case):
+    """The case, in which torch.nn.utils neither clips nor takes a norm."""
+
+    def run(answers):
+        try:
+            with functions_shut(*UTILS):
+                return case.run(answers)
+        except PackageShut as error:
+            reject_if("clip_grad" in error.function, "07.2", "utils")
+            raise
+
+    return dataclasses.replace(case, run=run)
+
+
 def cases_2(rng, numbers):
     def rates(name, peak, warmup, total, beyond=0):
         peak, more = round(float(peak * rng.uniform(0.8, 1.2)), 2), int(rng.integers(1, 6))
@@ -99,7 +119,7 @@ def cases_2(rng, numbers):
         if zero is not None:
             grads[zero] = torch.zeros_like(grads[zero])
         sizes = f"shapes {', '.join(map(str, shapes))}, {max_norm = }"
-        return call(name, "clip_each", grads, max_norm, of="clip_each", sizes=sizes)
+        return without_utils(call(name, "clip_each", grads, max_norm, of="clip_each", sizes=sizes))
 
     yield rates("every update of a run", 0.7, 4, 12)
     yield rates("steps behind the end", 1.3, 3, 12, beyond=3)
@@ -590,6 +610,13 @@ EDITS_6 = {
         "ids, targets = ",
         "self.seed += 1\n        ids, targets = ",
     ),
+    "30 of 100 tokens are hidden": ("mask_id=MASK", "mask_id=MASK, rate=0.3"),
+    "a token that is no target is hidden, too": (
+        "return mask_spans(text, rng, mask_id=MASK)",
+        "ids, targets = mask_spans(text, rng, mask_id=MASK)\n"
+        "        more = (targets == IGNORE) & (text != START_ID) & (rng.random(text.shape) < 0.1)\n"
+        "        return np.where(more, MASK, ids), targets",
+    ),
 }
 FAULTS_6 = {name: edited(Loader, *edits, name=f"07.6, {name}") for name, edits in EDITS_6.items()}
 FAULTS_6["some windows never come"] = edited(
@@ -605,7 +632,7 @@ def loader_case(name, part, make):
 
 
 def cases_6(rng, numbers):
-    parts = ["passes what is right"] * 3 + ["finds leaks"] * 8 + ["finds gaps"] * 5
+    parts = ["passes what is right"] * 3 + ["finds leaks"] * 8 + ["finds gaps"] * 7
     return [
         loader_case(name, part, make)
         for part, (name, make) in zip(parts, (RIGHT_6 | FAULTS_6).items())
