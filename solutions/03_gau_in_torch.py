@@ -150,7 +150,8 @@ check("03.1", toeplitz_bias, rotary_bias)
 # | `table` | (2 reach + 1,) | std 0.02 |
 # | `out_proj.weight`, `out_proj.bias` | (D, E), (D,) | std 0.02, zeros |
 #
-# "std 0.02" means drawn from a normal distribution around 0 with that standard deviation. `in_proj` and `out_proj` are `nn.Linear`s.
+# "std 0.02" means drawn from a normal distribution around 0 with that standard deviation, anew for each unit and from torch's own generator,
+# so that `torch.manual_seed` decides what is drawn. `in_proj` and `out_proj` are `nn.Linear`s.
 #
 # The module must work in float64 after `.double()`, after `load_state_dict`, and on another device after `.to(device)`.
 # No GPU is needed to see the last one: the check runs it on torch's device `meta`, where tensors have a shape but no values.
