@@ -137,7 +137,8 @@ check("04.2", recurrent)
 # This time one step is made for each chunk of C tokens, so there may be a loop over chunks, but none over tokens.
 #
 # A step reads the state and its own chunk, and none of the tokens before it again, which is what makes the time linear in T.
-# The check looks at three costs, each at sizes of its own:
+# The check looks at three costs, each at sizes of its own, and counts calls and multiplications on the arrays that you are given,
+# and on tensors made of them:
 #
 # - where T is four times C, you may call NumPy once for every two tokens, 200 times with T = 400 and C = 100 (a token-by-token loop needs
 #   more than 400 calls). With small chunks nobody counts your calls;

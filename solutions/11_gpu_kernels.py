@@ -107,7 +107,7 @@ check("11.1", answer_11_1, student=STUDENT)
 # relu²(q · k / C + bias) v, summed over the tokens j of its own chunk up to itself,
 #
 # where `bias_CC[a, b]` belongs to a reader at position a of its chunk and a key at position b. C need not divide T, so the last chunk may be short.
-# M need not divide C, so the last tiles of a chunk may be smaller. M may also be larger than C.
+# M need not divide C, so the last tiles of a chunk may be smaller. M may also be larger than C. T, C and M are at least 1, and all arrays are float64.
 #
 # There are two conditions, and the check counts whether you keep them:
 #
@@ -170,7 +170,7 @@ check("11.2", tiled_local)
 # - The kernel reads q, k, v and the bias where they lie, without copies (`.contiguous()`, `.float()`) or padding. They may be transposed views,
 #   so use the strides of both axes.
 # - Inputs are float32, or all float16. `out` is float32, and the sum over tiles stays in float32.
-# - C need not divide T, M need not divide C, and S is any number. M is a power of two, at least 16. M may be larger than C.
+# - C need not divide T, M need not divide C, and S and E are any numbers. M is a power of two, at least 16. M may be larger than C.
 #
 # `kernel[grid](arguments)` starts a kernel, and `grid` says how many programs run: `(chunks, tiles)`, for example. A parameter that is
 # marked `: tl.constexpr` is passed by its name, as `M=M`. A tensor becomes its address, and a tuple of strides stays a tuple.

@@ -247,11 +247,11 @@ def right_4(n):
 
 def cases_4(rng, numbers):
     def updates(a):  # the tolerance, which is there for rounding in e, would let it through
-        reject_if(a == numbers["T"] - 1, "04.4", "a: one less")
+        reject_if(np.array_equal(a, numbers["T"] - 1), "04.4", "a: one less")
         return a
 
     def steps(b):
-        reject_if(b == numbers["T"] / numbers["C"], "04.4", "b: not rounded")
+        reject_if(np.array_equal(b, numbers["T"] / numbers["C"]), "04.4", "b: not rounded")
         return b
 
     def rounded(e):  # 56.47 is as good an answer as 56
