@@ -187,8 +187,8 @@ def guess(expected, got, tolerance, words=()):
     elif isinstance(expected, bool):
         if not is_plain(got, True) and not is_plain(got, False):
             key = "guess a flag"
-    elif isinstance(got, str):
-        key = "guess a number"
+    elif isinstance(got, str | list | tuple | set | dict) or getattr(got, "ndim", 0):
+        key = "guess a number"  # one in a list or an array may be right, and is not what was asked
     return say("all", key, got=repr_of(got))
 
 

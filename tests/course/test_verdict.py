@@ -99,6 +99,14 @@ def test_a_likely_mistake_is_the_same_in_all_cases_or_in_all_of_a_part():
     assert likely(lambda x: 2 * x + 0.5, cases) == []
 
 
+@pytest.mark.parametrize("b", [[30], np.array([30]), np.array([1, 2]), {30}])
+def test_a_prediction_in_a_list_or_an_array_is_told_to_write_a_number(b):
+    four = model.load_exercise("04.4")
+    numbers = four.numbers()
+    said = str(judge(four, four.right(numbers) | {"b": b}))
+    assert "write a number" in said, said
+
+
 def test_a_case_that_names_the_mistake_gets_no_sentence_of_another_one():
     """Both kept answers are rejected with the same words."""
 
