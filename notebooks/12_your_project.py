@@ -24,7 +24,7 @@
 #
 # **You need** lecture 06 (the model), lecture 07 (training and seeds), and lecture 10 for how a comparison becomes fair.
 #
-# **Time** 20 minutes to read, about 15 more to build. Running the code takes about 30 seconds on two CPU cores.
+# **Time** 21 minutes to read, about 15 more to build. Running the code takes about 30 seconds on two CPU cores.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 
@@ -54,7 +54,7 @@ if "google.colab" in sys.modules and not any(glob.glob(f"{p}/flash_tutorial-{VER
 #
 # <details><summary>Answer</summary>
 #
-# The divisor must count valid tokens only. Else padding makes every mean smaller, and nothing of it is read.
+# The divisor must count valid tokens only. Otherwise padding makes every mean smaller, although none of its values is read.
 #
 # </details>
 
@@ -98,10 +98,10 @@ print(f"grid.py ends with {early.returncode}:", early.stderr.strip())
 
 # %% [markdown]
 # `unit.py` holds a layer and `test_unit.py` its test; `settings.py` names the models, their learning rates, the seeds and the budget
-# of a run: updates, seconds or FLOPs. `grid.py` runs all of it, resumes after an interruption and writes the table into `README.md`, with the
-# differences and their intervals.
+# of a run: updates, seconds or FLOPs. `python grid.py` runs all of it, and goes on where it was interrupted; `python grid.py table` then writes the
+# table into `README.md`, with the differences and their intervals.
 #
-# Here it refuses, and not out of pedantry: once you have seen a result you cannot remember honestly what you expected. Write the guess
+# Here `grid.py` refuses, and not out of pedantry: once you have seen a result you cannot remember honestly what you expected. Write the guess
 # down, commit it, then run.
 #
 # The question of this lecture: **does having read novels help a model to read something else altogether?**
@@ -183,8 +183,9 @@ drawing.show(figure, f"Bars of bits per byte: {drawing.listed(ladder, '{:.2f}')}
 # %% [markdown]
 # On the course's own code the novels helped: the fine-tuned model is ahead of the bigram model and of the model that started from nothing.
 #
-# Is that a result? Not yet. Each needs its own best rate, and three seeds. The template does both: in `settings.py` put `"tuned": "austen-flash"`
-# beside `"scratch": Trained("austen-flash").config`, which is the same model before its first update, and your text into `TRAIN`.
+# Is that a result? Not yet. Each needs its own best rate, and three seeds. Your project's folder does both. In its `settings.py` import `Trained` from
+# `flash_tutorial.experiments`. Let `MODELS` hold `"tuned": "austen-flash"` and `"scratch": Trained("austen-flash").config`, which is the same model
+# before its first update. Give both names a list of rates in `RATES`, and `TRAIN` your text, `corpus="my_text.txt"`.
 #
 # ## 3. A long-context task: does it remember a name?
 #
@@ -195,9 +196,9 @@ drawing.show(figure, f"Bars of bits per byte: {drawing.listed(ladder, '{:.2f}')}
 # A test that finds no memory is worth something only if it would find one. So the same windows also go to a *positive control*, a copier: it looks for the
 # last four bytes earlier in the window and bets on what followed.
 #
-# **A second guess.** Without a mention the letters after the Q cost austen-flash six and a half bits each, where a blind guess costs eight: it expects other
-# names.
-# If the name was mentioned 50 bytes ago, well inside the local part, how many bits do they cost?
+# **A second guess.** Six such names are tried, each on a page of its own. Where the name was never mentioned, each letter after its first costs
+# austen-flash six and a half bits; a blind guess among 256 bytes costs eight. If the name was mentioned 50 bytes ago, well inside the local part, how
+# many bits does such a letter cost?
 
 # %%
 predict("12.b", None)  # bits for each letter, in place of None
@@ -250,11 +251,11 @@ print(drawing.text_table(rows))
 # %% [markdown]
 # **Misconception: a long window is a long memory.** The copier shows that the test can see one: after a mention it pays next to nothing. Neither model
 # copies the new name, not even over fifty bytes, and not even the Transformer, which has every one of those bytes in its cache. A window is what a model
-# is *allowed* to read. To copy a word that occurred once takes two cooperating heads in different layers, the second of which is called an *induction
-# head* ([Olsson et al., 2022](https://arxiv.org/abs/2209.11895)), and on four novels these models did not learn one.
+# is *allowed* to read. A Transformer that copies a word does so with two cooperating heads in different layers, the second of which is called an
+# *induction head* ([Olsson et al., 2022](https://arxiv.org/abs/2209.11895)), and on four novels these models learned nothing of the kind.
 #
-# Remembering a name that it *knows* is another matter. Change every earlier mention of a character into another one's name, and see how much
-# dearer the name becomes (lecture 10).
+# To remember *which* of the familiar names was spoken of is another matter. Lecture 10 changes every earlier mention of a character of *Persuasion* into
+# another one's name, and counts how much dearer the name then becomes.
 
 # %% tags=["nbval-check-output"]
 table = [("bits of a whole name that a mention saves", "0 to 256 bytes back", "256 to 512", "512 to 1024")]
@@ -263,8 +264,8 @@ for run in load_stored("mentions")["runs"]:
 print(drawing.text_table(table))
 
 # %% [markdown]
-# FLASH remembers who was spoken of, beyond its chunk too; in Transformer++ no sign of it is seen. So it is not one thing that is called memory, and a test of one kind says
-# nothing about the other.
+# FLASH remembers who was spoken of, beyond its chunk too; Transformer++ shows no sign of it. So memory is not one thing, and a test of one kind says
+# nothing about another.
 #
 # If your project asks about long memory, take a task that cannot be solved without it, such as lecture 10's, or a model and a text large enough to
 # pass this test first.
