@@ -219,7 +219,8 @@ for name, table in weights.items():
 #
 # The kernels of this family, in [**flash-linear-attention**](https://github.com/fla-org/flash-linear-attention), follow the schedule of
 # lectures 04 and 05. New is the decay inside a chunk: token i reads token j through the gates of all tokens between them. With $A_i$, the
-# sum of the gates' logarithms up to token i, that product is $e^{A_i - A_j}$. There are two ways to compute it, and one has a cliff.
+# sum of the gates' logarithms up to token i, that product is $e^{A_i - A_j}$. You can take the exponential of the difference, or multiply two
+# exponentials, $e^{A_i}$ and $e^{-A_j}$. One of the two ways has a cliff.
 
 # %% tags=["nbval-check-output"]
 import torch
@@ -371,7 +372,7 @@ for kind, update in kinds.items():
 # %% [markdown]
 # ## 7. What decoding keeps
 #
-# While it writes text, such a layer keeps S × E entries. Softmax attention keeps S + E for every token. FLASH keeps a sum of S × E as well,
+# While it writes text, a layer that forgets or erases keeps S × E entries. Softmax attention keeps S + E for every token. FLASH keeps a sum of S × E as well,
 # and the tokens of an unfinished chunk, since relu² asks for each of them.
 #
 # **Your second guess.** At the paper's base size, S = 128, E = 1536 and C = 256, how many times as much as its successors does FLASH keep?
@@ -410,7 +411,8 @@ drawing.show(figure, f"Lines of the entries kept against the tokens read, both l
 
 # %% [markdown]
 # Two keys and a value for each of 256 tokens cost more than the sum. And a cache outgrows a state after 119 tokens in this shape, so after
-# a paragraph. (The 3:1 hybrid of section 8 is here one unit: a quarter of its values stay in a cache, with a whole key each, so 31% of the cache.)
+# a paragraph. The 3:1 hybrid, which the next section explains, is a single unit here: of each token it caches the whole key and a quarter of the
+# values, 31% of what softmax attention keeps.
 #
 # ## 8. Windows and hybrids
 #
@@ -487,8 +489,8 @@ for every in (16, 118, 528):
 
 # %% [markdown]
 # vLLM shares a cache in blocks of 16 tokens; a copy of the state at each would cost seven times the cache. Every 118 tokens it costs as much as the
-# cache that was to be avoided. In [one report](https://github.com/vllm-project/vllm/issues/40696) vLLM took blocks of 528 for a hybrid, and what
-# requests share was read anew by each where it was shorter than that.
+# cache that was to be avoided. In [one report](https://github.com/vllm-project/vllm/issues/40696) vLLM took blocks of 528 tokens for a hybrid, so that a
+# shared beginning of fewer tokens was computed anew for every request.
 #
 # ## 11. Where FLASH stands
 #
