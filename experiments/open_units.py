@@ -104,11 +104,11 @@ EXPERIMENT = Experiment(
     ),
     same_code=("5093a89",),
     setting="T = 512, 1,000 updates of 4,096 bytes, three seeds. Code 4 can be read either way "
-    "at a length of exactly 512. A relu² map whose scores are all below zero gives nothing and "
+    "at a length of exactly 512. A relu² matrix whose scores are all below zero gives nothing and "
     "gets no gradient: the unit is dead.",
     meaning="From the paper's start the rotary bias leaves {rotary_dead} units of four dead, the Toeplitz bias "
-    "{toeplitz_dead}. Its better score there is not settled ({toeplitz}). From the open start it is ahead by a "
-    "settled {toeplitz_open}.",
+    "{toeplitz_dead}. The Toeplitz bias's better score there is not settled ({toeplitz}). From the open start, "
+    "where biases begin above zero, Toeplitz minus rotary is {toeplitz_open}, which is settled.",
     numbers=numbers,
     not_tried="Wider starts (`starts`); longer sequences.",
 )

@@ -112,7 +112,7 @@ EXPERIMENT = Experiment(
     "with seed 0; on the novels FLASH and its local part run at each other's rate too.",
     meaning="Without the local part nothing works. At 0.005, which is the local part's better rate (of FLASH it is "
     "open), no gain from the global part is seen on the novels, although one was expected; nor is one settled "
-    "at 0.02, where the local part is worse than at 0.005. On program text no difference is shown either. Its "
+    "at 0.02, where the local part is worse than at 0.005. On program text no difference is shown either. FLASH's "
     "memory of names is small so soon (`mentions` sees more, in a longer run): an identifier costs FLASH "
     "{saved_by_mention} bits more if its mentions, the last of them 128 to 512 bytes back, are changed into "
     "another one.",

@@ -62,8 +62,8 @@ EXPERIMENT = Experiment(
     meaning="FLASH minus Transformer++ is {flash_minus_transformer}, which three seeds do not settle. FLASH's best "
     "rate after 300 updates was 0.02, at which it ended worse with seed 0, so it runs at 0.01, chosen on the "
     "bytes that the table scores; Transformer++ got no such second look. FLASH-Quad, with the rotary bias, "
-    "gets stuck with seed 1: the map of one of its units is zero from the start, and for a while two more are "
-    "(lecture 07).",
+    "gets stuck with seed 1: the attention matrix of one of its units is zero from the start, and for a while "
+    "those of two more are (lecture 07).",
     not_tried="A second look at Transformer++'s rate; FLASH-Quad with the Toeplitz bias, "
     "today's default, for which see `open_units`.",
 )

@@ -1,4 +1,4 @@
-"""FLASH-Quad's maps over the warm-up of the runs of `quality`: which units read anything."""
+"""FLASH-Quad's attention matrices over the warm-up of the runs of `quality`: which units read anything."""
 
 import tempfile
 
@@ -62,10 +62,10 @@ EXPERIMENT = Experiment(
     steps=(920,),
     make=make,
     same_code=("789190e",),
-    setting="The runs of `quality`, looked at every ten updates over the warm-up of 100; the "
-    "share of causal pairs with a weight above zero, on an Intel Xeon.",
-    meaning="Unit 2 of seed 1 is dead from the start, so that no gradient reaches it, and unit 3 of seed 2 soon; two "
-    "more of seed 1 close and open a little.",
+    setting="The runs of `quality`, looked at every ten updates over the warm-up of 100. The "
+    "table has the share of causal pairs with a weight above zero at its end, on an Intel Xeon.",
+    meaning="Unit 2 of seed 1 is dead from the start, so that no gradient reaches it, and unit 3 of seed 2 dies soon "
+    "after; units 1 and 4 of seed 1 close and open a little again.",
     not_tried="Other seeds; the same with the Toeplitz bias.",
     tables=tables,
 )

@@ -185,7 +185,7 @@ EXPERIMENT = Experiment(
     "that are not reported; bits per byte of the first 100,000 bytes of *Persuasion*.",
     meaning="Over the three models small ones end at {whole_paper} bits from the paper's start, at {whole_width} from "
     "that by the width and at {whole_small} from the small one. For a single model one of six differences is "
-    "settled: FLASH-Quad gains {quad_small} by the small start. By the width none is alone ({flash_width}, "
+    "settled: small minus paper of FLASH-Quad, {quad_small}. By the width none is alone ({flash_width}, "
     "{quad_width}, {transformer_width}), and all three together change by {width_minus_paper}, which is. Between "
     "the two no difference is shown with FLASH ({flash_small_minus_width}), and with Transformer++ small is "
     "worse, {transformer_small_minus_width}. FLASH is ahead of Transformer++ by a settled "

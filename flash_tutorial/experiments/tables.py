@@ -126,7 +126,8 @@ def made_by(rows):
     machines = sorted({row["machine"]["cpu"] for row in rows if "cpu" in row["machine"]})
     dates = sorted({row["machine"]["date"] for row in rows})
     when = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
-    return f"{len(rows)} rows by code {', '.join(codes)}, on {', '.join(machines)}, {when}.\n"
+    what = "1 row" if len(rows) == 1 else f"{len(rows)} rows"
+    return f"{what} by code {', '.join(codes)}, on {', '.join(machines)}, {when}.\n"
 
 
 def comparisons_table(experiment, rows):
