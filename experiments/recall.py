@@ -212,10 +212,10 @@ EXPERIMENT = Experiment(
     "ones; two units of width 64, 600 updates (small: two pairs, 200).",
     meaning="FLASH answers nearly all questions, its local part alone is at chance (1/16), its global part alone "
     "predicts one of the sequence's four values. All of them begin from a start made for this task; from the "
-    "paper's start FLASH does no better than its global part. Of that start FLASH needs the wide kernels, the "
-    "large embedding and its gamma (one seed each); easy rows first and a look at the token before it can do "
-    "without. Softmax answers all if its first unit begins by reading the token before; with the bias that "
-    "does this for FLASH it does no better than a guess among the four values.",
+    "paper's start FLASH does no better than its global part. Of the start made for it FLASH needs the wide "
+    "kernels, the large embedding and its gamma (one seed each); easy rows first and a look at the token "
+    "before it can do without. Softmax answers all if its first unit begins by reading the token before; with "
+    "the bias that does this for FLASH it does no better than a guess among the four values.",
     not_tried="Longer training from the paper's start; starts between the two; more than one seed of the parts.",
     tables=tables,
     numbers=numbers,
