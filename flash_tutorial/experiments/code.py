@@ -48,10 +48,25 @@ def digest(experiment, arm, measured=True):
     else:
         found = {"library": library()}
     architecture = getattr(arm.model, "architecture", None)
-    measures = (experiment.measure, experiment.at_start) if measured else ()
-    for thing in (arm.model, architecture, arm.corpus, experiment.make, *measures):
+    measures = ()
+    if measured:
+        measures = (experiment.measure, experiment.at_start, *choosing(experiment, arm))
+    for thing in (
+        arm.model,
+        architecture,
+        arm.corpus,
+        experiment.make,
+        experiment.train,
+        *measures,
+    ):
         follow(thing, found)
     return hashlib.sha256(repr(sorted(found.items())).encode()).hexdigest()[:8]
+
+
+def choosing(experiment, arm):
+    """What decides an arm's rate: the measure and the score of its search, where these are functions."""
+    search = experiment.search_of(arm)
+    return () if search is None else (search.measure, search.score)
 
 
 def made_of(experiment, arm):

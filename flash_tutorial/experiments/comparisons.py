@@ -44,6 +44,30 @@ def compared(experiment, rows, compare):
     return Compared(whole, paired([ours[seed] for seed in seeds], [theirs[seed] for seed in seeds]))
 
 
+def missing(experiment, rows, compare):
+    """Which length is compared that a side never ran, in words; None while runs are only not made yet."""
+    for label in (compare.arm, compare.other):
+        lengths = {
+            (steps, budget) for of, steps, budget, _ in reported(experiment, rows) if of == label
+        }
+        budgets = {budget for _, budget in lengths}
+        updates = {steps for steps, budget in lengths if budget == compare.budget}
+        if lengths and compare.budget not in budgets:
+            there = ", ".join(sorted({length_in_words(*each) for each in lengths}))
+            return f"no run of {label} has {length_in_words(None, compare.budget)}: it has {there}"
+        if updates and compare.steps not in {None, *updates}:
+            there = ", ".join(length_in_words(steps) for steps in sorted(updates))
+            return f"no run of {label} has {length_in_words(compare.steps)}: it has {there}"
+    return None
+
+
+def length_in_words(steps, budget=None):
+    """A run's length: its seconds where it had a budget, else its updates."""
+    if budget is not None:
+        return f"{budget:g} s"
+    return "a length in updates" if steps is None else f"{steps:,} updates"
+
+
 def shared_length(experiment, rows, compare, rates):
     """The first length that both sides were run for; None where they have none in common, and each has its own."""
     of_side = []

@@ -222,6 +222,7 @@ class Experiment:
             raise ValueError(f"{self.name} has no arm {unknown[0]!r}: it has {', '.join(labels)}")
         for arm in self.arms:
             refuse_no_run(self, arm)
+        refuse_no_seed(self)
 
     def arm(self, label: str) -> Arm:
         """The arm of that label."""
@@ -288,6 +289,15 @@ def refuse_no_run(experiment, arm):
     if not (arm.steps or experiment.steps or experiment.seconds or experiment.equal_time):
         raise ValueError(
             f"{arm.label} has no length: give the experiment steps=(1000,), or seconds=(60,)"
+        )
+
+
+def refuse_no_seed(experiment):
+    """A ValueError where no arm is ever run; one that was only searched is."""
+    arms = experiment.arms
+    if arms and not any(experiment.seeds_of(arm) or experiment.search_of(arm) for arm in arms):
+        raise ValueError(
+            f"{experiment.name} has no seed, and so makes no run: give it seeds=(0, 1, 2)"
         )
 
 

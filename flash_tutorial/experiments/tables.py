@@ -5,7 +5,7 @@ comparisons.
 import statistics
 from typing import Any
 
-from .comparisons import compared, reported
+from .comparisons import compared, missing, reported
 from .declaration import Experiment
 from .rates import trials
 
@@ -140,6 +140,8 @@ def comparisons_table(experiment, rows):
             lines.append([in_words(compare), found.welch, settled, beside(found.by_seed)])
         elif compare.measure and not any(compare.measure in row["measures"] for row in rows):
             lines.append([in_words(compare), f"no run has {compare.measure!r}", "", ""])
+        elif lacks := missing(experiment, rows, compare):
+            lines.append([in_words(compare), lacks, "", ""])
     head = ["difference", "95%, Welch", "settled", "seed by seed, and correlation"]
     if not any(line[-1] for line in lines):  # none was declared
         head.pop()

@@ -371,6 +371,28 @@ def test_a_digest_is_that_of_the_code_that_decides_the_numbers(edit, changed):
     assert [a != b for a, b in zip(digests(), digests(edit), strict=True)] == changed
 
 
+@pytest.mark.parametrize("of_search", ["measure", "score"])
+def test_what_chooses_a_rate_counts_in_a_digest(of_search):
+    own = ("EXPERIMENT =", "def chosen(*given):\n    return 1.5\n\nEXPERIMENT =")
+    grids = ("rates=(0.01,)", "rates=(0.01, 0.02)")
+    imported = ("import Arm,", "import Arm, Search,")
+    searched = ("steps=(2,)", f"search=Search(steps=1, {of_search}=chosen), steps=(2,)")
+    before = digests(own, grids, imported, searched)
+    after = digests(own, grids, imported, searched, ("return 1.5", "return 2.5"))
+    assert all(a != b for a, b in zip(before, after, strict=True))
+
+
+def test_a_function_that_gives_the_settings_counts_in_a_digest():
+    own = (
+        "EXPERIMENT =",
+        "def settings(updates, budget):\n    return dict(batch=2)\n\nEXPERIMENT =",
+    )
+    given = ("train=dict(batch=2, length=8)", "train=settings")
+    before = digests(own, given)
+    after = digests(own, given, ("dict(batch=2)", "dict(batch=2 + 2 * (updates > 9))"))
+    assert all(a != b for a, b in zip(before, after, strict=True))
+
+
 def test_what_a_partial_is_given_counts_in_a_digest():
     given = ("measure=measure", "measure=partial(measure, more=Scaled)")
     scaled = ("def helper(model):", "class Scaled:\n    by = 2\n\ndef helper(model):")
@@ -670,6 +692,10 @@ def test_a_run_that_diverges_has_ended_and_its_rate_is_not_taken(monkeypatch):
             r"the search of ours: factor=0.5: expected more than 1",
         ),
         (dict(steps=()), r"ours has no length: give the experiment steps=\(1000,\)"),
+        (
+            dict(seeds=(), search=None, arms=(Arm("ours", rates=(1e-2,)),), compare=()),
+            r"tried has no seed, and so makes no run: give it seeds=\(0, 1, 2\)",
+        ),
         (dict(make=None, arms=(Arm("ours"),), compare=()), r"ours has no rate: give rates="),
         (
             dict(arms=(Arm("ours", torch.nn.Linear(2, 2), rates=(1e-2,)),), compare=()),
@@ -693,6 +719,20 @@ def test_a_measure_that_no_run_has_is_named():
     said = report(wrong, rows)
     assert "No run has 'acc': they have bits_per_byte." in said
     assert "ours minus theirs (accurcy) | no run has 'accurcy' |" in said
+
+
+@pytest.mark.parametrize(
+    "more, said",
+    [
+        (dict(steps=500), "(500 updates) | no run of ours has 500 updates: it has 100 updates |"),
+        (dict(budget=60), "(60 s) | no run of ours has 60 s: it has 100 updates |"),
+    ],
+)
+def test_a_length_that_no_run_has_is_named(more, said):
+    made = Made(best=1e-2)
+    rows = go(pretended(made))
+    page = report(pretended(made, compare=(Compare("ours", "theirs", **more),)), rows)
+    assert f"| ours minus theirs {said}" in page
 
 
 def test_runs_of_one_length_are_compared():
