@@ -87,7 +87,9 @@ class FLASH(GatedUnit):
             return super().forward(x, mask, segment_ids, checked=checked)
         from .gpu.fused import fused_unit  # not every machine has Triton
 
-        mask, segment_ids = check_input(x, self.dim, mask, segment_ids, checked=checked)[:2]
+        mask, segment_ids = check_input(x, self.dim, mask, segment_ids, checked=checked, of=self)[
+            :2
+        ]
         h = self.in_proj(self.norm(x))
         if mask is not None:  # before the activation here: SiLU of zero is zero
             h = h.masked_fill(~mask[..., None], 0)

@@ -8,13 +8,17 @@ from torch import nn
 
 def product_dtype(x):
     """The type of a matrix product of ``x``: autocast's, where that is on; it leaves float64 alone."""
+    return torch.get_autocast_dtype(x.device.type) if is_cast(x) else x.dtype
+
+
+def is_cast(x):
+    """Whether autocast brings ``x`` and weights to one type; float64 it leaves alone."""
     kind = x.device.type
-    on = (
+    return (
         x.dtype != torch.float64
         and torch.amp.is_autocast_available(kind)
         and torch.is_autocast_enabled(kind)
     )
-    return torch.get_autocast_dtype(kind) if on else x.dtype
 
 
 def without_autocast(x):

@@ -82,7 +82,9 @@ class GatedUnit(nn.Module):
         checked: bool = False,
     ) -> Tensor:
         """x + (u * mixed) W_out (equation 3): ``(B, T, D) -> (B, T, D)``; ``checked``: the model has validated it."""
-        mask, segment_ids = check_input(x, self.dim, mask, segment_ids, checked=checked)[:2]
+        mask, segment_ids = check_input(x, self.dim, mask, segment_ids, checked=checked, of=self)[
+            :2
+        ]
         u, v, z = self.project(x, mask)
         heads = self.read_heads(z, *cos_sin(x.shape[1], self.qk_dim, x))
         return x + self.project_back(u, self.mix(heads, v, mask, segment_ids))
@@ -106,7 +108,8 @@ class GatedUnit(nn.Module):
         """(u * mixed) W_out: ``(B, T, E) -> (B, T, D)``."""
 
         def back(u, mixed):
-            return self.out_proj(u * mixed)
+            gated = u * mixed
+            return self.out_proj(gated.to(u.dtype))  # a state may be kept in another format
 
         if gates_again(u):
             return checkpoint(back, u, mixed, use_reentrant=False)
@@ -120,7 +123,7 @@ class GatedUnit(nn.Module):
         """Output ``(B, T, D)`` of a prompt, the first or after a ``state``, and the state then; ``checked``: the model
         has validated it."""
         refuse_non_causal(self)
-        mask = check_input(x, self.dim, mask, every_row=True, checked=checked).mask
+        mask = check_input(x, self.dim, mask, every_row=True, checked=checked, of=self).mask
         u, v, z = self.project(x, mask)
         if state is None:
             rows = Rows.after(x, mask)

@@ -13,7 +13,7 @@ from torch import nn
 
 from .config import TOEPLITZ_BELOW, check_options
 from .errors import described
-from .formats import is_followed, is_integers, is_rewritten
+from .formats import is_cast, is_followed, is_integers, is_rewritten
 
 EPS = 1e-5  # Code 5, both norms
 
@@ -122,6 +122,10 @@ def _tables_for(length, dim, like):
         like
     ):  # nothing is kept, and the length may be a symbol, whose bits nobody knows
         return cos_sin_at(torch.arange(length, device=like.device), dim, like)
+    if torch.jit.is_tracing():  # it would keep the length, and be wrong at any other
+        raise ValueError(
+            "torch.jit.trace keeps one length and its positions: take torch.compile, or torch.export"
+        )
     rounded = 1 << max(length - 1, 1).bit_length()
     return _cached_tables(rounded, dim, like.device, torch.promote_types(like.dtype, torch.float32))
 
@@ -332,13 +336,13 @@ class Reading(NamedTuple):
     order: torch.Tensor | None = None  # of padding="left": which token comes where, padding behind
 
 
-def check_input(x, dim, mask=None, segment_ids=None, *, checked=False, **how):
+def check_input(x, dim, mask=None, segment_ids=None, *, checked=False, of=None, **how):
     """Refuse features, mask and document ids that no unit can take, with one line that says what to do.
 
     ``mask (B, T)`` bool, or integers 0 and 1: valid tokens first, in each document where there are documents;
     ``segment_ids (B, T)`` integers that never fall along a row. What depends on their numbers is asked at once, so that
-    a GPU is waited for once, and not without either; not under torch.compile. ``checked``: the model has validated it;
-    more in ``check_reading``. Returns the ``Reading``.
+    a GPU is waited for once, and not without either; not under torch.compile. ``checked``: the model has validated it.
+    ``of``: the module that reads x. More in ``check_reading``. Returns the ``Reading``.
     """
     if checked:
         return Reading(mask, segment_ids)
@@ -356,7 +360,23 @@ def check_input(x, dim, mask=None, segment_ids=None, *, checked=False, **how):
         raise ValueError(
             f"x has dtype {x.dtype}: expected floating point features; embed token ids first"
         )
+    if of is not None:
+        refuse_other_type(x, of)
     return check_reading(mask, segment_ids, x.shape[:2], **how)
+
+
+def refuse_other_type(x, module):
+    """Refuse features of a type that none of the module's weights has, and that nothing casts."""
+    if is_followed(x):
+        return
+    first = next(module.parameters(), x).dtype
+    if first == x.dtype or is_cast(x):
+        return
+    if any(p.dtype == x.dtype for p in module.parameters()):
+        return
+    name = type(module).__name__
+    to = f"give x.to({first}), or turn the model to that type by model.to({x.dtype})"
+    raise ValueError(f"x has dtype {x.dtype}, and the weights of {name} have {first}: {to}")
 
 
 def check_reading(

@@ -25,6 +25,7 @@ from .layers import (
     check_input,
     make_norm,
     make_positions,
+    refuse_other_type,
     reordered,
     reset_norms,
     restored,
@@ -142,7 +143,13 @@ class Stack(nn.Module):
                 )
             return self._read_on(x, mask, padding, state)
         mask, segment_ids, position_ids, order = check_input(
-            x, self.config.dim, mask, segment_ids, position_ids=position_ids, padding=padding
+            x,
+            self.config.dim,
+            mask,
+            segment_ids,
+            of=self,
+            position_ids=position_ids,
+            padding=padding,
         )
         x = self.drop(self._placed(reordered(x, order), mask, position_ids))
         dropping = self.training and self.drop.p
@@ -184,12 +191,12 @@ class Stack(nn.Module):
 
         With ``state`` the rows go on from it, which stays as it was. What was on the left comes back on the right.
         """
-        reading = check_input(x, self.config.dim, mask, every_row=True, padding=padding)
+        reading = check_input(x, self.config.dim, mask, of=self, every_row=True, padding=padding)
         return self._prefill(reordered(x, reading.order), reading.mask, state)
 
     def _read_on(self, x, mask, padding, state):
         """As ``forward``, of rows that begin or go on from a state; a row may have no token."""
-        mask, _, _, order = check_input(x, self.config.dim, mask, padding=padding)
+        mask, _, _, order = check_input(x, self.config.dim, mask, of=self, padding=padding)
         features, state = self._prefill(reordered(x, order), mask, state)
         behind = x.shape[1] - features.shape[1]  # what is padding in every row
         return restored(F.pad(features, (0, 0, 0, behind)), order), state
@@ -243,6 +250,7 @@ class Stack(nn.Module):
             raise ValueError(
                 f"one token for each row of the state is expected, {expected}: got {tuple(x.shape)}"
             )
+        refuse_other_type(x, self)
         if self.positions is not None:
             x = x + self.positions.at(state.rows.place, x, state.rows.used)
         for i, unit in enumerate(self.units):

@@ -97,7 +97,9 @@ class TransformerBlock(nn.Module):
         checked: bool = False,
     ) -> Tensor:
         """``x (B, T, D) -> (B, T, D)``; ``checked``: the model has validated it."""
-        mask, segment_ids = check_input(x, self.dim, mask, segment_ids, checked=checked)[:2]
+        mask, segment_ids = check_input(x, self.dim, mask, segment_ids, checked=checked, of=self)[
+            :2
+        ]
         return self.feed_forward(
             self.join(x, self.mix(*self.read_heads(x, mask), mask, segment_ids))
         )
@@ -141,7 +143,7 @@ class TransformerBlock(nn.Module):
         """Output ``(B, T, D)`` of a prompt, the first or after a ``state``, and the state then; ``checked``: the model
         has validated it."""
         refuse_non_causal(self)
-        mask = check_input(x, self.dim, mask, every_row=True, checked=checked).mask
+        mask = check_input(x, self.dim, mask, every_row=True, checked=checked, of=self).mask
         q, k, v = self.read_heads(x, mask)  # (B, H, T, d)
         if state is None:
             mixed = self.mix(q, k, v, mask, None)

@@ -245,6 +245,9 @@ class Engine:
         if not isinstance(loss, torch.Tensor) or loss.dim():
             expected = "expected one number, the mean in nats, as a tensor"
             raise ValueError(f"the model's loss is {described(loss)}: {expected}")
+        if torch.is_grad_enabled() and not loss.requires_grad:
+            why = "was it detached, or computed under no_grad or from no parameter that is trained?"
+            raise ValueError(f"the model's loss has no gradient: expected one to train by; {why}")
         return loss
 
     def backward(self, part):

@@ -76,6 +76,8 @@ def run_folder(out, resume, facts, group, say, before=None):
                 return None
             if not str(out):
                 raise ValueError("out='': expected the name of a folder")
+            if not os.path.lexists(out):  # a run that is refused leaves none behind
+                stack.callback(remove_if_empty, Path(out))
             stack.enter_context(locked(Path(out), say))
             return open_folder(Path(out), resume, facts, say, before or {})
 
@@ -116,6 +118,12 @@ def open_folder(out, resume, facts, say, before):
         say(f"{elsewhere}: its weights will be the same up to rounding only")
     say(f"going on after step {found.values['step']}, from {found.path}")
     return found
+
+
+def remove_if_empty(folder):
+    """Remove a folder with nothing in it."""
+    with suppress(OSError):
+        folder.rmdir()
 
 
 def clear_up(out):

@@ -6,7 +6,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from unit_cases import features
 
-from flash_tutorial import FLASH, reference
+from flash_tutorial import FLASH, LanguageModel, ModelConfig, Stack, reference
 from flash_tutorial.layers import ScaledSin, check_input, cos_sin, cos_sin_at
 
 pytestmark = pytest.mark.quick
@@ -53,6 +53,33 @@ def test_a_table_of_a_fake_tensor_is_not_kept():
     with FakeTensorMode():
         cos_sin(77, 6, torch.zeros(1))
     assert type(cos_sin(77, 6, torch.zeros(1))[0]) is torch.Tensor
+
+
+OTHER = r"x has dtype torch.float64, and the weights of \w+ have torch.float32: give x.to\(torch.float32\)"
+
+
+@pytest.mark.parametrize("architecture", ["flash", "flash_quad", "transformer", "transformer++"])
+def test_features_of_another_type_than_the_weights_are_refused(architecture):
+    stack = Stack(ModelConfig(architecture, dim=8, depth=1))
+    x = torch.zeros(1, 3, 8, dtype=torch.float64)
+    _, state = stack.prefill(x.float())
+    for read in (stack, stack.units[0], stack.prefill, stack.units[0].prefill):
+        with pytest.raises(ValueError, match=OTHER):
+            read(x)
+    with pytest.raises(ValueError, match=OTHER):
+        stack.step(x[:, 0], state)
+
+
+def test_under_autocast_features_may_be_of_another_type():
+    stack = Stack(ModelConfig(dim=8, depth=1))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert stack(torch.zeros(1, 3, 8, dtype=torch.bfloat16)).shape == (1, 3, 8)
+
+
+def test_a_trace_which_would_keep_one_length_is_refused():
+    model = LanguageModel(ModelConfig(dim=8, depth=1)).eval()
+    with pytest.raises(ValueError, match="keeps one length and its positions: take torch"):
+        torch.jit.trace(model, torch.zeros(1, 3, dtype=torch.long))
 
 
 def test_ids_of_documents_may_be_of_any_integer_type():

@@ -140,6 +140,10 @@ def a_loss(self, ids, targets, mask=None):
     return self.embedding(ids).sum()
 
 
+def detached(self, ids, targets, mask=None):
+    return a_loss(self, ids, targets).detach()
+
+
 def a_dict(self, ids, targets, mask=None):
     return {"loss": 0}
 
@@ -154,6 +158,7 @@ def in_a_tuple(self, ids, mask=None):
         (dict(loss=lambda self, ids, targets: 0), r"called as loss\(ids, targets, mask=None\)"),
         (dict(loss=embedded), r"loss is of shape \(4, 20, 16\)"),
         (dict(loss=a_dict), "loss is a dict: expected one number"),
+        (dict(loss=detached), "loss has no gradient: expected one to train by; was it detached"),
         (dict(loss=a_loss, forward=lambda self, ids: 0), r"as a call \(ids, mask=None\)"),
         (dict(loss=a_loss, forward=in_a_tuple), r"gave a tuple: expected logits"),
     ],
@@ -299,6 +304,17 @@ def test_dropout_and_checkpoint_may_be_others_than_those_of_the_model_gone_on_wi
     assert tuned.model.stack.drop.p == 0.1 == saved.config.dropout
     other = replace(asked, combine="sum")
     assert_refused("has combine='mean', but combine='sum'", load_model, given, other)
+
+
+def test_a_run_that_is_refused_leaves_no_empty_folder(corpus, tmp_path):
+    LanguageModel(MODEL).save_pretrained(tmp_path / "given")
+    config = replace(CONFIG, start_from=str(tmp_path / "given"))
+    other = replace(MODEL, combine="sum")
+    assert_refused("has combine=", run, corpus, tmp_path / "new", other, config)
+    assert not (tmp_path / "new").exists()
+    (tmp_path / "there").mkdir()
+    assert_refused("has combine=", run, corpus, tmp_path / "there", other, config)
+    assert (tmp_path / "there").exists(), "that was the user's"
 
 
 def test_a_run_with_the_longer_context_goes_on_without_the_model_it_began_from(corpus, tmp_path):

@@ -38,6 +38,18 @@ def test_in_other_number_formats_too(name, dtype, limit, device):
     assert step_error(unit, x, torch.tensor(RAGGED[0], device=device)) <= limit
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16], ids=str)
+@steady_units
+def test_a_state_may_be_kept_in_another_format(name, dtype):
+    unit, x = unit_and_x(name, True, torch.float32)
+    _, state = states.prefill(unit, x[:, :C])
+    kept = states.with_each(state, lambda t, least=None: t.to(dtype))
+    expected, _ = states.step(unit, x[:, C], state)
+    y, _ = states.step(unit, x[:, C], kept)
+    assert y.dtype == torch.float32
+    torch.testing.assert_close(y, expected, rtol=0, atol=0.1 if dtype == torch.bfloat16 else 1e-5)
+
+
 @pytest.mark.parametrize("name", ["flash", "flash, global only, sum", "mc_transformer++"])
 def test_the_state_of_mixed_chunks_does_not_grow(name):
     unit = make(name, True)
