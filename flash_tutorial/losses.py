@@ -13,9 +13,10 @@ from .formats import is_integers
 
 def without_padding(targets, mask):
     """The targets, -100 where ``mask (B, T)`` says padding."""
-    if mask is None or targets.shape != mask.shape:
+    if mask is None or not is_integers(targets) or targets.shape != mask.shape:
         return targets
-    return targets.masked_fill(mask == 0, IGNORE)
+    # in uint8 -100 would be 156, a target like any other
+    return targets.long().masked_fill(mask == 0, IGNORE)
 
 
 def cross_entropy(logits, targets, what="targets", count="vocab_size"):

@@ -242,6 +242,7 @@ class FlashForCausalLM(_LanguageHead, GenerationMixin):
         logits = self.lm_head(read.last_hidden_state[:, kept])
         loss = None
         if labels is not None:
+            labels = _in_int64(labels)
             with _labels_checked(labels, read.last_hidden_state.shape[:2], self.config.vocab_size):
                 labels = _behind_a_token(labels, attention_mask)
                 labels = _within_documents(labels, segment_ids)
@@ -306,6 +307,7 @@ class FlashForMaskedLM(_LanguageHead):
         logits = self.lm_head(read.last_hidden_state)
         loss = None
         if labels is not None:
+            labels = _in_int64(labels)
             with _labels_checked(labels, logits.shape[:2], self.config.vocab_size):
                 loss = self.loss_function(logits, labels, logits.shape[-1], **_for_loss(others))
         return MaskedLMOutput(loss=loss, logits=logits)
@@ -363,7 +365,7 @@ class FlashForSequenceClassification(_Classifier):
                 labels.shape
             )  # of numbers, or of several classes at once: transformers checks it
             if is_integers(labels):
-                labels = labels.flatten()
+                labels = _in_int64(labels).flatten()
                 shape = logits.shape[:1]
             how = dict(labels=labels, pooled_logits=logits, config=self.config)
             with _labels_checked(labels, shape, self.num_labels):
@@ -406,9 +408,15 @@ class FlashForTokenClassification(_Classifier):
         logits = self.score(read.last_hidden_state)
         loss = None
         if labels is not None:
+            labels = _in_int64(labels)
             with _labels_checked(labels, logits.shape[:2], self.num_labels):
                 loss = self.loss_function(logits, labels, self.config, **_for_loss(others))
         return TokenClassifierOutput(loss=loss, logits=logits)
+
+
+def _in_int64(labels):
+    """Labels of any integer type in the one that a loss takes; in uint8 there is no -100."""
+    return labels.long() if is_integers(labels) else labels
 
 
 @contextmanager

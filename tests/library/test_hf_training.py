@@ -183,6 +183,22 @@ def test_no_document_is_to_predict_the_next():
     torch.testing.assert_close(model(packed.ids, labels=packed.ids, **how).loss, expected)
 
 
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int32], ids=str)
+def test_labels_are_integers_of_any_type(dtype):
+    given, mask = ids(2, 14), torch.arange(14) < torch.tensor([[14], [5]])
+    language = FlashForCausalLM(hf_config()).eval()
+    how = dict(attention_mask=mask.long())
+    expected = language(given, labels=given, **how).loss
+    assert language(given, labels=given.to(dtype), **how).loss == expected
+    for kind, labels in (
+        (FlashForTokenClassification, given % 3),
+        (FlashForSequenceClassification, given[:, 0] % 3),
+    ):
+        classifier = kind(hf_config(causal=False, num_labels=3)).eval()
+        loss = classifier(given, labels=labels).loss
+        assert classifier(given, labels=labels.to(dtype)).loss == loss
+
+
 def test_a_loss_of_nothing_is_zero():
     model = FlashForCausalLM(hf_config(vocab_size=31))
     given = torch.tensor([[1, 2, 3]])

@@ -216,6 +216,17 @@ def test_nothing_is_asked_of_padding():
     torch.testing.assert_close(m(batch, mask, targets=targets), m.loss(batch, asked, mask))
 
 
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int32], ids=str)
+def test_nothing_is_asked_of_padding_whatever_integers_targets_are(dtype):
+    m, batch = LanguageModel(ModelConfig(dim=12, depth=1)), ids(2, 14)
+    mask = mask_of(14, 5)
+    targets = batch.roll(-1, 1)
+    expected = m.loss(batch, targets, mask)
+    assert m.loss(batch, targets.to(dtype), mask) == expected
+    assert m(batch, mask, targets=targets.to(dtype)) == expected
+    assert_one_line(lambda: m.loss(batch, targets.numpy(), mask), "targets are a ndarray")
+
+
 def test_positions_run_over_the_row_and_do_not_start_again_at_a_document():
     m, batch = model("transformer+"), ids(1, 8)
     twice = torch.cat([batch, batch], 1)
