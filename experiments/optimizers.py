@@ -60,7 +60,7 @@ PAIRS = (
 
 EXPERIMENT = Experiment(
     "optimizers",
-    "What does Muon change in the default run of `flash-tutorial train`, in the same time?",
+    "What does Muon change in what was the default run of `flash-tutorial train`, in the same time?",
     arms=(
         *(arm(*each) for each in product(ARCHITECTURES, RATES)),
         *(arm(name, "muon", batch=4) for name in ARCHITECTURES),

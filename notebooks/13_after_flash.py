@@ -227,7 +227,7 @@ import torch
 
 A = torch.full((64,), -2.0).cumsum(0)  # 64 tokens, each of which leaves a seventh of the state
 print(f"exponential of the difference: {(A[-1] - A[-2]).exp():.3f}")
-print(f"difference of exponentials:    {A[-1].exp() * (-A[-2]).exp():.3f} = {A[-1].exp():g} x {(-A[-2]).exp():g}")
+print(f"product of exponentials:       {A[-1].exp() * (-A[-2]).exp():.3f} = {A[-1].exp():g} x {(-A[-2]).exp():g}")
 
 # %% [markdown]
 # With *one gate for the whole state* (RetNet, Mamba-2, Gated DeltaNet) you take the first way: the exponentials of a C × C table of
