@@ -256,7 +256,8 @@ class LanguageModel(nn.Module):
     def from_pretrained(
         cls, folder_or_name: str | Path, *, architecture: Callable[..., nn.Module] | None = None
     ) -> "LanguageModel":
-        """A model from a folder, or one that comes with the package: "austen-flash", "austen-transformer++".
+        """A model from a folder, or one that comes with the package: "austen-flash", "austen-transformer++", and
+        each with "-student" behind it, which scores better.
 
         In the folder of a run that has not ended it is that of the newest whole checkpoint, and a warning says so. A
         file that is missing, or altered by a byte, is a ValueError.

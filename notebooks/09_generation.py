@@ -635,7 +635,7 @@ for name, border in (("austen-flash", 256), ("austen-flash", 320), ("austen-tran
 # At its border FLASH invents more words than it gets right; in the middle of a chunk, and in Transformer++, next to none. Lecture 07 found that bytes behind a
 # border cost it most, and now you can read what that means. The letter right behind the border still fits: the last token of the old chunk chose it, and
 # sees the whole chunk. The next byte is chosen by the first token of the new chunk, which reads near itself alone, and far a mean over hundreds of bytes: it
-# takes a wrong letter, or ends the word too soon.
+# takes a wrong letter, or ends the word too soon. (The student of lecture 07 has learned to ask its sums for the last letters.)
 #
 # ## 11. What can be taken back
 #

@@ -46,7 +46,7 @@ def a_tiny_model_reads_learns_and_writes():
 def packaged_models_load_by_name():
     from flash_tutorial import LanguageModel, load_corpus
 
-    for name in ("austen-flash", "austen-transformer++"):
+    for name in ("austen-flash", "austen-transformer++", "austen-flash-student"):
         text = LanguageModel.from_pretrained(name).write("It is a truth ", 20)
         assert len(text) > len("It is a truth "), text
     assert len(load_corpus("austen").validation.tokens) > 100_000

@@ -218,7 +218,15 @@ def test_what_does_not_fit_is_named(values, parts):
 
 @pytest.mark.parametrize(
     "name",
-    ["austen-flash", "austen-transformer++", "recall-flash", "recall-global", "recall-local"],
+    [
+        "austen-flash",
+        "austen-flash-student",
+        "austen-transformer++",
+        "austen-transformer++-student",
+        "recall-flash",
+        "recall-global",
+        "recall-local",
+    ],
 )
 def test_models_of_the_package_have_this_format(name):
     assert ModelConfig.from_dict(find_config(name).to_dict()) == find_config(name)
