@@ -245,8 +245,8 @@ EXPERIMENT = Experiment(
     "(Transformer++); those without, on more text, {flash_on_more_text} (FLASH) and {transformer_on_more_text} "
     "(Transformer++). FLASH, whose dropout was the larger one, gains more, and is ahead on both. 3,000 updates more "
     "hardly change it: {flash_goes_on} (FLASH) and {transformer_goes_on} (Transformer++). The students on more text "
-    "are in the package, with a temperature; FLASH's has learned to read the last letters before its chunk from its sums "
-    "([models](#models)).",
+    "are in the package, with a temperature; FLASH's has learned to read the last letters before its chunk from its "
+    "sums ([models](#models)).",
     not_tried="More of the teachers' text, a second seed, larger students, a second generation of teachers.",
 )
 

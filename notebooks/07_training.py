@@ -588,8 +588,8 @@ for name, model in shipped.items():
 # reading. And it shows that a score means little without the windows it was made with.
 #
 # **A cure by teaching.** Is the sum to blame, or what was learned? The package has two more models of the same sizes, *students*: they were trained to say
-# what the two models of the opening, taken together, say of each byte. Teachers that read every byte twice, from borders half a chunk apart, know no border.
-# Here is FLASH's student at the first place of a chunk, as it is and without its far part.
+# what the two models of the opening, taken together, say of each byte. Each byte was read twice, from borders half a chunk apart, so what the teachers
+# say hardly shows a border. Here is FLASH's student at the first place of a chunk, as it is and without its far part.
 
 # %% tags=["nbval-check-output"]
 student = LanguageModel.from_pretrained("austen-flash-student").eval()
@@ -601,7 +601,7 @@ for said, far in (("as it is", True), ("without its far part", False)):
 
 # %% [markdown]
 # The student loses nothing at a border, and all of that is the far part's doing. So a sum *can* say which letters came last: RoPE writes each token's
-# place into its key, and a query can ask for the place just before its chunk. The teacher's sums never learned to answer. A fault that looks like
+# place into its key, and a query can ask for the place just before its chunk. The teacher's sums did not learn to answer. A fault that looks like
 # architecture can be a fault of training. Before you change a model, ask whether it could have learned better.
 #
 # ## 8. Larger and longer: who leads then?

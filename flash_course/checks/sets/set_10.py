@@ -297,84 +297,93 @@ def zero_wins(S, pairs, values, rng):
     return len({*said_P.tolist()}) == 1 and (key_PS @ total_S).min() < -0.1
 
 
+def memory_case(name, S, pairs, values, seeds):
+    """The share that a memory of these sizes gets right, once for each seed."""
+
+    def run(answers):
+        return [
+            answers.memory_accuracy(S, pairs, values, np.random.default_rng(seed)) for seed in seeds
+        ]
+
+    sizes = f"{len(seeds)} memories, {S = }, {pairs = }, {values = }"
+    return Case(name, "memory_accuracy", run, sizes)
+
+
+def memories(rng, name, S, pairs, values, count=12):
+    S, pairs, values = grown(rng, S, pairs, values)
+    return memory_case(name, S, pairs, values, rng.integers(2**31, size=count).tolist())
+
+
+def never_stored(rng, name, values, count=4):
+    """Memories in which a value that no key has wins over the right one, whose score is negative, too."""
+    S, pairs, values = 2, 3, values + int(rng.integers(3))
+    seeds = []
+    while len(seeds) < count:
+        seed = int(rng.integers(2**31))
+        if zero_wins(S, pairs, values, np.random.default_rng(seed)):
+            seeds.append(seed)
+    return memory_case(name, S, pairs, values, seeds)
+
+
+def watched_accuracy(rows, limit, calls):
+    """An accuracy that gives ``rows``, counts in ``calls`` how often each number of pairs was asked for, and refuses
+    what a search by doubling never asks for."""
+
+    def accuracy(pairs):
+        call_number = calls[pairs] = calls.get(pairs, -1) + 1
+        found = {"no limit": pairs > limit, "one by one": pairs < 1 or math.log2(pairs) % 1}
+        reject("10.3", [*found.items(), ("never ends", call_number > 1000)])
+        row = rows[min(int(math.log2(pairs)), len(rows) - 1)]
+        return row[call_number % len(row)] / 4
+
+    return accuracy
+
+
+def doubled(rows, share, limit):
+    """The numbers of pairs that a search tries, and the largest that is good enough."""
+    poor = next(n for n, row in enumerate(rows) if sum(row) / 4 / len(row) < share)
+    tried = [2**n for n in range(poor + 1) if 2**n <= limit]
+    return tried, max((n for n in tried if n < 2**poor), default=0)
+
+
+def search(rng, name, share, limit, *rows):
+    """``rows``: what the memories of 1, 2, 4, ... pairs give, in quarters; each as often as is drawn."""
+    times, share = int(rng.integers(1, 6)), share - int(rng.integers(2)) / 100 * (share != 0.75)
+    rows = [row * times for row in rows]
+    count = len(rows[0])
+    tried, best = doubled(rows, share, limit)
+
+    def run(answers):
+        calls = {}
+        accuracy = watched_accuracy(rows, limit, calls)
+        found = answers.most_pairs(lent(accuracy), share, count, limit)
+        if found == best:  # of another number the value tells more
+            reject_if(max(calls.values()) >= count, "10.3", "more memories")
+            reject_if(max(calls) > tried[-1], "10.3", "measures on")
+        return found
+
+    return Case(name, "most_pairs", run, f"{share = }, memories = {count}, {limit = }")
+
+
 def cases_3(rng, numbers):
-    def memories(name, S, pairs, values, count=12):
-        S, pairs, values = grown(rng, S, pairs, values)
-        seeds = rng.integers(2**31, size=count).tolist()
-
-        def run(answers):
-            return [
-                answers.memory_accuracy(S, pairs, values, np.random.default_rng(seed))
-                for seed in seeds
-            ]
-
-        return Case(
-            name, "memory_accuracy", run, f"{count} memories, {S = }, {pairs = }, {values = }"
-        )
-
-    def never_stored(name, values, count=4):
-        """Memories in which a value that no key has wins over the right one, whose score is negative, too."""
-        S, pairs, values = 2, 3, values + int(rng.integers(3))
-        seeds = []
-        while len(seeds) < count:
-            seed = int(rng.integers(2**31))
-            if zero_wins(S, pairs, values, np.random.default_rng(seed)):
-                seeds.append(seed)
-
-        def run(answers):
-            return [
-                answers.memory_accuracy(S, pairs, values, np.random.default_rng(seed))
-                for seed in seeds
-            ]
-
-        sizes = f"{count} memories, {S = }, {pairs = }, {values = }"
-        return Case(name, "memory_accuracy", run, sizes)
-
-    def search(name, share, limit, *rows):
-        """``rows``: what the memories of 1, 2, 4, ... pairs give, in quarters; each as often as is drawn."""
-        times, share = int(rng.integers(1, 6)), share - int(rng.integers(2)) / 100 * (share != 0.75)
-        rows = [row * times for row in rows]
-
-        def run(answers):
-            calls = {}
-
-            def accuracy(pairs):
-                call_number = calls[pairs] = calls.get(pairs, -1) + 1
-                found = {"no limit": pairs > limit, "one by one": pairs < 1 or math.log2(pairs) % 1}
-                reject("10.3", [*found.items(), ("never ends", call_number > 1000)])
-                return (
-                    rows[min(int(math.log2(pairs)), len(rows) - 1)][call_number % len(rows[0])] / 4
-                )
-
-            found = answers.most_pairs(lent(accuracy), share, len(rows[0]), limit)
-            poor = [n for n, row in enumerate(rows) if sum(row) / 4 / len(row) < share]
-            tried = [2**n for n in range(poor[0] + 1) if 2**n <= limit]
-            best = max((n for n in tried if n < 2 ** poor[0]), default=0)
-            if found == best:  # of another number the value tells more
-                reject_if(max(calls.values()) >= len(rows[0]), "10.3", "more memories")
-                reject_if(max(calls) > tried[-1], "10.3", "measures on")
-            return found
-
-        return Case(name, "most_pairs", run, f"{share = }, memories = {len(rows[0])}, {limit = }")
-
     good, none = (4, 4, 4, 4), (0, 0, 0, 0)
-    yield memories("twice as many pairs as S", 16, 32, 64)
-    yield memories("more pairs than values", 12, 41, 9)
-    yield memories("two numbers for a key", 2, 5, 7, 30)
-    yield memories("fewer pairs than S", 24, 7, 30)
-    yield memories("one pair", 5, 1, 3, 4)
-    yield never_stored("all pairs have one value", 2)
-    yield search("by the mean", 0.7, 64, good, (4, 2, 4, 2), (2, 4, 4, 4), (0, 3, 4, 4), none)
-    yield search("exactly the share", 0.75, 64, good, (2, 4, 4, 2), (4, 2, 2, 3), none)
-    yield search(
-        "up to the limit", 0.6, 8, good, good, (3, 3, 4, 3), (3, 3, 4, 2), (4, 2, 3, 4), none
-    )
-    yield search("a limit between two counts", 0.6, 11, good, good, good, good, good, none)
-    yield search("not even one pair", 0.9, 32, (4, 3, 3, 3), good, none)
-    yield search("good again later", 0.8, 64, good, good, (3, 3, 4, 2), good, none)
-    yield search(
-        "two memories, the first one poor", 0.7, 32, (2, 4), (2, 4), (2, 4), (2, 3), (0, 0)
-    )
+    yield memories(rng, "twice as many pairs as S", 16, 32, 64)
+    yield memories(rng, "more pairs than values", 12, 41, 9)
+    yield memories(rng, "two numbers for a key", 2, 5, 7, 30)
+    yield memories(rng, "fewer pairs than S", 24, 7, 30)
+    yield memories(rng, "one pair", 5, 1, 3, 4)
+    yield never_stored(rng, "all pairs have one value", 2)
+    mean = good, (4, 2, 4, 2), (2, 4, 4, 4), (0, 3, 4, 4), none
+    yield search(rng, "by the mean", 0.7, 64, *mean)
+    exact = good, (2, 4, 4, 2), (4, 2, 2, 3), none
+    yield search(rng, "exactly the share", 0.75, 64, *exact)
+    limited = good, good, (3, 3, 4, 3), (3, 3, 4, 2), (4, 2, 3, 4), none
+    yield search(rng, "up to the limit", 0.6, 8, *limited)
+    yield search(rng, "a limit between two counts", 0.6, 11, good, good, good, good, good, none)
+    yield search(rng, "not even one pair", 0.9, 32, (4, 3, 3, 3), good, none)
+    yield search(rng, "good again later", 0.8, 64, good, good, (3, 3, 4, 2), good, none)
+    few = (2, 4), (2, 4), (2, 4), (2, 3), (0, 0)
+    yield search(rng, "two memories, the first one poor", 0.7, 32, *few)
 
 
 # ---------------------------------------------------------------- 10.4 compare_runs
