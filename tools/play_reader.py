@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Play a reader of the course: fill the builds of the work copies, run them in turn, on one my_flash.py.
 
-python tools/play_reader.py                        lectures 01 to 12, each build by the answer of its fold
+python tools/play_reader.py                        lectures 01 to 14, each build by the answer of its fold
 python tools/play_reader.py 05 06                  those alone
 python tools/play_reader.py --wrong                each build by a likely mistake: none is kept, and each page runs on
 python tools/play_reader.py --spoil mixed_chunk    right answers, and the file spoilt by a mistake once it is kept
@@ -34,7 +34,7 @@ SPOILT = """def {name}(*given, **how):
 
     return find("{name}")[1].likely[0][1](*given, **how)
 """
-LAST = "12"
+LAST = "14"
 
 
 def filled(notebook, wrong=False):

@@ -1,4 +1,4 @@
-"""A reader who writes every build of the course, from lecture 01 to 12, on one my_flash.py."""
+"""A reader who writes every build of the course, from lecture 01 to 14, on one my_flash.py."""
 
 import re
 
@@ -26,7 +26,7 @@ def test_right_answers_make_the_whole_file_and_later_lectures_run_it(progress):
 
 def test_of_likely_mistakes_none_is_kept_and_each_lecture_runs_to_its_end(progress):
     said = script("play_reader.py").play([], progress, wrong=True)
-    assert list(said) == [f"{number:02}" for number in range(1, 13)]
+    assert list(said) == [f"{number:02}" for number in range(1, 15)]
     assert not mine.built()
 
 

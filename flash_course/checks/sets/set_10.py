@@ -292,9 +292,10 @@ def most_pairs(accuracy, share, memories, limit):
 
 def zero_wins(S, pairs, values, rng):
     """Whether all pairs have one value, and to some key all of them together are opposed."""
-    key_PS, said_P = rng.normal(size=(pairs, S)), rng.integers(values, size=pairs)
-    total_S = (key_PS / np.linalg.norm(key_PS, axis=1, keepdims=True)).sum(0)
-    return len({*said_P.tolist()}) == 1 and (key_PS @ total_S).min() < -0.1
+    keys = rng.standard_normal((pairs, S))
+    said = rng.integers(0, values, pairs)
+    together = sum(key / np.linalg.norm(key) for key in keys)
+    return len({*said.tolist()}) == 1 and (keys @ together).min() < -0.1
 
 
 def memory_case(name, S, pairs, values, seeds):
