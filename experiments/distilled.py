@@ -3,8 +3,8 @@
 A student is trained on the probabilities that its teachers give to each next byte, in place of the byte that came.
 The settings are those of `package_models`: its runs of 5,000 updates without teachers stand beside these.
 
-    python experiments/distilled.py teach austen-flash austen-transformer++   # they write 3 MB, which run needs too,
-    python experiments/distilled.py run                                       # and read it and the novels: 3.2 GB
+    python experiments/distilled.py teach austen-flash austen-transformer++   # they write 3 MB, which run needs too;
+    python experiments/distilled.py run                                       # what all say of it is 6.4 GB
 """
 
 import sys
@@ -25,9 +25,11 @@ from flash_tutorial.training import evaluate
 from flash_tutorial.training.devices import keep_freed_memory
 
 TEACHERS = ("austen-flash", "austen-transformer++")
+STUDENTS = ("austen-flash-student", "austen-transformer++-student")
+READERS = {"teachers": TEACHERS, "students": STUDENTS}  # who has read each byte together
 STRIDE = 384  # one and a half chunks: each byte is read twice, half a chunk further along the second time
 READ = 256  # what a window has read before its teachers are believed
-FOLDER = Path("runs/teachers")
+FOLDER = Path("runs/teachers")  # what was written, and beside it what its readers make of it
 STEPS, MORE_STEPS = 8000, 9000
 LAST_STEPS, LAST_RATE = 3000, 0.3  # once more over the same text, at so much of the first rate
 PROMPT, AT_ONCE = 48, 256  # bytes that a piece begins with, and pieces written at once
@@ -55,13 +57,19 @@ def taught(document, teachers):
     return total / times
 
 
-def teach():
-    """Write what the teachers make of each novel of the training text and of what they wrote, one file a text."""
-    teachers = [LanguageModel.from_pretrained(name).eval() for name in TEACHERS]
+def table(readers, title):
+    """The file of what these readers make of a text."""
+    return FOLDER.with_name(readers) / f"{title}.npy"
+
+
+def teach(readers):
+    """Write what they make of each novel of the training text and of what the teachers wrote, one file a text."""
+    teachers = [LanguageModel.from_pretrained(name).eval() for name in READERS[readers]]
     for title, document in documents().items():
-        path = FOLDER / f"{title}.npy"
+        path = table(readers, title)
         if path.exists():
             continue
+        path.parent.mkdir(parents=True, exist_ok=True)
         with torch.autocast("cpu", torch.bfloat16):
             found = taught(document, teachers)
         part = path.with_suffix(".part")
@@ -114,11 +122,11 @@ def documents():
 
 # ---------------------------------------------------------------- the student
 @cache
-def lessons():
-    """Each text, and what the teachers make of its bytes."""
+def lessons(readers):
+    """Each text, and what these readers make of its bytes."""
     texts, tables = [], []
     for title, document in documents().items():
-        path = FOLDER / f"{title}.npy"
+        path = table(readers, title)
         if not path.exists():
             raise SystemExit(
                 f"{path} is not there: run `python experiments/distilled.py teach` first"
@@ -137,21 +145,24 @@ def with_what_was_written():
 
 
 @torch.compiler.disable
-def lesson(targets):
-    """What the teachers say where these targets ``(T,)`` stand in the training text: ``(T, 256)``."""
+def lesson(targets, readers):
+    """What these readers say where these targets ``(T,)`` stand in the training text: ``(T, 256)``."""
     window = bytes(targets.tolist())
-    for text, table in zip(*lessons(), strict=True):
+    for text, said in zip(*lessons(readers), strict=True):
         start = text.find(window)
         if start >= 0:
-            return torch.from_numpy(table[start : start + len(window)].astype(np.float32))
+            return torch.from_numpy(said[start : start + len(window)].astype(np.float32))
     raise ValueError(f"the training text does not hold {window[:40]!r}...")
 
 
 class Student(LanguageModel):
     """A language model whose loss asks for its teachers' probabilities, and not for the byte that came."""
 
+    taught_by = ("teachers",)
+
     def loss(self, ids, targets, mask=None):
-        soft = torch.stack([lesson(row) for row in targets])
+        said = [[lesson(row, readers) for row in targets] for readers in self.taught_by]
+        soft = sum(map(torch.stack, said)) / len(said)
         return F.cross_entropy(self(ids, mask).float().flatten(0, 1), soft.flatten(0, 1))
 
 
@@ -164,14 +175,16 @@ def student(config):
     return build
 
 
-def going_on(name):
+def going_on(name, taught_by=("teachers",)):
     """A function of the seed: the student that has read more text, once its run is there."""
 
     def build(seed):
         found = sorted(Path("runs/distilled").glob(f"{name}_on_more_text_*/model.safetensors"))
         if not found:
             raise SystemExit(f"{name} on more text was not trained here: run it before this arm")
-        return Student.from_pretrained(found[-1].parent)
+        model = Student.from_pretrained(found[-1].parent)
+        model.taught_by = taught_by
+        return model
 
     return build
 
@@ -210,6 +223,16 @@ def arms():
             settings={"dropout": 0.0},
             corpus=with_what_was_written,
             steps=(LAST_STEPS,),
+            keep=True,
+        )
+        yield Arm(
+            f"{name} taught again",
+            going_on(name, tuple(READERS)),
+            (RATES[name] * LAST_RATE,),
+            settings={"dropout": 0.0},
+            corpus=with_what_was_written,
+            steps=(LAST_STEPS,),
+            seeds=(1,),  # another order of the text
             keep=True,
         )
 
@@ -256,6 +279,7 @@ if __name__ == "__main__":
         keep_freed_memory()
         for name in sys.argv[2:]:
             write(name)
-        teach()
+        for readers in READERS:
+            teach(readers)
     else:
         command(EXPERIMENT, RESULTS)
