@@ -2,6 +2,7 @@
 
 The student of `distilled` loses nothing at the first place of a chunk, which reads the past by sums alone; its teacher
 loses two bits there. They differ in what they were asked for, in their text and in dropout: here each is changed alone.
+And a student that never had sums says what they are worth, once learned.
 """
 
 from dataclasses import replace
@@ -23,6 +24,7 @@ BYTES = 200_000  # of Northanger Abbey
 
 WAYS = {  # what is asked for, the text, dropout
     "as the student": ("the teachers", "more text", 0.0),
+    "local only": ("the teachers", "more text", 0.0),
     "with dropout": ("the teachers", "more text", DROPOUT[NAME]),
     "asked for bytes": ("bytes", "more text", 0.0),
     "novels alone": ("the teachers", "novels", 0.0),
@@ -30,13 +32,13 @@ WAYS = {  # what is asked for, the text, dropout
 }
 
 
-def build(asked_for, dropout):
+def build(asked_for, dropout, global_):
     """A function of the seed: FLASH by the settings of `package_models`, with the loss of a student or its own."""
     kind = Student if asked_for == "the teachers" else LanguageModel
 
     def untrained(seed):
         torch.manual_seed(seed)
-        return kind(replace(MODELS[NAME], dropout=dropout))
+        return kind(replace(MODELS[NAME], dropout=dropout, global_=global_))
 
     return untrained
 
@@ -67,7 +69,7 @@ def arms():
     for name, (asked_for, text, dropout) in WAYS.items():
         yield Arm(
             name,
-            build(asked_for, dropout),
+            build(asked_for, dropout, global_=name != "local only"),
             (RATES[NAME],),
             settings={"asked_for": asked_for, "text": text, "dropout": dropout},
             corpus=with_what_was_written if text == "more text" else None,
