@@ -53,6 +53,7 @@ ORDER = (  # on the page; an experiment that is not named here stands behind the
     "optimizers",
     "package_models",
     "distilled",
+    "sums_learned",
     "shipping",
     "dynamic",
     "ngrams",
@@ -262,13 +263,13 @@ Of the students, which without their temperature have {flash_student} (FLASH) an
 
 In the first quarter of a chunk FLASH minus Transformer++ is {behind_a_border(MODELS)} bits per byte of *Northanger
 Abbey*, and of the students {behind_a_border(STUDENTS)}: the student has learned to read the last letters before
-its chunk from its sums (lecture 07). What taught it that is open, for it had other targets, more text, another
-optimizer, another start and no dropout. Where its teacher loses can be read: most words that it writes across the
+its chunk from its sums (lecture 07), taught by targets and no dropout together ([sums_learned](#sums_learned)).
+Where its teacher loses can be read: most words that it writes across the
 end of a chunk are in none of the training novels, and those in the middle of a chunk are (lecture 09). 5,000
 updates by Muon from a start by the width, at the same temperature and dropout, are behind both teachers: they had
 less than half of the updates, another optimizer and another start, and which of these it is was not tried.
 
-*Not tried:* a second seed of any; as many updates by Muon without teachers; a second generation of students.
+*Not tried:* a second seed of any; as many updates by Muon without teachers.
 """
 
 
