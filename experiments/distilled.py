@@ -263,15 +263,15 @@ EXPERIMENT = Experiment(
     "`austen-transformer++` ([models](#models)) say of each next byte, each read twice, from "
     "borders half a chunk apart. 8,000 updates have the dropout of the teachers; 9,000 have none, and 3 million "
     "bytes more, which the teachers wrote; 3,000 more go on from there over the same text, at three tenths of the "
-    "rate; taught again means that they do so in another order, and are asked for the mean of what both teachers and both "
-    "students say. Scored are whole novels, in the table *Persuasion*.",
+    "rate; taught again means that they do so in another order, and are asked for the mean of what both teachers "
+    "and both students say. Scored are whole novels, in the table *Persuasion*.",
     meaning="On *Northanger Abbey* and *Persuasion* the students with dropout have {flash} (FLASH) and {transformer} "
     "(Transformer++); those without, on more text, {flash_on_more_text} (FLASH) and {transformer_on_more_text} "
     "(Transformer++). FLASH, whose dropout was the larger one, gains more, and is ahead on both. 3,000 updates more "
-    "hardly change it: {flash_goes_on} (FLASH) and {transformer_goes_on} (Transformer++). Taught again, by both students "
-    "as well, they have {flash_taught_again} and {transformer_taught_again}: no better than what a temperature makes of "
-    "the students on more text, which are in the package ([models](#models)). What FLASH's has learned to do at a "
-    "chunk's border, and what taught it, is in [sums_learned](#sums_learned).",
+    "hardly change it: {flash_goes_on} (FLASH) and {transformer_goes_on} (Transformer++). Taught again, by both "
+    "students as well, they have {flash_taught_again} and {transformer_taught_again}: no better than what a "
+    "temperature makes of the students on more text, which are in the package ([models](#models)). What FLASH's has "
+    "learned to do at a chunk's border, and what taught it, is in [sums_learned](#sums_learned).",
     not_tried="More of the teachers' text, a second seed, larger students.",
 )
 
