@@ -547,7 +547,8 @@ print(drawing.text_table(rows))
 
 # %% [markdown]
 # FLASH's sums remember a name, a little: at 256 to 512 bytes they save a sixth of a bit on the whole of it. Transformer++ keeps every key and value within reach, and
-# shows no sign of looking. What a model can reach, and what it has learned to use, are two things. Which part of
+# shows no sign of looking. What a model can reach, and what it has learned to use, are two things. Where FLASH is asked for a teacher's probabilities, and
+# not for the next byte, it is better with its sums than without them on novels, too ([sums_learned](../docs/results.md#sums_learned)). Which part of
 # FLASH is to blame where names return all the time, [lecture 14](14_who_looks_up.ipynb) finds out.
 #
 # ## How we know
