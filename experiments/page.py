@@ -263,7 +263,7 @@ Of the students, which without their temperature have {flash_student} (FLASH) an
 
 In the first quarter of a chunk FLASH minus Transformer++ is {behind_a_border(MODELS)} bits per byte of *Northanger
 Abbey*, and of the students {behind_a_border(STUDENTS)}: the student has learned to read the last letters before
-its chunk from its sums (lecture 07), taught by targets and no dropout together ([sums_learned](#sums_learned)).
+its chunk from its sums (lecture 07). What taught it that is not settled ([sums_learned](#sums_learned)).
 Where its teacher loses can be read: most words that it writes across the
 end of a chunk are in none of the training novels, and those in the middle of a chunk are (lecture 09). 5,000
 updates by Muon from a start by the width, at the same temperature and dropout, are behind both teachers: they had

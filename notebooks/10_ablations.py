@@ -547,8 +547,8 @@ print(drawing.text_table(rows))
 
 # %% [markdown]
 # FLASH's sums remember a name, a little: at 256 to 512 bytes they save a sixth of a bit on the whole of it. Transformer++ keeps every key and value within reach, and
-# shows no sign of looking. What a model can reach, and what it has learned to use, are two things. Where FLASH is asked for a teacher's probabilities, and
-# not for the next byte, it is better with its sums than without them on novels, too ([sums_learned](../docs/results.md#sums_learned)). Which part of
+# shows no sign of looking. What a model can reach, and what it has learned to use, are two things. Teaching can help: asked for
+# its teachers' probabilities in place of the next byte, FLASH reads novels better with sums than without. Which part of
 # FLASH is to blame where names return all the time, [lecture 14](14_who_looks_up.ipynb) finds out.
 #
 # ## How we know
@@ -566,6 +566,7 @@ print(drawing.text_table(rows))
 #   were not run, so how far the start made the signs of the first evening is open.
 # - *Recall*: 600 updates, one rate, one seed (FLASH has three, 0.99 to 1.00), one part of the recipe at a time
 #   ([recall](../docs/results.md#recall)).
+# - *Taught sums*: three seeds with sums and three without, all at one rate ([sums_learned](../docs/results.md#sums_learned)).
 # - *Mentions*: one model each; standard errors over the names of 0.01 to 0.05 bits ([mentions](../docs/results.md#mentions)). In small models of
 #   program text FLASH's sums save a thirtieth of a bit ([parts](../docs/results.md#parts)).
 #
