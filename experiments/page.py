@@ -29,6 +29,7 @@ ORDER = (  # on the page; an experiment that is not named here stands behind the
     "gate",
     "race_short",
     "race",
+    "race_longer",
     "look_up",
     "time_to_quality",
     "masked",
