@@ -40,7 +40,7 @@ def arm(name):
 
 def tables(rows):
     """By model: rate, updates, bits a late token by seed, and what its context saves."""
-    return race_short.by_model(rows, STEPS, budget=None, less=(256,))
+    return race_short.by_model(rows, STEPS, less=(256,))
 
 
 def bits(rows, name, **of):

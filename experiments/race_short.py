@@ -124,11 +124,11 @@ def search(seconds, seeds):
 
 
 # ---------------------------------------------------------------- tables
-def by_model(rows, names, budget, less):
+def by_model(rows, names, less, **of):
     """By model: rate, updates, bits a late token by seed, and what its context saves."""
     lines = []
     for name in names:
-        found = matching(rows, arm=name, budget=budget)
+        found = matching(rows, arm=name, **of)
         found = [row for row in found if "bits_per_late_token" in row["measures"]]  # no trials
         for rate in sorted({row["rate"] for row in found}):
             runs = [row for row in found if row["rate"] == rate]

@@ -29,7 +29,7 @@ from flash_tutorial.training.measures import branch_sizes, gradient_norms
 
 STARTS = ("paper", "width", "fan-in", "small")
 NAMES = {"flash": "flash", "flash_quad": "quad", "transformer++": "transformer"}
-WHOLE_STARTS = ("paper", "width", "small")  # what is run on, after the search
+WHOLE_STARTS = STARTS  # what is run on, after the search
 RATES = {
     "flash": (2.5e-3, 5e-3, 1e-2, 2e-2),
     "flash_quad": (2.5e-3, 5e-3, 1e-2, 2e-2),
@@ -173,7 +173,7 @@ EXPERIMENT = Experiment(
         for model, start in product(RATES, STARTS)
     ),
     train=dict(batch=BATCH, length=T, dtype="bfloat16", eval_bytes=0),
-    steps=(WHOLE,),
+    steps=(WHOLE, SHORT),
     search=Search(steps=SHORT, seeds=(100,), score="bits_on_choosing_text"),
     at_start=at_start,
     measure=measure,
