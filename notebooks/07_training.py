@@ -24,7 +24,7 @@
 #
 # **You need** lecture 06: the whole FLASH model, its chunks and its sums. Of lecture 02, the two forms of the position bias.
 #
-# **Time** 35 minutes to read, about 80 more to build. Running the code takes about 25 seconds on two CPU cores.
+# **Time** 36 minutes to read, about 80 more to build. Running the code takes about 25 seconds on two CPU cores.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 
@@ -648,8 +648,8 @@ for way, lead in leads.items():
 #   and 8 for Transformer++; with 8 for both <!-- number: optimizers.by_muon -->+0.051 ± 0.048<!-- /number -->.
 # - **Dead units** ([open_units](../docs/results.md#open_units), [quality_maps](../docs/results.md#quality_maps)): three runs of each form at one
 #   rate, whose scores alone would settle nothing; with the Toeplitz form too units died, in nine runs of 90 ([ablations_long](../docs/results.md#ablations_long)). A rotary bias that starts
-#   above zero
-#   ends near 2.15, with one dead unit in three runs; why, was not found.
+#   above zero ends near 2.15, with one dead unit in three runs; why, was not found. From the start by the width three runs have <!-- number: open_units.rotary_width_dead -->0, 1, 0<!-- /number --> dead units with the rotary
+#   form and <!-- number: open_units.toeplitz_width_dead -->0, 0, 0<!-- /number --> with the Toeplitz form, and Toeplitz minus rotary is <!-- number: open_units.toeplitz_width -->-0.053 ± 0.041<!-- /number -->.
 #
 # ## What to remember
 #

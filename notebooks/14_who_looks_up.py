@@ -14,7 +14,8 @@
 #
 # In the source text of programs names return all the time. A model that finds what followed a name the last time can guess what follows now.
 # In a race of 400 seconds on such text, with windows of 512 tokens, Transformer++ learns to look that up, and ends far ahead of FLASH, which gains
-# nothing from beyond 256 tokens ([race_short](../docs/results.md#race_short)). Which part of FLASH is to blame? Lecture 10 has shown how to ask.
+# nothing from beyond 256 tokens ([race_short](../docs/results.md#race_short)), nor after three times as long ([race_longer](../docs/results.md#race_longer)).
+# Which part of FLASH is to blame? Lecture 10 has shown how to ask.
 #
 # **After this lecture you can**
 # - narrow a difference between two models down to one part, with a control at each step;
