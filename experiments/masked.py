@@ -105,15 +105,15 @@ EXPERIMENT = Experiment(
     setting="Ten minutes of one core, 0.46 million parameters (D = 128, S = 64, C = 128), 8,192 bytes an update, "
     "bfloat16, `torch.compile`, 15% of the bytes hidden in spans, a start by the width; bits of a hidden byte of the "
     "first 100,000 bytes of *Persuasion*. Updates are counted by the time of one that was measured in turn.",
-    meaning="FLASH ends ahead of Transformer++ at both lengths: FLASH minus Transformer++ is {flash_512} bits a "
-    "hidden byte at T = 512, where Transformer++ makes 1.4 times as many updates in the time, and "
-    "{flash_2048} at 2,048, where FLASH makes 1.45 times as many. Windows of 2,048 in place of 512 cost "
-    "Transformer++ {transformer_longer}; with FLASH three seeds do not settle it ({flash_longer}). At 512 "
-    "FLASH-Quad learns as FLASH does: it minus Transformer++ is {flash_quad_512}, which is open by one seed "
-    "of three, and the other two end ahead of all runs of FLASH. At 2,048 it has learned nothing but how "
-    "frequent bytes are with two seeds of three, and at every rate of its search; the third has begun to "
-    "learn more. Why it begins so late there was not found. All of these runs are early in their training, so "
-    "this says who begins to learn sooner.",
+    meaning="FLASH ends ahead of Transformer++ at both lengths: FLASH minus Transformer++ is {flash_512} bits a hidden "
+    "byte at T = 512, where Transformer++ makes 1.4 times as many updates in the time, and {flash_2048} at "
+    "2,048, where FLASH makes 1.45 times as many. Windows of 2,048 in place of 512 cost Transformer++ "
+    "{transformer_longer}; with FLASH three seeds do not settle it ({flash_longer}). At 512 FLASH-Quad minus "
+    "Transformer++ is {flash_quad_512}, which is open by one seed of three, and the other two end ahead of all "
+    "runs of FLASH. At 2,048 it is {flash_quad_2048}: FLASH-Quad has learned nothing but how frequent bytes are "
+    "with two seeds of three, and at every rate of its search; the third has begun to learn more. Why it begins "
+    "so late there was not found. All of these runs are early in their training, so this says who begins to "
+    "learn sooner.",
     not_tried="Longer runs; the paper's text and sizes; other shares and lengths of spans.",
     tables=tables,
 )

@@ -78,18 +78,17 @@ EXPERIMENT = Experiment(
     setting="Five minutes of one core, D = 128, T = 512, 8 windows an update (4 or 2 where the name says so), "
     "bfloat16, a start by the width; bits of the first 100,000 bytes of *Persuasion*. Updates are counted "
     "by the time of one that was measured in turn.",
-    meaning="By Muon, which `flash-tutorial train` takes, and with 8 windows an update FLASH minus Transformer++ "
-    "is {by_muon}; Transformer++ makes {rival_updates} times as many updates in the time, and what equally many "
-    "would give was not run. With 4 windows it is {by_muon_of_4}. The search prefers 4 for FLASH and 8 "
-    "for Transformer++, and with the batch that each prefers it is {by_muon_own_batch}, a comparison that "
-    "was first asked for when both had been seen. So nobody is shown to be ahead. 4 windows instead of 8 "
-    "give {more_updates} times as many updates of FLASH, and change it by {smaller_batch}: better with each seed, "
-    "and open. Transformer++ they change by {transformer_smaller_batch}. `flash-tutorial train` has 4 "
-    "windows and 3,400 updates; its default seed, 0, is the worst of the three. 2 windows do no better: the search "
-    "prefers 4, and 2 minus 4 is {of_2_minus_4}. Of "
-    "Muon minus AdamW nothing is settled: AdamW has one seed of each model, at the rate of a search that "
-    "was dropped; in the new search FLASH's best rate of AdamW is 0.0025, and it is better by Muon by one "
-    "seed.",
+    meaning="By Muon, which `flash-tutorial train` takes, and with 8 windows an update FLASH minus Transformer++ is "
+    "{by_muon}; Transformer++ makes {rival_updates} times as many updates in the time, and what equally many "
+    "would give was not run. With 4 windows it is {by_muon_of_4}. The search prefers 4 for FLASH and 8 for "
+    "Transformer++, and with the batch that each prefers it is {by_muon_own_batch}, a comparison that was first "
+    "asked for when both had been seen. So Transformer++ is ahead with 8 windows for both, and with 4 or with "
+    "the batch that each prefers it is open. 4 windows instead of 8 give {more_updates} times as many updates "
+    "of FLASH, and change it by {smaller_batch}, which is open. Transformer++ they change by "
+    "{transformer_smaller_batch}. `flash-tutorial train` has 4 windows and 3,400 updates; its default seed, 0, "
+    "is the worst of the three. The search prefers 4 windows to 2, and 2 minus 4 is {of_2_minus_4}, which is "
+    "open. So is Muon minus AdamW, which has one seed of each model that is reported: of FLASH AdamW is ahead "
+    "with that, and Muon with the seed that chose the rates.",
     not_tried="Other optimizers; a rate of its own for what is no matrix; longer runs.",
 )
 

@@ -248,7 +248,7 @@ def models():
     return f"""## models
 
 **How good are the models in the package?** Whole novels in windows of 1,024 bytes that do not
-overlap, in bits per byte. The two without *student* in their names had the same text, 7,000 updates of 4,096 bytes
+overlap, in bits per byte. `austen-flash` and `austen-transformer++` had the same text, 7,000 updates of 4,096 bytes
 and then 4,000 more, and a weight decay of 0.1, from the paper's start; how their settings were chosen is in `shipping`.
 Their logits are divided by 1.24, the temperature for which models of this size asked on *Emma* when it was not
 trained on (`package_models`). They taught the two students ([distilled](#distilled)), whose logits are divided by

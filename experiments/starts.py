@@ -29,7 +29,6 @@ from flash_tutorial.training.measures import branch_sizes, gradient_norms
 
 STARTS = ("paper", "width", "fan-in", "small")
 NAMES = {"flash": "flash", "flash_quad": "quad", "transformer++": "transformer"}
-WHOLE_STARTS = STARTS  # what is run on, after the search
 RATES = {
     "flash": (2.5e-3, 5e-3, 1e-2, 2e-2),
     "flash_quad": (2.5e-3, 5e-3, 1e-2, 2e-2),
@@ -37,6 +36,14 @@ RATES = {
 }
 T, BATCH, DIM = 512, 8, 128
 WHOLE, SHORT = 1700, 600
+LENGTHS = {"whole": WHOLE, "short": SHORT}
+PAIRS = (  # of starts that are compared
+    ("width", "paper"),
+    ("fan-in", "paper"),
+    ("small", "paper"),
+    ("small", "width"),
+    ("fan-in", "width"),
+)
 REPORTED = 100_000  # first bytes of Persuasion; rates are chosen on as many bytes at its end
 PAPER_STD, PAPER_DIM = 0.02, 768
 
@@ -121,7 +128,7 @@ def tables(rows):
 
 def numbers(rows):
     """How large FLASH's branches are before training, from the paper's start; and each start's mean
-    over the models, of the best score of the search and of the whole runs.
+    over the models, of the best score of the search and of the runs of either length.
     """
     sizes = measured(rows, "branches", arm="flash", start="paper")[0]
     found = {"paper_branch": f"{min(sizes):.1g}"}
@@ -129,34 +136,48 @@ def numbers(rows):
         arms = [EXPERIMENT.arm(f"{model} {start}") for model in RATES]
         best = [min(trials(EXPERIMENT, arm, rows).values()) for arm in arms]
         found[f"search_{start}"] = f"{statistics.mean(best):.3f}"
-    for start in WHOLE_STARTS:
-        found[f"whole_{start}"] = f"{statistics.mean(means_over_models(rows, start)):.3f}"
-    width = means_over_models(rows, "width")
-    found["width_minus_paper"] = str(welch(width, means_over_models(rows, "paper")))
-    found["small_minus_width"] = str(welch(means_over_models(rows, "small"), width))
+    for length, steps in LENGTHS.items():
+        means = {start: means_over_models(rows, start, steps) for start in STARTS}
+        found |= {f"{length}_{start}": f"{statistics.mean(means[start]):.3f}" for start in STARTS}
+        for start, other in PAIRS:
+            found[f"{length}_{start}_minus_{other}"] = str(welch(means[start], means[other]))
     return found
 
 
-def means_over_models(rows, start):
-    """Bits per byte of the whole runs, by seed."""
+def means_over_models(rows, start, steps):
+    """Bits per byte of the runs that are reported, by seed."""
+    found = [row for row in rows if row["seed"] in EXPERIMENT.seeds]
     scores = [
-        measured(rows, "bits_per_byte", arm=model, start=start, steps=WHOLE) for model in RATES
+        measured(found, "bits_per_byte", arm=model, start=start, steps=steps) for model in RATES
     ]
     return [statistics.mean(of_seed) for of_seed in zip(*scores, strict=True)]
 
 
 def comparisons():
     """Each start with the paper's, and the models with each other: Transformer++ with the start that suits it, too."""
-    for model in RATES:
-        for start in WHOLE_STARTS[1:]:
-            yield Compare(f"{model} {start}", f"{model} paper", f"{NAMES[model]}_{start}")
-        yield Compare(f"{model} small", f"{model} width", f"{NAMES[model]}_small_minus_width")
-    for start in WHOLE_STARTS:
-        yield Compare(f"flash {start}", f"flash_quad {start}")
+    for length, model in product(LENGTHS, RATES):
+        for start, other in PAIRS:
+            yield Compare(
+                f"{model} {start}",
+                f"{model} {other}",
+                f"{length}_{NAMES[model]}_{start}_minus_{other}",
+                steps=LENGTHS[length],
+            )
+    for start in STARTS:
+        for model in ("flash_quad", "transformer++"):
+            yield Compare(
+                f"flash {start}",
+                f"{model} {start}",
+                f"flash_minus_{NAMES[model]}_{start}",
+                steps=WHOLE,
+            )
+    for start, name in (("small", "best"), ("fan-in", "seen")):
         yield Compare(
-            f"flash {start}", f"transformer++ {start}", f"flash_minus_transformer_{start}"
+            f"flash {start}",
+            "transformer++ width",
+            f"flash_minus_transformer_{name}",
+            steps=WHOLE,
         )
-    yield Compare("flash small", "transformer++ width", "flash_minus_transformer_best")
 
 
 EXPERIMENT = Experiment(
@@ -168,7 +189,6 @@ EXPERIMENT = Experiment(
             partial(build, model, start),
             RATES[model],
             settings={"start": start},
-            seeds=None if start in WHOLE_STARTS else (),
         )
         for model, start in product(RATES, STARTS)
     ),
@@ -183,19 +203,26 @@ EXPERIMENT = Experiment(
     "0.02; everything that is drawn times sqrt(768 / D) (width); 1 / sqrt(fan-in); and that of "
     "GPT-NeoX (small). Rates by a seed and on a text "
     "that are not reported; bits per byte of the first 100,000 bytes of *Persuasion*.",
-    meaning="Over the three models small ones end at {whole_paper} bits from the paper's start, at {whole_width} from "
-    "that by the width and at {whole_small} from the small one. For a single model one of six differences is "
-    "settled: small minus paper of FLASH-Quad, {quad_small}. By the width none is alone ({flash_width}, "
-    "{quad_width}, {transformer_width}), and all three together change by {width_minus_paper}, which is. Between "
-    "the two no difference is shown with FLASH ({flash_small_minus_width}), and with Transformer++ small is "
-    "worse, {transformer_small_minus_width}. FLASH is ahead of Transformer++ by a settled "
-    "{flash_minus_transformer_small} from the small start, and by an open {flash_minus_transformer_best} where "
-    "each has the start that suits it. The default is the start by the width: it is one number, fair to the "
-    "rival, and small minus width, {small_minus_width}, is not settled.",
+    meaning="After 1,700 updates small models end, over the three, at {whole_paper} bits from the paper's start, at "
+    "{whole_width} from that by the width, {whole_fan-in} from fan-in and {whole_small} from the small one. "
+    "Each minus the paper's is settled ({whole_width_minus_paper}, {whole_fan-in_minus_paper}, "
+    "{whole_small_minus_paper}), and none is ahead of another. Of single models FLASH gains from fan-in, "
+    "{whole_flash_fan-in_minus_paper}, and FLASH-Quad from fan-in and small, {whole_quad_fan-in_minus_paper} "
+    "and {whole_quad_small_minus_paper}. Transformer++ is worse from both than by the width, "
+    "{whole_transformer_fan-in_minus_width} and {whole_transformer_small_minus_width}. After 600 updates most "
+    "gaps are about twice as large: by the width Transformer++ gains {short_transformer_width_minus_paper}, "
+    "from fan-in FLASH {short_flash_fan-in_minus_paper}. But there one run of FLASH-Quad by the width is late, "
+    "at 2.43, which leaves that start open: over the three models it minus the paper's is "
+    "{short_width_minus_paper}, and small minus the paper's {short_small_minus_paper}. FLASH is ahead of "
+    "Transformer++ where the rival's start is a bad one, by {flash_minus_transformer_fan-in} from fan-in and "
+    "{flash_minus_transformer_small} from small. Where each has the start that its search likes best it is "
+    "open, {flash_minus_transformer_best}; FLASH from fan-in minus Transformer++ by the width is "
+    "{flash_minus_transformer_seen}, but fan-in was run to the end when the rest had been seen. The default is "
+    "the start by the width: it is one number, fair to the rival, and over the three models nothing is settled "
+    "against it.",
     tables=tables,
     numbers=numbers,
-    not_tried="Three seeds of 600 updates; fan-in to the end; other widths with three seeds (`widths` has one); "
-    "dead units and the boundary from the new start.",
+    not_tried="Other widths with three seeds (`widths` has one); why a run of FLASH-Quad by the width is late.",
 )
 
 if __name__ == "__main__":

@@ -473,7 +473,7 @@ for n, kept_rows in ((2176, 8), (5632, 32)):
 #
 # Between layers size does not tell: GLA needs a tenth of what FLASH needs. Is FLASH's state worse, then? Look at the lines below the
 # figure. With 8 rows one run of three knows nearly everything, so the room was there, and the other two never found the way to use it. With
-# 32 rows all three find it at one rate, and at twice that rate none does. FLASH is harder to *train* here. When a layer looks bad at
+# 32 rows all three know nearly every pair at one rate; at twice that rate two know three quarters of them, and one knows none. FLASH is harder to *train* here. When a layer looks bad at
 # recall, ask first how its rate was chosen.
 #
 # ## 10. Prefix caching with states
@@ -500,7 +500,7 @@ for every in (16, 118, 528):
 # | the local part starts anew with each chunk | a window moves with the token |
 # | C is architecture | C is speed, and kernels choose it |
 # | only RoPE dims what is old | decay, then gates made from the token |
-# | queries and keys are one vector, scaled twice | a matrix for each; lecture 10 tries that |
+# | queries and keys are one vector, scaled twice | a matrix for each; lecture 14 tries that |
 #
 # **Misconception: the chunk length of GLA or DeltaNet must be tuned, as FLASH's must.** Run two values of C and compare what the unit adds.
 
@@ -577,5 +577,5 @@ print(f"FLASH's global part, C = 8: token 24 reads {int((gradient[0].abs().sum(1
 #
 # **Exercises** No problem set, but the units train like any other, `ModelConfig(successors.KimiDelta, ...)`: baselines for a project.
 #
-# **Next** Your project ([lecture 12](12_your_project.ipynb)), or a detective story: [lecture 14](14_who_looks_up.ipynb) finds out why small FLASH
-# models look nothing up.
+# **Next** Your project ([lecture 12](12_your_project.ipynb)), or a detective story: [lecture 14](14_who_looks_up.ipynb) asks why small FLASH
+# models look nothing up, and finds one reason.

@@ -8,7 +8,7 @@
 # ---
 
 # %% [markdown]
-# # 14 Who looks up? One fault, traced to its cause
+# # 14 Who looks up? A fault, narrowed down
 #
 # [With results](14_who_looks_up.ipynb) · [without, to work in](work/14_work_who_looks_up.ipynb) · [glossary](../docs/glossary.md)
 #
@@ -75,8 +75,8 @@ reveal("14.a", round(saved["FLASH-Quad, softmax"], 2), "bits")
 
 # %% [markdown]
 # Next to nothing: with `gamma` this model has not learned to look up, though its softmax reads all tokens. With a matrix for each the same model
-# looks up nearly as well as Transformer++, and with relu², in one run, it looks up too. *One map* is the control: a matrix more, but the same
-# one for both. It brings a third of the gain in bits, so the rest is not owed to the parameters.
+# looks up nearly as well as Transformer++, and with relu², in one run, it looks up too. *One map* is the control: one matrix
+# in place of two, the same for query and key. It brings about a third of the gain in bits. Is the rest owed to the second matrix's parameters? Section 4 asks.
 #
 # Own maps are not enough, though. FLASH with own maps still has its chunks, and Transformer++ with one head has always had a matrix for each: neither
 # looks up.
@@ -93,7 +93,7 @@ reveal("14.a", round(saved["FLASH-Quad, softmax"], 2), "bits")
 #
 # <details><summary>Answer</summary>
 #
-# Parameters, the start that they had, and often the learning rate that suits the model (lecture 10, sections 2 and 6). *One map* has the
+# Parameters, the start that they had, and often the learning rate that suits the model (lecture 10, sections 2 and 6). *One map* has half of the
 # parameters, and keeps one vector.
 #
 # </details>
@@ -227,8 +227,9 @@ reveal("14.c", round(gains["one map"].mean, 2), "bits")
 # So looking up needs no second matrix. A direction is not all that was missing: with `gamma` alone no seed looks up, turned or not.
 #
 # Read the chain once more. Transformer++ and FLASH differed in everything; FLASH-Quad with softmax had only one head, the gate and one vector left; own
-# maps changed the vector alone; one map told a second matrix from a first; turned keys told a direction from a matrix. Each step changed one
-# thing, and each guess could have failed.
+# maps changed the vector alone; one map told a second matrix from a first; turned keys told a direction from a matrix. Only the turn
+# changed one thing and nothing else: own maps brought parameters with them, larger scores and another optimizer, for which the box below names the controls.
+# But each guess could have failed.
 #
 # ## How we know
 #
