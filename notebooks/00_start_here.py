@@ -424,8 +424,9 @@ for name, bits in scores.items():
 # ## How we know
 #
 # - The [shipped models](../docs/results.md#models) are one pair, with one seed each. The learning rate and the dropout of each were chosen on
-#   *Persuasion*; *Northanger Abbey* chose nothing. Prompt, temperature and seed of the lines that they write were fixed before they were
-#   trained.
+#   *Persuasion*; *Northanger Abbey* chose nothing. The logits of both are divided by 1.24, chosen on *Emma* with other models
+#   when both novels had been scored; without it FLASH has 1.635 on *Northanger Abbey* and Transformer++ 1.619, so they are level as they ship. Prompt and seed of the lines that
+#   they write were fixed before they were trained.
 # - The [tiny models](../docs/results.md#scoreboard) of section 2 have 300 updates at one learning rate for both. Transformer++ wins
 #   with each of three seeds. They are scored on 20,000 bytes, the n-grams on [100,000](../docs/results.md#ngrams).
 # - The times are those of attention alone, at equal widths, on one thread of the machine that made this page. A FLASH model has twice
@@ -445,7 +446,7 @@ for name, bits in scores.items():
 # | FLASH reads everything earlier and nothing later | section 5 | |
 # | FLASH keeps a state of constant size | the opening | |
 # | FLASH is faster on long sequences | the opening; lecture 08 | |
-# | FLASH is as good as Transformer++ | the opening; lectures 07 and 10 | |
+# | FLASH is as good as Transformer++ | the opening; lectures 07, 08, 10 and 14 | |
 #
 # **Three takeaways**
 # 1. Compare with the strongest baseline, and put a simple table beside it.

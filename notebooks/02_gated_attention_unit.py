@@ -178,7 +178,7 @@ print(f"token 6 reads token 3: score 6 x 4 + 3 x 0 = {q_TS[5] @ k_TS[2]}")
 # $$q_i \cdot k_j = \sum_c \gamma_{0c}\gamma_{1c}\, z_{ic} z_{jc} + \sum_c \gamma_{0c}\beta_{1c}\, z_{ic} + \sum_c \beta_{0c}\gamma_{1c}\, z_{jc} + \sum_c \beta_{0c}\beta_{1c}$$
 #
 # The second sum belongs to i, the third to j, the last to neither. The first needs both tokens, and still does not change when i and j change
-# places. Only RoPE changes that, in the last line below. Lecture 10 asks what the symmetry may cost.
+# places. Only RoPE changes that, in the last line below. Lecture 14 asks what the symmetry may cost.
 
 # %% tags=["nbval-check-output"]
 base_TS = np.random.default_rng(0).normal(size=(14, 4))

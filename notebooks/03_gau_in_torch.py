@@ -88,7 +88,7 @@ from torch import nn
 
 from flash_course import drawing, mine
 from flash_course.bench.counts import count_state_numbers, kept_bytes
-from flash_course.bench.stored import best_by_start, compare_with_stored, load_stored, long_by_start
+from flash_course.bench.stored import best_by_start, compare_with_stored, load_stored, runs_by_start
 from flash_course.learner import predict, reveal, score_run
 from flash_tutorial import LanguageModel, ModelConfig, check_unit, reference
 from flash_tutorial.check import branch_error, draw_order_one, settle_branch
@@ -793,7 +793,7 @@ drawing.show(figure, f"Line plot of bits per byte, lower is better: {said}.")
 # trained for 1,700 updates, with three seeds each.
 
 # %% tags=["nbval-check-output"]
-for model, bits in long_by_start().items():
+for model, bits in runs_by_start().items():
     print(f"{names[model]:25}", end="")
     for start in ("paper", "width"):
         print(f" {start} {min(bits[start]):.2f} to {max(bits[start]):.2f}, mean {np.mean(bits[start]):.3f};", end="")

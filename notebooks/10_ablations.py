@@ -25,7 +25,7 @@
 #
 # **You need** lecture 05 (mixed chunk attention), lecture 02 (the gated attention unit, relu²), and section 10 of lecture 03 (how a model starts).
 #
-# **Time** 30 minutes to read, about 20 more to build. Running the code takes about 15 seconds on two CPU cores.
+# **Time** 31 minutes to read, about 20 more to build. Running the code takes about 15 seconds on two CPU cores.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 
@@ -88,7 +88,8 @@ reveal("10.a", sum(before * after > 0 for before, after in turns.values()))
 #
 # ## 2. What must stay equal
 #
-# Three things stay equal: the *data*, the *size* (where a part is taken away, its parameters go somewhere else), and the *tuning* (each
+# In lecture 07 time was equal, for we asked what a model is worth. Here we ask what a *part* does, so all models get equally many updates.
+# Three things more stay equal: the *data*, the *size* (where a part is taken away, its parameters go somewhere else), and the *tuning* (each
 # learning rate comes from the same search).
 #
 # **Misconception: removing a part is a fair test of the part.** The symptom is that the number of parameters moves too. In the paper's
@@ -112,12 +113,13 @@ for name, (other, _) in VARIANTS.items():
 # The same model, trained again from other random numbers, ends elsewhere. How far, one run cannot say, and three say it badly. Take three
 # scores by hand, 4, 6 and 5. The mean is 5, the deviations are -1, 1 and 0, and their squares sum to 2. Divide by n - 1 = 2 and take the
 # root: the standard deviation is 1, and the mean's standard error is 1 / √3 = 0.58. With many runs two standard errors to each side hold
-# the truth in 95% of the cases. Three runs know their own spread so badly that Student's t asks for 4.3 of them.
+# the truth in 95% of the cases. With few runs the spread itself is badly known, and it takes more. *Student's t* says how many, by the *degrees of
+# freedom*, which are n - 1 for one mean: with three runs 2, and then it asks for 4.3 standard errors, 5 ± 2.5.
 #
-# For the *difference* of two models the squared errors e² of both means add up. How many standard errors to each side? *Student's t* says so for a number of
-# *degrees of freedom*, and for two means Welch found it: (e_a² + e_b²)² / (e_a⁴ / (n - 1) + e_b⁴ / (m - 1)), with n and m runs.
+# For the *difference* of two models the squared errors e² of both means add up. Their degrees of freedom together are, by Welch,
+# (e_a² + e_b²)² / (e_a⁴ / (n - 1) + e_b⁴ / (m - 1)), with n and m runs.
 #
-# **Build the interval** of our page of results.
+# **Build the interval** of our page of results: the difference, and so many standard errors √(e_a² + e_b²).
 
 
 # %%
@@ -211,8 +213,8 @@ for change, interval in after_200.items():
     print(f"{change:24} {interval}")
 
 # %% [markdown]
-# Two of the four would stand even if all twelve intervals had to hold at once, and both are as in the paper: a GAU without its gate is
-# worse, and so is ordinary attention with relu². Softmax we have seen turn. The last one, a gate in ordinary attention, helps, against
+# Twelve intervals are twelve chances to leave zero out by luck. If all twelve are to hold at once, each has to be wider, and then two signs of the
+# four are left. Both are as in the paper: a GAU without its gate is worse, and so is ordinary attention with relu². Softmax we have seen turn. The last one, a gate in ordinary attention, helps, against
 # Table 2. Ask what a part does before you praise it:
 
 # %% tags=["nbval-check-output"]
@@ -271,24 +273,28 @@ print(drawing.text_table(rows))
 # %% [markdown]
 # Read the column *flash minus flash_quad*. From the paper's start FLASH is ahead of its quadratic twin; from *width* and *small* they are
 # level; from *fan-in* the twin leads. The architectures did not change. But you know by now what to ask of such a table: it is one seed, and
-# it stops at 600 updates. Here are three seeds after 1,700.
+# it stops at 600 updates. Here are three seeds, after 600 and after 1,700.
 
 # %% tags=["nbval-check-output"]
-from flash_course.bench.stored import long_by_start
+from flash_course.bench.stored import runs_by_start
 from flash_tutorial.experiments import welch
 
-ends = long_by_start()
-rows = [("start", "flash minus flash_quad", "flash minus transformer++")]
-for begin in best["flash"]:
-    gaps = (welch(ends["flash"][begin], ends[other][begin]) for other in ("flash_quad", "transformer++"))
-    rows.append((begin, *map(str, gaps)))
-print(drawing.text_table(rows))
+for updates in (600, 1700):
+    ends = runs_by_start(updates)
+    rows = [(f"{updates:,} updates", "flash minus flash_quad", "flash minus transformer++")]
+    for begin in best["flash"]:
+        gaps = (welch(ends["flash"][begin], ends[other][begin]) for other in ("flash_quad", "transformer++"))
+        rows.append((begin, *map(str, gaps)))
+    print(drawing.text_table(rows))
+print("means after 1,700 updates:")
+for model in ("flash", "transformer++"):
+    print(f"{model:13}", ", ".join(f"{begin} {np.mean(ends[model][begin]):.2f}" for begin in best["flash"]))
 
 # %% [markdown]
-# Of four signs between FLASH and its twin one is left: from *fan-in* the twin leads. A table of one seed says too much. But look at
-# Transformer++: FLASH leads it by more from *fan-in* than from the paper's start, and the two intervals do not touch. So the
-# start does move a gap. The first table shows how: from *fan-in* FLASH is nearly at its best, and Transformer++ at its worst. **Whoever chooses one
-# start for all chooses how far the winner leads.**
+# After the same 600 updates no sign is left between FLASH and its twin: one seed said too much. After 1,700 one is there, from *fan-in*, and it
+# is the twin's. Now look at Transformer++. FLASH leads it by more from *fan-in* than from the paper's start, and the two intervals do not touch, at
+# either length. So the start does move a gap. The means show how: from *fan-in* FLASH ends at its best, and Transformer++ at its worst. **Whoever
+# chooses one start for all chooses how far the winner leads.**
 #
 # So there was a third evening for the four changes of section 1. Ten runs of 2,000 updates each, as on the second, every rate searched
 # anew, but from the start by the width.
@@ -311,8 +317,9 @@ for length in ("long", "wide"):
 
 # %% [markdown]
 # Two. Softmax is better than relu² from either start, and now it is settled that going from GAU to FLASH, with chunks of 32 bytes, costs bits.
-# The other two have no sign on either evening. Did the start move the cost of chunks? It is 0.047 ± 0.044 higher on the third evening, so zero lies
-# outside, barely. But with four such differences one leaves zero out by chance more often than one in twenty times: if all four have to hold, it settles nothing. And look at the runs of four heads: from the paper's start one of ten fell half a bit behind, and it alone made
+# The other two have no sign on either evening.
+#
+# Look at the runs of four heads, too: from the paper's start one of ten fell half a bit behind, and it alone made
 # most of the 0.056. From the width none does. **One lost run of ten can make a difference. Look at the runs, and not at their mean alone.**
 #
 # ## 7. A question across chunks
@@ -373,8 +380,8 @@ of_its_four = (ids[np.nonzero(asked)[0], 1:C:2] == said["global"][:, None]).any(
 print(f"global only: {of_its_four.mean():.0%} of its answers are among the sequence's four values")
 
 # %% [markdown]
-# A quarter: it always names one of the *four* values of this sequence. It remembers what was said, and not about whom. The local part alone
-# is at chance, as it must be: no path leads from the first chunk to a later one.
+# A quarter: it always names one of the *four* values of this sequence. The local part alone is at chance, as it must be: no path leads from the
+# first chunk to a later one. The first bar is new: GAUs with softmax over all tokens answer everything too, so the game asks for no sum in particular.
 #
 # ## 8. How a sum remembers, on six tokens
 #
@@ -423,7 +430,7 @@ learner.your_line("10.c", left_by, ((k_CS, v_CE), [[4, 8], [6, 11]]), ((k_CS[:1]
 #
 # </details>
 #
-# Here it is in its loop, beside the package.
+# Here it is in its loop, beside the package, which is told to add the parts and not to take their mean.
 
 # %% tags=["nbval-check-output"]
 from flash_tutorial.mixing import mixed_chunk_attention
@@ -479,10 +486,10 @@ reveal("10.d", sum(share < 0.9 for share in put_back.values()))
 # nobody has learned it within 4,000 updates: softmax began to with one seed of three, FLASH with none ([recall_learned](../docs/results.md#recall_learned)).
 # That FLASH *can*, only the start that was made for the game shows.
 #
-# Softmax, too, stops at a guess among four if its bias begins at 1, which is much for relu² and little for softmax. That of section 7 began
-# with a 6.
+# Softmax, too, stops at a guess among four if its bias begins at 1. With relu² a bias of 1 gives the token before nearly all of the weight;
+# with softmax it counts 2.7 times as much as each of up to 63 others. The softmax model of section 7 began with a bias of 6.
 #
-# Now train the smallest pair yourself, with two pairs among 8 keys and 8 values.
+# Now train two small models yourself, FLASH and its local part alone, on games of two pairs among 8 keys and 8 values.
 
 
 # %%
@@ -533,11 +540,13 @@ drawing.name_lines(axes, apart=0.1)
 drawing.show(figure, f"Line plot of the loss, means over ten updates: {drawing.in_words(axes)}.")
 
 # %% [markdown]
+# Same start, same games: only the model with sums finds the answers.
+#
 # ## 10. Does a model of text use its sums?
 #
 # A game shows what a part can do. Does a model of language do it? Take a name in a held-out novel and read it twice: once as it stands, and
-# once with all its earlier mentions changed into another name. What it then costs more, the mention had saved. The two models of the
-# package read *Persuasion* in windows of 1,024 bytes. FLASH's chunks have 256, so what lies farther back can reach it through the sums
+# once with all its earlier mentions changed into another name. So many bits as it then costs more, the mentions had saved. The table sorts names by
+# how far back the last mention stood. The two models of the package read *Persuasion* in windows of 1,024 bytes. FLASH's chunks have 256, so what lies farther back can reach it through the sums
 # alone.
 
 # %% tags=["nbval-check-output"]
@@ -549,9 +558,9 @@ print(drawing.text_table(rows))
 
 # %% [markdown]
 # FLASH's sums remember a name, a little: at 256 to 512 bytes they save a sixth of a bit on the whole of it. Transformer++ keeps every key and value within reach, and
-# shows no sign of looking. What a model can reach, and what it has learned to use, are two things. Teaching can help: asked for
-# its teachers' probabilities in place of the next byte, FLASH reads novels better with sums than without. Which part of
-# FLASH is to blame where names return all the time? [Lecture 14](14_who_looks_up.ipynb) asks, and finds a part of the answer.
+# shows no sign of looking. What a model can reach, and what it has learned to use, are two things. On program text, where names return all the
+# time, it is the other way round: Transformer++ learns to look up, and FLASH does not. [Lecture 14](14_who_looks_up.ipynb) asks which part of FLASH
+# is to blame.
 #
 # ## How we know
 #
@@ -564,11 +573,13 @@ print(drawing.text_table(rows))
 #   another ([starts](../docs/results.md#starts)).
 # - *The third evening*: as the long runs, on another machine and with other rates by the same search
 #   ([ablations_width](../docs/results.md#ablations_width)). From the width softmax and chunks are settled also if all four intervals have to
+#   hold. Chunks cost 0.047 ± 0.044 more than on the second evening: of four such differences the only one that is settled, and not if all four have to
 #   hold. Softmax still begins louder than relu² there, and 200 updates from the width
 #   were not run, so how far the start made the signs of the first evening is open.
 # - *Recall*: 600 updates, one rate, one seed (FLASH has three, 0.99 to 1.00), one part of the recipe at a time
 #   ([recall](../docs/results.md#recall)).
-# - *Taught sums*: three seeds with sums and three without, all at one rate ([sums_learned](../docs/results.md#sums_learned)).
+# - *Taught sums*: asked for its teachers' probabilities in place of the next byte, FLASH reads novels better with sums than without, by three seeds of each, all at
+#   one rate ([sums_learned](../docs/results.md#sums_learned)).
 # - *Mentions*: one model each; standard errors over the names of 0.01 to 0.05 bits ([mentions](../docs/results.md#mentions)). In small models of
 #   program text FLASH's sums save a thirtieth of a bit ([parts](../docs/results.md#parts)).
 #

@@ -698,7 +698,7 @@ except ValueError:
 #   around them.
 # - *To measure on a card*: `tools/gpu_evidence --only steps`, in a copy of this repository, takes ten minutes and stores what section 9 shows.
 # - *The crossover* assumes that products inside attention are as fast as large ones. At half that rate for the baseline's alone it moves from
-#   7,000 to 3,600; for ours alone it stays (`tests/course/test_traffic.py`).
+#   7,200 to 3,600; for ours alone it stays (`tests/course/test_traffic.py`).
 # - *The only time from a GPU in the paper* is its Table 10: on a V100 a step of FLASH wins at T = 2048, 243 against 315 ms, and loses at 512, 254
 #   against 222.
 # - *What the compiler made*: Triton 3.9, S = 128, with bias and gate. Shared memory with one or three stages is computed, by a formula that

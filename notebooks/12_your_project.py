@@ -400,8 +400,8 @@ print(str(check_unit(MyUnit(16))).splitlines()[0])
 
 # %% [markdown]
 # It passes the same tests as the package's units, and so it can go wherever they go: into `ModelConfig`, `train` and `grid.py` of your folder. Here are its
-# first 150 updates of 300, beside those of the stored runs on the same windows. It begins with larger weights than the stored FLASH, and leads;
-# the running mean falls behind.
+# first 150 updates of 300, beside those of the stored runs on the same windows. It begins with larger weights than the stored FLASH.
+# Who leads here has one seed and half a run, so it is a hint and no result.
 
 # %%
 # `start` is that of the embedding, as in the stored runs; your units start themselves

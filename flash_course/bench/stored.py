@@ -147,11 +147,11 @@ def best_by_start() -> dict:
     return found
 
 
-def long_by_start() -> dict:
-    """{model: {start: bits per byte by seed}} after the 1,700 updates of experiments/starts.py."""
+def runs_by_start(updates=1700) -> dict:
+    """{model: {start: bits per byte by seed}} after 600 or 1,700 updates of experiments/starts.py."""
     found = {}
     for run in load_stored("starts")["runs"]:
-        if run["steps"] == 1700:
+        if run["steps"] == updates and run["seed"] != 100:  # which chose the rates
             by_start = found.setdefault(run["model"], {})
             by_start.setdefault(run["start"], []).append(run["bits_per_byte"])
     return found

@@ -65,11 +65,13 @@ def test_a_start_is_scored_at_its_best_rate_by_the_runs_that_chose_it(monkeypatc
     assert stored.best_by_start() == {"flash": {"small": 1.8, "paper": 2.0}}
 
 
-def test_the_long_runs_of_a_start_are_listed_by_seed():
-    by_model = stored.long_by_start()
+@pytest.mark.parametrize("updates", (600, 1700))
+def test_the_runs_of_a_start_are_listed_by_seed(updates):
+    by_model = stored.runs_by_start(updates)
     assert {start: len(bits) for start, bits in by_model["flash"].items()} == {
         "paper": 3,
         "width": 3,
+        "fan-in": 3,
         "small": 3,
     }
 
