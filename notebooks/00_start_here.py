@@ -293,7 +293,8 @@ for name, ms in milliseconds(steps, device).items():
 
 # %% [markdown]
 # The first two compute the same function, the second with twice the multiply-adds, and yet its sixteen larger steps take a small fraction of
-# the time of 1,024 short ones. So linear attention in chunks answers two of the three complaints: it is cheap, and it trains in parallel.
+# the time of 1,024 short ones. So chunks answer the complaint of slow training. That of cost they answer where sequences are long: at this length the
+# time is still about that of softmax, but it grows like T.
 #
 # What remains is quality. Linear attention only adds up what it reads, so where two keys point in similar directions, their values get mixed.
 #

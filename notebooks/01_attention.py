@@ -300,7 +300,8 @@ print(f"without its mask it differs from the two loops of section 1 by {off:.6f}
 # ## 4. Heads
 #
 # With one attention matrix a token has one way to divide its attention, but it may need its verb and the last full stop at once. So a
-# Transformer has H *heads*. Each attends with its own d = D / H channels, and their outputs are put side by side.
+# Transformer has H *heads*. Each attends with its own d = D / H channels. Their outputs are put side by side, and in a Transformer one more D × D matrix, left out
+# here, mixes them.
 #
 # To trace the heads on six tokens, let 32 mean token 3, channel 2. With D = 4 and H = 2 we have d = 2:
 #
@@ -463,8 +464,8 @@ drawing.show(*drawing.turned_pairs(one, one, [(2, 0), (4, 2), (5, 2)]))
 # $$ y_1 = x_1 \cos\alpha - x_2 \sin\alpha, \qquad y_2 = x_2 \cos\alpha + x_1 \sin\alpha $$
 #
 # **Build `rope`.** Your FLASH will call it in every unit, so it takes any axes before (T, S), and tensors of torch as well as arrays. The
-# first lines see to that: `like(a)` makes of an array what x is, and `join` is the concatenation that fits. Make the angles in
-# NumPy, and only their cosines and sines like x: far from the start an angle needs all its digits. When a model writes, its next
+# first lines see to that: `like(a)` turns a NumPy array into the kind of array that x is, and `join` concatenates that kind. Make the angles, their
+# cosines and their sines in NumPy, and call `like` on the cosines and sines alone: far from the start an angle needs all its digits. When a model writes, its next
 # token does not stand at position 0: `first` is the position of the first row.
 
 

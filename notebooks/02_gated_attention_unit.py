@@ -23,7 +23,7 @@
 #
 # **You need** lecture 01: softmax attention in NumPy, the causal mask, heads, rotary positions (RoPE).
 #
-# **Time** 28 minutes to read, about 50 more to build. Running the code takes about 20 seconds on two CPU cores.
+# **Time** 29 minutes to read, about 50 more to build. Running the code takes about 20 seconds on two CPU cores.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 
@@ -173,12 +173,12 @@ print(f"token 6 reads token 3: score 6 x 4 + 3 x 0 = {q_TS[5] @ k_TS[2]}")
 
 # %% [markdown]
 # Why the offset? With scales alone, a score stays the same when i and j change places: if you interest me, I interest you just as much. The
-# offset adds three sums over the channels c:
+# offset adds the last three of these sums over the channels c:
 #
 # $$q_i \cdot k_j = \sum_c \gamma_{0c}\gamma_{1c}\, z_{ic} z_{jc} + \sum_c \gamma_{0c}\beta_{1c}\, z_{ic} + \sum_c \beta_{0c}\gamma_{1c}\, z_{jc} + \sum_c \beta_{0c}\beta_{1c}$$
 #
-# The second sum belongs to i, the third to j, the last to neither. The first needs both tokens, and still does not change when i and j change
-# places. Only RoPE changes that, in the last line below. Lecture 14 asks what the symmetry may cost.
+# The second sum belongs to i and the third to j, so with an offset the two scores differ. But the first, the only one that needs both tokens, still does not
+# change when i and j change places. RoPE alone changes that. The lines below show each effect by itself. Lecture 14 asks what the symmetry may cost.
 
 # %% tags=["nbval-check-output"]
 base_TS = np.random.default_rng(0).normal(size=(14, 4))
@@ -213,18 +213,16 @@ queries_and_keys = mine.check(queries_and_keys)
 # %% [markdown]
 # ## 6. The relative position bias: a table by distance
 #
-# RoPE brings the distance into a score, but mixed with the content. Of the four sums only the last, once rotated, depends on the distance alone, and it is a
-# smooth curve. GAU can also prefer any
-# distance it likes, as in "look at the token before". For this it has a *position bias* b, added to each score. It has two forms (Code 4 of the
-# paper).
+# RoPE brings the distance into a score, but mixed with the content. To "look at the token before", whatever stands there, GAU adds a *position bias* b to
+# each score. It depends on the distance alone, and has two forms (Code 4 of the paper).
 #
 # **Below a length of 512: one learned weight for each distance.** Six tokens have 11 distances j - i, from -5 to 5, and a table whose
 # diagonals are constant is called a *Toeplitz* matrix. The weights are kept in one list that begins with the smallest distance. Distance
 # 0 stands in its middle, and a shorter sequence uses only the middle of the list.
 #
 # **From 512 on: two learned vectors of S weights each.** RoPE rotates one to position i and the other to position j; their product is the
-# bias. So only the distance counts, and 2 S parameters serve any length. It is again a smooth curve, the fourth sum without the division by n;
-# "any distance it likes" is said of the table alone. Lecture 03 writes this form.
+# bias. So only the distance counts, and 2 S parameters serve any length. But such a bias is a smooth curve of the distance, where the table can
+# prefer any distance it likes. Lecture 03 writes this form.
 #
 # **Build `toeplitz_bias`**, the first one. An array of indices picks from a list: `weights[index_TT]` is (T, T).
 
@@ -455,13 +453,13 @@ print("token 1, b, reads", read_TE[0], " token 2, a, reads", read_TE[1])
 # channel is blind, and no gate moves weight from one token to another.
 #
 # Does one head suffice? In the paper's Table 1 several heads make the GAU *worse*, 17.76 against 16.78. In our small models no difference is
-# settled, after a short training or a long one.
+# *settled*, after a short training or a long one: its 95% interval, from the seeds, includes zero.
 #
 # **Now count the weights**, with E = 2 D. A GAU has 6 D² + D S of them: u, v, out, and the base. A block has 4 D² for attention and 8 D² for the
 # MLP or the GLU, so two GAUs have as many as one block, plus 2 D S.
 #
-# **Your second guess.** One block with H = 12 heads makes 12 attention matrices, two GAUs make two. Count the multiply-adds of scores and
-# mixing for each pair of tokens: what do two GAUs need, as a multiple of one block?
+# **Your second guess.** Take D = 768, E = 1536 and S = 128. One block with H = 12 heads makes 12 attention matrices, two GAUs make two. Count the
+# multiply-adds of scores and mixing for each pair of tokens: what do two GAUs need, as a multiple of one block?
 
 # %%
 predict("02.b", None)  # your number in place of None
@@ -569,8 +567,9 @@ for number, A in enumerate(as_trained, 1):
     print(f"{number:4} {100 * (A[allowed] == 0).mean():25.0f} {100 * change[number - 1]:28.0f}")
 
 # %% [markdown]
-# Each row looks like the one above it, moved by one place. **This model reads by distance far more than by content.** Where the bias is
-# much larger than a score, a square is close to a straight line, and the content that is left comes in almost linearly. Remember that
+# Each row looks like the one above it, moved by one place. **This model reads by distance far more than by content.** Where the bias b is
+# much larger than a score s, (s + b)² is close to b² + 2 b s, so the content that is left comes in almost linearly. And nearly half of the weights or more are
+# exactly 0, the matrix is *sparse*; whether that helps, nothing here tests. Remember that
 # picture: lecture 04 takes relu² away and keeps the bias, and lecture 05 asks the same of a FLASH that has learned for longer.
 #
 # ## How we know

@@ -23,7 +23,7 @@
 #
 # **You need** lecture 02, and a little PyTorch: tensors, `nn.Module`, `backward()`.
 #
-# **Time** 38 minutes to read, about 65 more to build. Running the code takes about 20 seconds on two CPU cores.
+# **Time** 39 minutes to read, about 65 more to build. Running the code takes about 20 seconds on two CPU cores.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 
@@ -113,7 +113,7 @@ rope = mine.use("rope")
 # distance 0 in the middle. Mind that middle. A sequence shorter than the table must take the weights *of the same distances*. If 4
 # tokens simply used the first 7 of 11 weights, no error would be raised, but each token would read itself as if it stood two positions back.
 #
-# **Build** it as a module with the one parameter `weights`, which is drawn later.
+# **Build** it as a module with the one parameter `weights`, an empty tensor for now: section 5 gives it its first values.
 
 
 # %%
@@ -228,8 +228,8 @@ print(f"loss with bias + 1: {loss(1):.0f}, with bias - 1: {loss(-1):.0f}, slope:
 print(f"d_s of this pair: {d_s[5, 3]:.0f}")
 
 # %% [markdown]
-# Each pair now passes its share to four arrays: to q, k and b through s[i, j], and to v through `A[i, j] v[j]`. **Build** that as a loop
-# over the pairs, with what you know of one of them.
+# Each pair now passes its share to four arrays: to q, k and b through s[i, j], where q · k is divided by n, and to v through `A[i, j] v[j]`.
+# **Build** the inside of the loop over the pairs: `d_A` and `d_s` of this pair, then what it adds to each of the four gradients.
 
 
 # %%
@@ -350,8 +350,11 @@ for name, attention in ways.items():
 # ## 5. The unit: a blank page
 #
 # Now everything is there. **Build** the unit: `__init__` lists its parts, and the six methods are yours. Between them they hold all of
-# lecture 02: project, copy and rotate, compare, gate, add. It is the longest page so far, so write one method, run the cell, and write the
-# next: the card goes through them in this order, and says which is the first to differ, and where.
+# lecture 02: project, copy and rotate, compare, gate, add. One argument is new. `mask` (B, T) is not the causal mask: it is False at *padding*, tokens that
+# only fill up a short sequence. A token whose v is 0 gives nothing to its readers.
+#
+# It is the longest page so far, so write one method, run the cell, and write the next: the check under the cell goes through them in this
+# order, and says which is the first to differ, and where.
 
 
 # %%
@@ -561,8 +564,8 @@ print("noticed, of 8:", drawing.listed(noticed, "{:.0f}"))
 reveal("03.a", noticed["fresh"], "of 8 bugs")
 
 # %% [markdown]
-# Whatever goes wrong in queries and keys stays unseen on a fresh unit, and two of the bugs change nothing at all, because beta is still 0.
-# With parameters of order one all eight stand out. In a project the symptom is that *the check
+# Whatever changes only the scores stays unseen on a fresh unit, and two of the bugs change nothing at all, because beta is still 0. The others are
+# seen by a hair: a tolerance of 0.001 misses them too. With parameters of order one all eight stand out. In a project the symptom is that *the check
 # passes, the model trains, and it trains worse than it should*.
 #
 # ## 7. In half precision
@@ -778,7 +781,7 @@ gain = by_start["FLASH"]["paper"] - by_start["FLASH"]["width"]
 reveal("03.d", round(gain, 2), "bits per byte")
 
 # %%
-title = "After 600 updates all three models are better from the start by the width"
+title = "One run each, 600 updates: all three models end lower from the start by the width"
 figure, axes = drawing.new_axes(7.0, 3.4, "", "bits per byte after 600 updates", title)
 both = ["the paper's start", "the start by the width"]
 drawing.lines(axes, {name: (both, [bits["paper"], bits["width"]]) for name, bits in by_start.items()}, markersize=8)
@@ -788,9 +791,9 @@ said = drawing.in_words(axes, x="{}")
 drawing.show(figure, f"Line plot of bits per byte, lower is better: {said}.")
 
 # %% [markdown]
-# The paper's start costs FLASH nearly a tenth of a bit, and the model made of your unit more than that. But Transformer++ gains 0.07, and its
-# fresh blocks were no identity before. So quiet units are not the whole cause. Does the gain last? The same models were
-# trained for 1,700 updates, with three seeds each.
+# In these runs the paper's start costs FLASH nearly a tenth of a bit, and the model made of your unit more than that. But Transformer++ gains
+# 0.07, and its fresh blocks were no identity before. So quiet units are not the whole cause. And it is one run each. Does the gain last? Here are
+# three seeds of each, after 1,700 updates.
 
 # %% tags=["nbval-check-output"]
 for model, bits in runs_by_start().items():
@@ -800,8 +803,9 @@ for model, bits in runs_by_start().items():
     print(" bits per byte")
 
 # %% [markdown]
-# For no model do three seeds settle it now. After 600 updates they did for Transformer++. A start is above all a *head*
-# start: it matters most where training is short, as it is in this course and in a class project.
+# All three means favour the width, but for no single model do three seeds *settle* it: the 95% interval of the difference includes zero (lecture 10). So to
+# begin as the identity is no gift, and what it costs in the end is small. After 600 updates, as many as a class project has, three seeds settle it
+# for Transformer++ alone.
 #
 # In code, `ModelConfig(start="width")` is the default, so a model of your own begins well without a word. Where a cell of this course says
 # `start="paper"`, it repeats a stored run that began so. Such runs are compared with each other only.
@@ -835,7 +839,7 @@ for model, bits in runs_by_start().items():
 # | It is good to begin as the identity | section 10 | |
 #
 # **Three takeaways**
-# 1. Test with parameters of order one. A fresh unit hides its bugs, and from the paper's start a small one also begins to learn later.
+# 1. Test with parameters of order one. A fresh unit hides its bugs.
 # 2. For the gradient, keep r = relu(s). Then `d_s = 2 r × d_A`, and the rest are matrix products.
 # 3. n is part of the model. Fix it, or the same words give other outputs in a longer sequence.
 #

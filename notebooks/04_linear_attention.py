@@ -505,7 +505,7 @@ print("autograd, token 5: d_k =", d_k[0, 4].int().numpy(), "d_v =", d_v[0, 4].in
 # Check token 5. Its readers are tokens 5 and 6, so R = (0, 1) (0, 1, 0)ᵀ + (1, 2) (1, 0, 0)ᵀ, and with its value (3, 0, 1) d_k is (3, 6).
 #
 # And `d_k_j = sum over i ≥ j of (v_j · d_o_i) q_i` is linear attention again: v asks, d_o is the key, q is the value, and the sequence
-# runs backwards. So *every* form of this lecture can also compute the backward pass.
+# runs backwards. So three runs of a form that you have written give all gradients from q, k, v and d_o alone, and no state of the forward pass need be kept.
 #
 # | gradient | query | key | value | sequence runs |
 # | --- | --- | --- | --- | --- |
@@ -563,8 +563,8 @@ for name, count, moved, steps in (  # multiply-adds, entries moved besides, step
 print(drawing.text_table(table))
 
 # %% [markdown]
-# That is where the time of the first cell went. Both forms with T states have the smallest count, about ten times the bytes of the matrix, and a
-# thousand steps. Chunks take 1.75 times their multiply-adds, for 64 times fewer steps and far fewer bytes.
+# So it was not the operations. Both forms with T states have the fewest of them, but about ten times the bytes of the matrix and a thousand steps; which
+# of the two weighs more, this table does not say. Chunks avoid both: 1.75 times the multiply-adds, for 64 times fewer steps and far fewer bytes.
 #
 # It also matters in which *order* bytes are moved. Most people would write the running sum in one call, `torch.cumsum`. A processor fetches
 # neighbours together, but a running sum over tokens jumps S × E entries at each step.
@@ -606,8 +606,8 @@ for T in (16, 64, 256, 1024):
 #
 # Training can choose better keys than chance does, so that more pairs find room. In a larger form of lecture 10's recall game a model
 # reads up to 16 pairs of a key and a value, and is then asked for the value of a key. There are 16 possible keys and 16 values; which keys will come
-# nobody knows, so all 16 have to be told apart, even if only two are shown. Two units of linear attention were trained on it, with states of 4, 8, 16
-# and 32 rows:
+# nobody knows, so all 16 have to be told apart, even if only two are shown. Two units of linear attention (with the additions in the fold of section 10) were trained on it, with
+# states of 4, 8, 16 and 32 rows:
 
 # %%
 rows_of = {entries: entries // 129 for entries in recalls_at_best_rate(1)["linear attention"]}  # S (E + 1) entries
@@ -638,19 +638,19 @@ for rows, shares in recall.items():
     print(f"{rows:7} 1 to 16 pairs:", ", ".join(f"{share:.2f}" for share in shares))
 
 # %% [markdown]
-# With four rows it learned less than a third of sixteen pairs, with eight nine in ten, with sixteen all of them. But that is no limit of the
-# sum. An answer need only be the loudest of 16, and keys that overlap can still be told apart: sixteen keys around a circle each answer
-# loudest to themselves, in two rows. More rows make the game easier to learn. (Two other layers with four rows, in lecture 13, answer nearly everything.)
+# With four rows it learned less than a third of sixteen pairs, with eight nine in ten, with sixteen all of them. So a small state makes the
+# game hard to learn. It does not make it impossible, since an answer need only be the loudest of 16: sixteen keys around a circle each answer loudest
+# to themselves, in two rows. (Two other layers with four rows, in lecture 13, answer nearly everything.)
 #
-# A matrix has no such limit. Where every score stands by itself, a softmax or relu² can push down all others *before* anything
+# A matrix need not find such keys. Where every score stands by itself, a softmax or relu² can push down all others *before* anything
 # is added up. Its price is a score for each pair. So here is FLASH's bargain: pair by pair for the tokens nearby, a state for all the rest.
 #
 # ## 10. Train it: a line for your scoreboard
 #
 # And on text? We take the unit of lecture 02 with linear attention inside. All your forms make the same model, and at 64 tokens the matrix
 # is the quickest, so it runs here. The unit lacks two things that the GAU has, relu² and the
-# position bias, so two more models were trained beforehand: the GAU without its bias, and linear attention with it, `tril(q kᵀ + b) v`, where a
-# b by the table needs the matrix.
+# position bias, so two more models were trained beforehand: the GAU without its bias, and linear attention with it, `tril(q kᵀ + b) v`.
+# A table of distances cannot be put into a state, so this last one needs the matrix.
 #
 # <details><summary>Your linear attention is the barest. What others add</summary>
 #
@@ -704,9 +704,8 @@ for name, mean in means.items():
 # last line that relu² is worthless without a bias: that model reads next to nothing. Its scores begin below 10⁻⁶, relu² squares them, and the slope
 # vanishes with the weight. The bias is what opens the door. Linear attention squares nothing, and learns from the same start.
 #
-# So what this unit lacks is the position bias, and a table by distance needs pairs. (The rotary form would fit into a state, as S more rows:
-# rope(a) beside q, rope(b) beside k.) What pairs alone have is a function of each single score. FLASH has the pairs of a chunk, and beside them a
-# state.
+# So what this unit lacks is the position bias. The table needs pairs; the rotary form would fit into a state, as S more rows (rope(a) beside q,
+# rope(b) beside k). Only with pairs can a function such as relu² act on each single score. So FLASH keeps the pairs of a chunk, and a state beside them.
 #
 # ## How we know
 #

@@ -24,7 +24,7 @@
 #
 # **You need** lecture 02 (the unit) and lecture 04 (the chunk form).
 #
-# **Time** 37 minutes to read, about 70 more to build. Running the code takes about 30 seconds on two CPU cores.
+# **Time** 38 minutes to read, about 70 more to build. Running the code takes about 30 seconds on two CPU cores.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 
@@ -141,7 +141,7 @@ print(f"full attention over 8,192 tokens: {8192 * (S + E) / 1000:,.0f}")
 # %% [markdown]
 # The two bills are equal at C = 236. The paper takes 256, and 512 for books. With C = 128 this bill falls by a quarter, but the dense
 # layers of a unit cost 3.6 million multiply-adds a token, so that the whole unit gets only 5% cheaper. A much larger C is full attention again. And
-# no token costs more because the text is long: in Table 12 of the paper a training step of 2¹⁸ tokens, cut
+# this count does not grow with the text. The paper's clock nearly agrees: in its Table 12 a training step of 2¹⁸ tokens, cut
 # into ever longer sequences, takes FLASH 57 ms at T = 512 and 63 at 8,192, and FLASH-Quad, a stack of GAUs, 54 and 141.
 #
 # ## 2. Four heads of one base, on six tokens
@@ -409,8 +409,8 @@ print("          read through the mean:", far.sum(1).tolist())
 #
 # **Misconception 1: the global part is a summary of everything before the token.** Leave the local part out and change token 7.
 #
-# **Misconception 2: a later chunk still knows which token of chunk 1 said what.** Add the products kᵀ v of chunk 1 in another order:
-# its keys, already rotated, change places together with their values.
+# **Misconception 2: the sum itself keeps the order of chunk 1.** Add its products kᵀ v in another order: its keys, already rotated, change places
+# together with their values. Then let the *tokens* change places, before RoPE.
 
 # %% tags=["nbval-check-output"]
 changed = v.clone()
@@ -654,7 +654,8 @@ for name, bits in scores.items():
 
 # %% [markdown]
 # On the novels the near part is everything, and its bias is most of that. The far part is worth a hundredth of a bit; in the opening's game it
-# was worth all the answers. What a part is worth depends on what the text asks for, and these novels ask for little from afar.
+# was worth all the answers. What a part is worth depends on the task, and on what was learned: this model takes little from afar. Whether
+# the novels offer more, leaving parts out cannot say.
 #
 # ## 12. C is part of the architecture
 #

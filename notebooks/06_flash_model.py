@@ -121,7 +121,8 @@ drawing.show(*drawing.four_units())
 # ## 2. One unit on six tokens
 #
 # Let S = E = 1 and C = 2, with the values 2, 4, 6, 8, 10, 12. For every token quad_q = 2, quad_k = lin_q = lin_k = 1, and there is no bias. So each
-# weight of the local part is relu²(2 × 1 / C) = 1, and the global part is a plain mean.
+# weight of the local part is relu²(2 × 1 / C) = 1, and the global part is a plain mean. Beside the causal unit stands one that reads *both sides*, as
+# a model that fills gaps may (section 5).
 
 
 # %% tags=["nbval-check-output"]
@@ -141,9 +142,9 @@ for i, u in enumerate(u_T):
 print(drawing.text_table(rows))
 
 # %% [markdown]
-# In the causal unit token 5 reads itself (10) and the mean of tokens 1 to 4 (5). In the one that reads both sides, it reads its chunk (10 +
-# 12) and the mean of all six tokens (7), so its own chunk is counted in both parts, as in equation 7. It follows that with a
-# single chunk, C = T, FLASH is the GAU of lecture 02 if it is causal, and is not if it reads both sides.
+# In the causal unit token 5 reads itself (10) and the mean of tokens 1 to 4 (5). With both sides (the paper's equation 7) it reads its chunk (10 +
+# 12) and the mean of all six tokens (7), so its own chunk is counted in both parts. Hence with a single chunk, C = T, causal FLASH is the
+# GAU of lecture 02, and the other is not.
 #
 # ## 3. The unit
 #
@@ -156,10 +157,10 @@ mixed_chunk, rope, ToeplitzBias, scaled_sin = mine.use("mixed_chunk", "rope", "T
 
 # %% [markdown]
 # **Build it.** `project` makes the gate, the value and the base, `heads` the four copies of the base, and `forward` puts them together.
-# The norm is the paper's ScaleNorm (Code 5): x over the root of (the mean of its squares + 1e-5), times one learnt `gain`.
+# The norm is ScaleNorm, one of the two in the paper's Code 5: x over the root of (the mean of its squares + 1e-5), times one learnt `gain`.
 # RoPE counts positions through the whole sequence and not the chunk.
-# What is drawn at random gets the standard deviation (4 D)^(-1/2). At D = 768 that is 0.018, nearly the paper's 0.02, and like the start by the
-# width of lecture 03 it grows as D shrinks.
+# `gamma` and the weights of the position bias are drawn with the standard deviation (4 D)^(-1/2). At D = 768 that is 0.018, nearly the paper's 0.02, and
+# like the start by the width of lecture 03 it grows as D shrinks. The two `nn.Linear` keep PyTorch's own start.
 
 
 # %%
@@ -320,7 +321,8 @@ both_sides = mine.check(both_sides)
 
 # %% [markdown]
 # Now in a whole unit, ten tokens padded to 22. The table says how far the ten valid outputs are from those of the ten tokens alone, as a share
-# of what the unit adds, once with the parameters as drawn and once with the projection's bias set to 0.
+# of what the unit adds, once with the parameters as drawn and once with the projection's bias set to 0. The second row divides by the valid tokens, so that
+# the place of its zero is its only fault.
 
 
 # %%
@@ -511,7 +513,8 @@ print(drawing.text_table(rows))
 #
 # ## 9. Doubtful places, read both ways
 #
-# The paper contradicts itself in places and is silent in others. Here are five such places and one choice of ours, the norm. Each time the *trained*
+# The paper contradicts itself in places and is silent in others. Here are five such places and one choice of ours, the norm. (In the fifth
+# Code 8 uses a name, `lin_v`, that it never defines: probably v, but it might be what one pass of the global part has made of v.) Each time the *trained*
 # model is run under the other reading, as in the opening, so the score says how much it relies on the one that it was trained with.
 #
 # **Your second guess.** Of the six other readings, how many change the score by less than a tenth of a bit?
@@ -560,7 +563,7 @@ readings = [  # what is doubtful, taken here, the other reading, and how to turn
     ("dense layers", "SiLU (Code 8)", "none (Figure 2, Code 1)", without_silu),
     ("position bias b", "on (Codes)", "off (tables of models)", lambda unit: unit.bias.weights.zero_()),
     ("the global part's values", "v", "v, mixed once already", mixed_twice),
-    ("norm of a causal unit", "ScaleNorm (our default)", "LayerNorm (tables, Code 5)", layer_norm),
+    ("norm of a causal unit", "ScaleNorm (our default)", "LayerNorm (tables of models)", layer_norm),
 ]
 
 
@@ -585,7 +588,7 @@ reveal("06.b", sum(abs(score - as_trained) < 0.1 for score in scores), "of six")
 # %% [markdown]
 # **Misconception: same shapes, same model.** None of the six raises an error (LayerNorm and the missing bias are imitated here); the only symptom
 # is the score. The sum, the scale, the dense layers and the bias ruin it. A second mixing and LayerNorm cost two hundredths of a bit or less, the
-# mixing because this model takes little from afar (lecture 05). The second mixing is a reading at all because Code 8 uses a name, `lin_v`, that it never defines; the obvious one is v.
+# mixing because this model takes little from afar (lecture 05).
 #
 # **Could training make up for the difference?** If a parameter can undo it, both readings can express the same functions. The scale of the scores is
 # such a case: q kᵀ / C is also (q / √C)(k / √C)ᵀ, so equation 5 with smaller gamma and beta *is* Code 8. A bias that is learnt can become
@@ -617,17 +620,17 @@ for name in ("FLASH, mean", "FLASH, bare sum"):
     print(f"{name:16}", ", ".join(f"{bits:.2f}" for bits in seeds[f"06 {name}"]), "bits per byte, held out")
 
 # %% [markdown]
-# The worst run with the mean is better than the best one with the bare sum, and three of each settle nothing: windows are 64 bytes here. In windows of 1,024 it is settled (lecture 09). What the authors trained is open; the project takes the mean,
+# Every run with the mean beats every run with the bare sum. But these are three of each, in windows of 64 bytes, and the interval of the difference includes
+# zero. In windows of 1,024 it does not, at the rate chosen for the mean (lecture 09). What the authors trained is open; the project takes the mean,
 # because Code 8 is the fuller listing.
 #
 # ## 11. A blank page
 #
-# Now the model, from ids to logits. Everything you need stands in sections 3 and 5, with 1e-5 in the norm. Draw the
-# table with a standard deviation of (4 D)^(-1/2) and let `scale` start there: ones would make huge logits. (The paper lets it start at 1/√D, in
-# which so small an embedding drowns, exercise 06.4.) Four names are fixed, so that trained
-# weights find their places: the
-# table `embedding`, the number `scale` that the sine table is multiplied with, the list `units`, and the `gain` of the last norm.
-# Your `scaled_sin(T, D)` of lecture 01 makes that table, in NumPy.
+# Now the model, from ids to logits. Everything you need stands in sections 3 and 5, with 1e-5 in the norm. Draw the embedding with a standard
+# deviation of (4 D)^(-1/2), because entries near 1 would make huge logits, and let `scale`, the number that the sine table is multiplied with, start
+# there too. (The paper lets it start at 1/√D, in which so small an embedding drowns, exercise 06.4.) Four names are fixed, so that trained weights find
+# their places: `embedding`, `scale`, the list `units`, and the `gain` of the last norm. Your `scaled_sin(T, D)` of lecture 01 makes the sine table,
+# in NumPy.
 
 
 # %%

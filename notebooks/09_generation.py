@@ -302,7 +302,8 @@ for name, how in decoders.items():
 # - *scores over the tokens so far* is right at the last token of each chunk, so a test that looks only there passes.
 # - *mean over one chunk more* is right in chunk 1, so a test with a short sequence passes.
 # - *sum of means* is right in chunks 1 and 2, so a test has to reach a **third chunk**.
-# - *RoPE starts again* has the pattern of *one chunk more*, since inside a chunk only distances count, so a test without RoPE passes.
+# - *RoPE starts again* is right in chunk 1, where the positions agree. Later only its far part is wrong, for near only distances count. So a short test
+#   passes, and so does one without RoPE.
 #
 # ## 5. Read a prompt at once, then go on
 #
@@ -537,7 +538,8 @@ drawing.show(figure, f"Bars of the probabilities of the bytes {', '.join(letters
 # your model is made of units, a unit mixes by `mixed_chunk`, and of that you have the single step.
 #
 # **Build the step of a unit.** Your unit has `project`, `gamma`, `beta`, `bias`, `out_proj`, `S` and `C` (lecture 06). All treat each token by itself but
-# RoPE, which wants the position: channels m and m + S/2 of row t are turned by the angle t · 10000^(-2m/S).
+# RoPE, which wants the position: your `rope(x, first=t)` of lecture 01 was made for this (`mine.use("rope")`). By hand, with the angle
+# t · 10000^(-2m/S), channels m and m + S/2 become x₁ cos - x₂ sin and x₂ cos + x₁ sin.
 
 
 # %%
@@ -710,8 +712,8 @@ reveal("09.d", round(lines["FLASH, mean"][0].mean(), 2), "bits per byte")
 # The bare sum, the other reading of lecture 05, grows with every chunk. From three times its trained length on all its runs get worse, and two of three
 # break. A constant size is not enough, then: the *scale* has to stay as well. Transformer++ breaks at once, and ends worse than counts of single bytes.
 #
-# Why does Transformer++ break? It knows a position in two ways: ScaledSin adds it to the embedding, and RoPE turns queries and keys by it. Change one at a
-# time in the shipped model, without training: start its sine table again after 1,024 tokens, or let each token attend to the last 1,024 only.
+# Why does Transformer++ break? Try two suspects, one at a time, in the shipped model and without training: start its sine table again after 1,024
+# tokens, or let each token attend to the last 1,024 only.
 
 # %% tags=["nbval-check-output"]
 tfm = LanguageModel.from_pretrained("austen-transformer++").to(device)
@@ -726,9 +728,9 @@ for name, row in quarters.items():
     print(f"{name:30}", *(f"{bits:5.1f}" for bits in row))
 
 # %% [markdown]
-# The sine table is innocent. What fails is attention among more than 1,024 tokens, over distances that it never met, and cutting its context mends all of it.
-# FLASH needs no such cure. What it compares one by one lies inside a chunk, where no distance is new. Its far part does meet new distances, for its
-# keys are rotated too, but it reads them as one mean.
+# The sine table is innocent. What fails is attention beyond 1,024 tokens, by their number or by their distances, and cutting its context mends all of it.
+# FLASH needs no such cure. A likely reason: what it compares one by one lies inside a chunk, where no distance is new, and the far past it reads as one
+# mean.
 #
 # ## 13. Complaint three, answered
 #

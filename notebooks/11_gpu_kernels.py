@@ -269,8 +269,8 @@ for left in (0, 3):  # token 6 reads tokens 1 to 3, then 4 to 6
 # A relu² weight depends on its own score alone, so what the tiles give simply adds up. A softmax weight is divided by a sum over the *whole*
 # row, which the first tile does not know yet. Take a softmax in each tile and add, and the weights of this row sum to two.
 #
-# The way out is to carry a maximum, a sum and an output from tile to tile. Where a tile has a larger maximum, what was summed before is too
-# large by a known factor, and is rescaled. This is *online softmax* ([Milakov and Gimelshein, 2018](https://arxiv.org/abs/1805.02867)), and it carries
+# The way out is to carry three numbers from tile to tile: the largest score so far, since exp overflows (lecture 01), and the sum and the output of
+# the weights exp(score - largest). Where a tile has a larger score, both are too large by a factor that you can compute, and are rescaled. This is *online softmax* ([Milakov and Gimelshein, 2018](https://arxiv.org/abs/1805.02867)), and it carries
 # FlashAttention ([Dao et al., 2022](https://arxiv.org/abs/2205.14135)). You need nine lines.
 
 
@@ -310,7 +310,8 @@ print(f"token 6 by softmax, the row at once: {whole:.4f}, in tiles of three: {on
 drawing.show(*drawing.tiles_of_a_chunk(C=40, M=16))
 
 # %% [markdown]
-# All that a program is told is its number. Take it apart: the tile changes fastest, then the columns, the chunk, the sequence. Neighbouring numbers
+# All that a program is told is its number, counted from 0. Take it apart: from number to number the M rows change first, then the `E_tile` columns, then
+# the chunk, and last the sequence. (The picture shows the first columns of one chunk.) Neighbouring numbers
 # run at about the same time, so what they share, the values and the state of a chunk, is still in the *L2 cache*, which all programs of a
 # card have in common and which is faster than HBM.
 
@@ -403,9 +404,10 @@ def weights_tile(q, k, bias, rows, keys, chunk, C):
 weights_tile = mine.check(weights_tile)
 
 # %% [markdown]
-# And the whole program. First one product with the state that the chunk reads; the states of all chunks lie behind each other, S × E entries
-# each. Then tile after tile of keys, from the chunk's first one up to the program's own. Last the gate u. Arrays lie row by row, with strides
-# (S, 1) or (E, 1).
+# And the whole program, for one sequence. First one product with a state: the g-th is what chunk g *reads*, the mean over the chunks before it, already
+# divided, and they lie behind each other, S × E entries each. Then tile after tile of keys, from the chunk's first one up to the program's own.
+# Last the gate u. Arrays lie row by row, with strides (S, 1) or (E, 1). Of `place`, `chunk` and `end` are the chunk's first token and the one
+# after its last, `first_row` is the program's first row, and `s` may reach beyond S.
 
 
 # %%
@@ -448,8 +450,9 @@ for name, times in (("one kernel", 1536 // 64), ("weights stored once", 1)):
 
 # %% [markdown]
 # Half the work of the fused kernel is scores. So the package cuts your program in two: `weights_kernel` makes each tile once and stores it in half
-# precision, and `mix_kernel` reads it. That costs 2 C bytes a token to write and at most as many to read from main memory; the programs of other columns find
-# them in the L2 cache. Each is a twenty-fourth of the 8 E bytes of values, gate and the two results, before and after the gate. The reader:
+# precision, and `mix_kernel` reads it. A token's C weights are 2 C bytes, written once and read at most once from main memory, for the programs of other columns
+# find them in the L2 cache. That is little, a twenty-fourth each way of the 8 E bytes of values, gate, and the results before and after the gate. Here is how
+# `mix_kernel` reads them:
 
 # %% tags=["nbval-check-output"]
 from importlib.resources import files
@@ -574,7 +577,7 @@ reveal("11.b", compiled_kernel("mix", "T4")["matrix_instructions"])
 #
 # On the newer cards another number matters. Programs run on *streaming multiprocessors* (SM), each of which divides its registers and its shared
 # memory among as many as there is room for, and while one loads another can compute. The share of an SM's places for warps that is taken is
-# its *occupancy*.
+# its *occupancy*. An SM of an H100 has 228 KiB of shared memory; behind *next* stands what one more program would lack.
 
 # %% tags=["nbval-check-output"]
 from flash_tutorial.gpu.tiles import LARGE, shared_bytes
@@ -593,7 +596,7 @@ for stages in (3, 2, 1):
 # With three stages an SM of an H100 has room for **one** program, and nobody else computes while it waits. So it must not wait: the loop over
 # tiles is *pipelined*. While tile i is multiplied, tiles i + 1 and i + 2 are already on their way, each into a place of its own in shared
 # memory, and `num_stages` is the number of places. Waiting is hidden either by other programs or by the program's own next tiles, and both
-# are paid from the same 228 KiB. The package: two stages, two programs.
+# are paid from the SM's 228 KiB. The package: two stages, two programs.
 #
 # No count says which tile is the fastest. *Autotuning* tries: `triton.autotune` times a list of tiles, `num_warps` and `num_stages` on your card
 # and keeps the best. `python -m flash_tutorial.gpu.tuning` does so for the package's kernels.
@@ -627,7 +630,8 @@ drawing.show(*drawing.bytes_of_a_step(gigabytes, after_compiling, title))
 # The grey bars count neighbouring element-wise operations as one kernel, as `torch.compile` makes them. Counted so, Transformer++ moves least:
 # half as many layers have values half as wide.
 #
-# From bytes and FLOPs to a time: let each operation take as long as its products or its bytes, whichever is longer.
+# From bytes and FLOPs to a time, on an H100: let each operation take as long as its products or its bytes, whichever is longer. Every step has 65,536 tokens,
+# so that a longer T means fewer sequences.
 
 # %% tags=["nbval-check-output"]
 LENGTHS = (512, 2048, 8192, 16_384)
@@ -655,9 +659,9 @@ for flash, baseline in ((1, 5), (2, 6), (3, 6), (4, 6)):
 #
 # **Misconception: what is right and fused is faster.** Compare with what a good compiler makes of the *other* model.
 #
-# The table is no bound. What stays in the L2 cache is counted too high, and tiles that many programs load from L2, which has a limit of its
-# own, too low. A finer model, `python -m flash_course.bench.kernel_times`, counts L2 and occupancy too, and says of each kernel what it waits
-# for and what would refute that. Here it predicts a step at T = 8192 with one kernel for the local part, as yours, and with stored weights.
+# These times are no bound: bytes that stay in the L2 cache are charged as if they came from main memory, and the limit of L2 itself is left out. A
+# finer model, `python -m flash_course.bench.kernel_times`, counts both. Here is its step at T = 8192, with one kernel for the local part, as yours,
+# and with stored weights.
 
 # %% tags=["nbval-check-output"]
 for row in load_stored("kernel_times")["designs"]:
@@ -669,7 +673,7 @@ for row in load_stored("kernel_times")["designs"]:
         )
 
 # %% [markdown]
-# No card has tested these tables yet. Write down which row you expect to be wrong, and if you have a card, **measure**: the next cell shows what was
+# The step gains a few per cent, for it is mostly something else. No card has tested these tables yet. Write down which row you expect to be wrong, and if you have a card, **measure**: the next cell shows what was
 # stored, or says how.
 
 # %%
@@ -694,8 +698,8 @@ except ValueError:
 # ## How we know
 #
 # - *Counted bytes and predicted times* of 65,536 tokens in bfloat16, by `flash_course/bench/traffic.py`: no card has tested them. Large products
-#   are taken to reach 61% of an H100's data sheet, long copies 84%; launching is free, memory suffices, the kernels run without a compiler
-#   around them.
+#   are taken to reach 61% of an H100's data sheet, long copies 84%; launching is free and memory suffices. *Compiled* means that neighbouring element-wise operations are counted as one kernel,
+#   those around our kernels too.
 # - *To measure on a card*: `tools/gpu_evidence --only steps`, in a copy of this repository, takes ten minutes and stores what section 9 shows.
 # - *The crossover* assumes that products inside attention are as fast as large ones. At half that rate for the baseline's alone it moves from
 #   7,200 to 3,600; for ours alone it stays (`tests/course/test_traffic.py`).

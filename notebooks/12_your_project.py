@@ -181,11 +181,11 @@ marked.set(facecolor=drawing.BLUE, hatch="//")
 drawing.show(figure, f"Bars of bits per byte: {drawing.listed(ladder, '{:.2f}')}.")
 
 # %% [markdown]
-# On the course's own code the novels helped: the fine-tuned model is ahead of the bigram model and of the model that started from nothing.
+# On the course's own code the fine-tuned model is ahead of the bigram model and of the model that started from nothing.
 #
-# Is that a result? Not yet. Each needs its own best rate, and three seeds. Your project's folder does both. In its `settings.py` import `Trained` from
+# Is that a result? Not yet: there is one seed, and no search found the two rates. Each needs its own best rate, and three seeds. Your project's folder does both. In its `settings.py` import `Trained` from
 # `flash_tutorial.experiments`. Let `MODELS` hold `"tuned": "austen-flash"` and `"scratch": Trained("austen-flash").config`, which is the same model
-# before its first update. Give both names a list of rates in `RATES`, and `TRAIN` your text, `corpus="my_text.txt"`.
+# before its first update. Give both names a list of rates in `RATES`, and add your text, `corpus="my_text.txt"`, to what stands in `TRAIN`.
 #
 # ## 3. A long-context task: does it remember a name?
 #
@@ -264,7 +264,8 @@ for run in load_stored("mentions")["runs"]:
 print(drawing.text_table(table))
 
 # %% [markdown]
-# FLASH remembers who was spoken of, beyond its chunk too; Transformer++ shows no sign of it. So memory is not one thing, and a test of one kind says
+# FLASH remembers a little of who was spoken of, beyond its chunk too, and at all three distances zero lies outside the interval ([mentions](../docs/results.md#mentions)).
+# Transformer++ shows no sign of it. So memory is not one thing, and a test of one kind says
 # nothing about another.
 #
 # If your project asks about long memory, take a task that cannot be solved without it, such as lecture 10's, or a model and a text large enough to
@@ -376,9 +377,9 @@ learner.score("12", "mean so far", bits_per_byte=run.evaluation.bits_per_byte, s
 #
 # ## 5. Your FLASH goes along
 #
-# Then the unit that you built in lecture 06, yours if it is in your file. A project wants a unit that is called by name, `unit(x, mask=...,
-# segment_ids=...)`, and built as `MyUnit(dim, causal=True)`. So wrap it. It may ignore the mask, because padding comes last and your FLASH never looks
-# ahead. Test it before you train it.
+# Now the unit of lecture 06: your own, or the course's if your file has none. A project wants a unit that is called by name, `unit(x, mask=...,
+# segment_ids=...)`, and built as `MyUnit(dim, causal=True)`. So wrap it. It may ignore the mask as long as padding stands at the end, because your FLASH never
+# looks ahead. Test it before you train it.
 
 # %% tags=["nbval-check-output"]
 MyFLASH = mine.use("FLASH")

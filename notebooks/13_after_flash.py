@@ -22,7 +22,7 @@
 #
 # **You need** lecture 04 (the state, exact chunks) and lecture 05 (mixed chunk attention).
 #
-# **Time** 28 minutes to read. Running the code takes about 25 seconds on two CPU cores.
+# **Time** 29 minutes to read. Running the code takes about 25 seconds on two CPU cores.
 #
 # Text and figures: CC-BY-4.0. Code: MIT.
 
@@ -106,7 +106,8 @@ def erase_and_write(state, k, v, alpha, beta):
 
 
 # %% [markdown]
-# Follow one token through all of them. Three tokens have written 8, 4 and 2, each into a channel of its own. A fourth brings the value 3
+# Follow one token through all of them. Three tokens have written 8, 4 and 2, each into a row of its own. (RetNet's
+# fixed gate of 1/2 has made 2, 2, 2 of them; the others open their gate at the fourth token only.) A fourth brings the value 3
 # under a key between the first two, (0.6, 0.8, 0), where the plain sum says 8.
 
 # %%
@@ -139,7 +140,7 @@ title = "One token writes 3 under a key where 8 stood: who still hears the 8?"
 drawing.show(*drawing.state_updates(panels, keys[3], 3, title=title))
 
 # %% [markdown]
-# Only those that erase answer 3. (FLASH's 2.75 is 11 over four tokens.) The third channel has nothing to do with the token, but one gate
+# Only those that erase answer 3. (FLASH's 2.75 is 11 over four tokens.) The third row has nothing to do with the token, but one gate
 # for the whole state halves it as well. DeltaNet leaves it alone, and keeps for ever what no later key erases. Kimi Delta erases the right
 # thing *and* forgets channel by channel.
 #
@@ -200,8 +201,9 @@ learner.your_line("13.a", chunk_brings, ((0.9, k_CS, v_CE), by_loop), ((1.0, k_C
 #
 # </details>
 #
-# And FLASH's weights inside a chunk, relu²(q · k)? If a state with r rows could stand for the keys, the rank of the table of all weights
-# would be at most r. Count such ranks, for 60 queries and 60 keys of 4 channels.
+# And FLASH's weights inside a chunk, relu²(q · k)? A state of r rows gives each query and each key a vector of r numbers, and a weight is their
+# product. The table of all weights is then a product of two matrices, one with r columns and one with r rows, and its rank (the number of its independent rows)
+# is at most r. Count such ranks, for 60 queries and 60 keys of 4 channels.
 
 # %% tags=["nbval-check-output"]
 queries, others = rng.normal(size=(2, 60, 4))
@@ -259,8 +261,9 @@ print("tokens until half is forgotten, head by head:", ", ".join(f"{n:.0f}" for 
 # k and v).
 #
 # What would decay repair in FLASH? Its global part is a mean, so of n finished chunks the newest has the weight 1/n. But FLASH turns its
-# queries and keys by **RoPE**, those of the global part too. Of the product of two equal vectors r tokens apart, that leaves the mean of
-# cos(r θ) over the channels' speeds θ, which falls with r. Here are all three, for the paper's C = 256 and S = 128.
+# queries and keys by **RoPE**, those of the global part too. Take a query and a key that are equal, with equal channels, and r tokens apart. Of their
+# product RoPE leaves the mean of cos(r θ) over the speeds θ of the channels, and this falls with r. Here are the mean, the mean with RoPE and two decays, for the
+# paper's C = 256 and S = 128.
 
 # %%
 chunks = np.array([1, 2, 4, 8, 16])
@@ -471,7 +474,7 @@ for n, kept_rows in ((2176, 8), (5632, 32)):
 # %% [markdown]
 # Four rows for sixteen keys! It is enough that the right value comes out ahead of the 15 others.
 #
-# Between layers size does not tell: GLA needs a tenth of what FLASH needs. Is FLASH's state worse, then? Look at the lines below the
+# Between layers size does not tell: GLA needs a tenth of FLASH's 5,632 entries, of which 4,096 are its 32 rows and the rest its chunk of 8 tokens. Is FLASH's state worse, then? Look at the lines below the
 # figure. With 8 rows one run of three knows nearly everything, so the room was there, and the other two never found the way to use it. With
 # 32 rows all three know nearly every pair at one rate; at twice that rate two know three quarters of them, and one knows none. FLASH is harder to *train* here. When a layer looks bad at
 # recall, ask first how its rate was chosen.
