@@ -196,7 +196,7 @@ check("01.3", multi_head)
 #
 # - `a`: how many multiply-adds do the two products take, queries times keys and attention weights times values, for *one* sequence?
 # - `b`: how many bytes do the attention matrices of *all* B sequences take, in float16?
-# - `c`: with your D, at which T does `a` equal the multiply-adds of the rest of a Transformer block?
+# - `c`: with your D, at which T does `a` equal the multiply-adds of the rest of a Transformer block, for the same T tokens?
 #   The rest is four D × D matrices, and an MLP from D to 4D and back.
 # - `d`: by what factor does `a` grow if H doubles while D stays the same?
 #

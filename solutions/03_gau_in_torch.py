@@ -159,9 +159,10 @@ check("03.1", toeplitz_bias, rotary_bias)
 #
 # You may use `torch`.
 #
-# <details><summary>I get "A tensor is made on the CPU in `forward`"</summary>
+# <details><summary>I get "`forward` uses a tensor that stays on the CPU"</summary>
 #
-# `.to(device)` moves parameters. A tensor that `forward` makes by itself is on the CPU, unless you say `device=x.device`.
+# `.to(device)` moves parameters. A tensor that `forward` makes by itself is on the CPU, unless you say `device=x.device`; one that `__init__`
+# makes stays there, unless it is a parameter or a buffer (`register_buffer`).
 #
 # </details>
 
@@ -307,7 +308,8 @@ check("03.4", quadratic_backward)
 # Your test is tried on three right units: a GAU with n fixed, and two kinds of FLASH, which is the unit of lecture 06.
 # You need not know how FLASH works, only that it reads earlier chunks as a whole, by their mean or by their sum.
 # Your test is also tried on eight wrong units. A unit may be wrong for one token only, by a thousandth, from the second
-# chunk on, or where the last chunk is not full.
+# chunk on, or where the last chunk is not full. Each is asked four times, 44 calls in all, and grading stops after 10 seconds, so keep a call below 0.1
+# seconds: the beginnings of one sequence are enough.
 #
 # You may use `torch`, `copy`, and from `flash_tutorial.check` the functions `draw_order_one` and `settle_branch`.
 # (`draw_order_one(unit, torch.Generator().manual_seed(0))` draws the parameters in place and returns the unit.

@@ -144,7 +144,7 @@ check("04.2", recurrent)
 #   more than 400 calls). With small chunks nobody counts your calls;
 # - with C near 64 you may take 5 MB for every 1,000 tokens. At T = 2,000, S = 24, E = 40 a T × T attention matrix takes more, and so do T states.
 #   At T = 20,000 the arrays are narrower, with S = 3 and E = 5;
-# - with T = 2,000 and C = 10 you may multiply six times as often as one step for each chunk needs.
+# - with T = 2,000 and C = 10 you may multiply 6 T (C (S + E) + 2 S E) times.
 #
 # You may use `numpy`.
 #
@@ -339,7 +339,7 @@ check("04.6", answer_one, answer_batch)
 # This is the core of RetNet. (Mamba-2 and gated linear attention let the factor depend on the token.)
 #
 # Write it in chunks, as in 04.3, with a loop over chunks and none over tokens. What is written fades with every token, inside a chunk and
-# across its border. The check looks at the cost as in 04.3: with T = 400 and C = 100 you may call NumPy 200 times, and with C = 64 you
+# across its border. The check looks at the cost as in 04.3: with T = 400 and C = 100 you may call NumPy 200 times, and with C near 64 you
 # may take 10 MB at T = 2,000, S = 24, E = 40. Your function must also hold for chunks of 300 tokens and a decay of 0.05,
 # where decay^299 is too small for float64.
 #

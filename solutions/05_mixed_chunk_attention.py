@@ -189,6 +189,8 @@ check("05.3", mixed_chunk)
 # be complete: each output depends on its own token and on *every* earlier one. Your test raises an `AssertionError` if the layer
 # breaks either promise, and returns without one if it keeps both.
 #
+# Grading stops after 10 seconds in all, and asks for each layer more than once: keep a call well below 0.1 seconds.
+#
 # Your test is tried on three layers that are right and on fifteen that are wrong. A wrong one may be wrong at a single output, in a single
 # channel, by a millionth, or through rounding alone, which shows best when a token changes by very much. You may rely on one thing: as long
 # as your inputs are of order one, no weight inside a chunk is exactly zero. So look for leaks with large changes too, and for gaps with
@@ -305,9 +307,8 @@ check("05.5", suspect_one, suspect_two, suspect_three, found_05_5)
 #
 # - `a`: how many tokens does token t read one by one, itself included?
 # - `b`: how many chunk summaries does it read?
-# - `c`: at which C do both parts need the same number of multiplications? In the local part let each token read C tokens, at S + E multiplications each, that is the
-#   whole square, as a plain matrix product computes it; in the global part count
-#   two products with an S × E array. Round to a whole number.
+# - `c`: at which C do both parts need the same number of multiplications? Count for one token. Local: it reads all C tokens of its chunk, masked ones
+#   too, at S + E multiplications each. Global: it is written into an S × E array, and reads one. Round to a whole number.
 # - `d`: True or False: if the layer is causal and C = T, it computes what the gated attention unit of lecture 02 does (the unit of FLASH-Quad),
 #   with T as the divisor of its scores.
 # - `e`: True or False: the same holds if the layer is not causal.
@@ -345,7 +346,8 @@ check("05.6", answer_05_6, student=STUDENT)
 #
 # Somebody's port of FLASH *adds* the means of the earlier chunks, where the paper's Code 8 takes one mean over them.
 # It is trained at 1024 tokens with C = 256, and its loss looks fine. Then it is used at 8192 tokens.
-# What happens there, and why did nobody see it at 1024? Answer in 30 to 80 words, and give the factor in the last chunk at both lengths.
+# What happens there, and why did nobody see it at 1024? Answer in 30 to 80 words, and say by what factor the last chunk's global part
+# is too large, at 1024 and at 8192 tokens.
 #
 # A person marks this one. At home, once you have written 30 words, you get a model answer and three questions to ask of yours.
 #

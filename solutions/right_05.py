@@ -194,8 +194,8 @@ def mended_in_numpy(q_GCS, k_GCS, v_GCE):
 
 
 _n = personal("05.6")
-WORDS = {"a": np.int64(_n["t"] % _n["C"] + 1), "b": float(_n["t"] // _n["C"]), "c": Fraction(2 * 128 * 1536, 128 + 1536),
-         "d": np.True_, "e": np.array(False), "f": "Linear attention and the token itself."}  # fmt: skip
+WORDS = {"a": np.int64(_n["t"] % _n["C"] + 1), "b": float(_n["t"] // _n["C"]),
+         "c": Fraction(2 * _n["S"] * _n["E"], _n["S"] + _n["E"]), "d": np.True_, "e": np.array(False), "f": "Linear attention and the token itself."}  # fmt: skip
 TEXT = """
 At 1024 tokens the last of four chunks has three earlier ones, so a sum of means is three times the mean at most, and what
 is learnt takes that up. At 8192 tokens there are thirty-one earlier chunks: the global part is thirty-one times too large.

@@ -248,6 +248,7 @@ def right_4(n):
 def cases_4(rng, numbers):
     def updates(a):  # the tolerance, which is there for rounding in e, would let it through
         reject_if(np.array_equal(a, numbers["T"] - 1), "04.4", "a: one less")
+        reject_if(np.array_equal(a, numbers["T"] + 1), "04.4", "a: one more")
         return a
 
     def steps(b):
