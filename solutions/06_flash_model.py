@@ -205,10 +205,10 @@ check("06.2", adopt)
 # - `bias`: a number that is used for all biases of the first projection. It is 0 in a fresh unit and something else in a trained one.
 #
 # Your test is tried on six units that are right and on ten that are wrong. The right ones may differ in how they read the paper:
-# their mean may divide by the valid tokens, or by C for each chunk that holds one, also where the sequence ends inside it, and some take no mean at all. Their outputs
-# *at* the padding may be anything. In a wrong unit the padding may be read with a hundredth of a token's weight, or by a single token, or
-# only in one of the two forms. In all these units no weight inside a chunk is exactly zero. What you put in must be finite, padding
-# included.
+# some divide by the number of valid tokens, some by C times the number of chunks that hold one, even if the last is cut short, and some do not divide.
+# Their outputs *at* the padding may be anything. In a wrong unit the padding may be read with a hundredth of a token's weight, or by a single token, or
+# only in one of the two forms. In all these units no weight inside a chunk is exactly zero, so relu² hides no fault from you. What you put in must be
+# finite, padding included. Each unit is asked four times, and grading stops after ten seconds in all: keep a run below a twentieth of a second.
 #
 # You may use `numpy`.
 #

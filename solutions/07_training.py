@@ -368,7 +368,7 @@ check("07.5", answer_07_5, student=STUDENT)
 # 1. A row of `batch` or `scored` is a window of one book: its targets are `book[s : s + T]`, and `ids[i]` is the token before `targets[i]`.
 #    Before a book's first token stands 0. Where a book ends before the row does, the rest has the id 0 and the target -100.
 # 2. `batch` and `masked` read the training books, `scored` the validation books. In `scored` each validation token is a target exactly once.
-# 3. Each update brings windows of its own, chosen at random, while the same number brings the same ones again. In a book of T tokens or more
+# 3. Each update draws its 8 windows at random, and two updates may share some; the same number gives the same batch again. Both hold for `masked` too. In a book of T tokens or more
 #    any full window can come, and in 200 updates on books of some dozen tokens all of them do. A shorter book is one window.
 # 4. A row of `masked` is a window too, and 15% of its own tokens are hidden (rounded down, at least 1). Where a token is hidden, the target is that
 #    token; elsewhere the target is -100 and the id is the token. Over many batches most of the hidden positions, or all of them, have the id -1;
@@ -376,7 +376,7 @@ check("07.5", answer_07_5, student=STUDENT)
 #    hidden, the spans of many batches, taken together, are more than 3 long on average; a single batch may have a little less.
 #
 # Your test raises an `AssertionError` if the loader is not honest, and returns without one if it is. It is tried on three loaders that are right and on fifteen that are wrong.
-# Grading tries a few more, and stops a test that computes for ten seconds in all.
+# Grading tries a few more, asks for each four times, and stops a test that computes for ten seconds in all: keep a run below a twentieth of a second.
 # You may use `numpy`.
 #
 # <details><summary>My test fails a loader that is right</summary>
@@ -388,7 +388,7 @@ check("07.5", answer_07_5, student=STUDENT)
 
 # %%
 def assert_honest_loader(loader):
-    """Raise AssertionError unless a loader keeps the five points above.
+    """Raise AssertionError unless a loader keeps the four points above.
 
     loader(train, validation, T): two lists of 1-D integer arrays, and the length of a window.
     """

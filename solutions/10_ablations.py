@@ -504,7 +504,7 @@ except NotImplementedError:
 # - a claim that does not hold here, or is not settled;
 # - what limits the runs.
 #
-# Sections 3, 4 and 5 of the lecture print the numbers. Runs of your own count as well.
+# Sections 3 to 6 of the lecture print the numbers. Runs of your own count as well.
 # A person marks this one. At home you get a model answer and three questions to ask of yours, once you have written 30 words.
 #
 # <details><summary>It says that an interval is missing</summary>

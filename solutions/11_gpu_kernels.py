@@ -161,7 +161,7 @@ check("11.2", tiled_local)
 # You need no environment variable. Where Triton is missing, the check says so, and never calls your answer wrong.
 #
 # Write `launch_local`. It starts your kernel, and the kernel fills `out`, which is full of NaN at first.
-# One program makes M rows of one chunk of the result. The difficult part is the masks: around each array lies NaN, as a stand-in
+# One program makes M rows of one chunk of the result, and as in 11.2 it multiplies no tile that lies wholly above the diagonal. The difficult part is the masks: around each array lies NaN, as a stand-in
 # for whatever others have left in memory.
 #
 # - No program may read or write outside of the arrays, not even to drop the value afterwards.

@@ -298,6 +298,8 @@ def held_out_3(rng):
         ("finds padding that is read", BOTH, "(near + far) * np.maximum(valid_T, np.append(0, valid_T[:-1]))"),
         # the last token alone reads it
         ("finds padding that is read", "far * valid_T", "far * np.where(i == valid_T.sum() - 1, 1, valid_T)"),
+        # a token in the middle alone reads it
+        ("finds padding that is read", "far * valid_T", "far * np.where(i == 1, 1, valid_T)"),
         # chunks of padding are read through the sum
         ("finds padding that is read", "far * valid_T", f"far * np.maximum(valid_T, 1 - {HELD})"),
     )

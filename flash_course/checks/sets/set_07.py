@@ -792,6 +792,12 @@ def cases_8(rng, numbers):
     yield case("three seeds", "result", scores, which_text, [0.003], 3)
     yield case("five seeds", "result", scores, which_text, [0.003, 0.01], 5)
 
+    def by_all(model, text):
+        """A score that tells seed, updates, rate and text apart."""
+        return 9 + model.weight + 0.7 * model.training + 100 * model.rate + 3 * (text == "test")
+
+    yield case("each score its own", "result", scores, by_all, [0.02, 0.003, 0.01], 4)
+
 
 def race(makers, fit, score, windows, rates, seeds):
     chooser, *racers = seeds
