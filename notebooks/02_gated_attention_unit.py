@@ -562,9 +562,9 @@ reveal("02.c", round(100 * change[0], 1), "percent")
 
 # %% tags=["nbval-check-output"]
 allowed = np.tri(len(letters), dtype=bool)
-print("unit   % of weights that are 0   % of change without scores")
+print("unit   share of weights that are 0   % of change without scores")
 for number, A in enumerate(as_trained, 1):
-    print(f"{number:4} {100 * (A[allowed] == 0).mean():25.0f} {100 * change[number - 1]:28.0f}")
+    print(f"{number:4} {(A[allowed] == 0).mean():29.1f} {100 * change[number - 1]:28.0f}")
 
 # %% [markdown]
 # Each row looks like the one above it, moved by one place. **This model reads by distance far more than by content.** Where the bias b is
