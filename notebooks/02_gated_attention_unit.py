@@ -568,8 +568,8 @@ for number, A in enumerate(as_trained, 1):
 
 # %% [markdown]
 # Each row looks like the one above it, moved by one place. **This model reads by distance far more than by content.** Where the bias b is
-# much larger than a score s, (s + b)² is close to b² + 2 b s, so the content that is left comes in almost linearly. And nearly half of the weights or more are
-# exactly 0, the matrix is *sparse*; whether that helps, nothing here tests. Remember that
+# much larger than a score s, (s + b)² is close to b² + 2 b s, so the content that is left comes in almost linearly. Of the weights 0.4 to 0.8
+# are exactly 0: the matrix is *sparse*. Whether that helps, nothing here tests. Remember that
 # picture: lecture 04 takes relu² away and keeps the bias, and lecture 05 asks the same of a FLASH that has learned for longer.
 #
 # ## How we know

@@ -545,7 +545,7 @@ drawing.show(figure, f"Line plot of the loss, means over ten updates: {drawing.i
 # ## 10. Does a model of text use its sums?
 #
 # A game shows what a part can do. Does a model of language do it? Take a name in a held-out novel and read it twice: once as it stands, and
-# once with all its earlier mentions changed into another name. So many bits as it then costs more, the mentions had saved. The table sorts names by
+# once with all its earlier mentions changed into another name. What it then costs more is what the mentions had saved. The table sorts names by
 # how far back the last mention stood. The two models of the package read *Persuasion* in windows of 1,024 bytes. FLASH's chunks have 256, so what lies farther back can reach it through the sums
 # alone.
 

@@ -417,12 +417,13 @@ wrong_5 += [Wrong("unnamed", FOUND | {"two": "bfloat16"}, "found_05_5")]
 def draw_6(rng):
     C = int(rng.integers(5, 12))
     G = int(rng.integers(5, 9))
+    t = int(rng.integers(2, G - 1)) * C + int(rng.integers(1, C - 1))
+    S = 16 * int(rng.integers(2, 8))  # never the 128 of lecture 05, which prints the answer to c
     return {
         "T": G * C,
         "C": C,
-        "t": int(rng.integers(2, G - 1)) * C + int(rng.integers(1, C - 1)),
-        "S": 16
-        * int(rng.integers(2, 8)),  # never the 128 of lecture 05, which prints the answer to c
+        "t": t,
+        "S": S,
         "E": 128 * int(rng.integers(4, 13)),
     }
 
