@@ -96,6 +96,9 @@ check("04.1", reordered)
 # A call may hold no token at all (T = 0). Then the outputs have the shape (B, 0, E), and the state comes back as it was: zeros where
 # none was given.
 #
+# A token reads the state and not the tokens before it, so no array may hold a number for each pair of tokens: with T = 4,000, S = 3 and
+# E = 5 you may take 20 MB (2 points), of which a T × T attention matrix would take 128.
+#
 # You may use `numpy`.
 #
 # <details><summary>I get "need at least one array to stack"</summary>

@@ -51,12 +51,6 @@ def recurrent_by_running_sum(q, k, v, state=None):
     return np.einsum("bts,btse->bte", q, states[:, 1:]), states[:, -1]
 
 
-def recurrent_by_map(q, k, v, state=None):
-    start = 0 if state is None else state
-    out = np.tril(q @ k.swapaxes(1, 2)) @ v
-    return (out if state is None else out + q @ start), start + k.swapaxes(1, 2) @ v
-
-
 def chunked_without_a_loop(q, k, v, C):
     """All chunks at once, the tail filled up with zeros."""
     B, T, E = v.shape
@@ -265,7 +259,7 @@ RIGHT = {
         reordered_by_the_best_order,
         reordered_in_torch,
     ],
-    "04.2": [recurrent_by_text, recurrent_by_running_sum, recurrent_by_map, recurrent_by_accumulate],
+    "04.2": [recurrent_by_text, recurrent_by_running_sum, recurrent_by_accumulate],
     "04.3": [chunked_without_a_loop, chunked_by_parts, chunked_or_map, chunked_in_torch, chunked_by_generator],
     "04.4": [COUNTS],
     "04.5": [backward_by_chunks, backward_by_subtraction, backward_by_parts],

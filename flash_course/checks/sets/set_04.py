@@ -142,6 +142,13 @@ def cases_2(rng, numbers):
     prompt, one, other = (texts(rng, B, T, S=S, E=E) for T in lengths)
     sizes = "B = {}, T = {}, then {} or {}, S = {}, E = {}".format(B, *lengths, S, E)
 
+    (long,) = grown(rng, 2 * LONG, more=30)
+    narrow = texts(rng, 1, long, S=3, E=5)
+
+    def cost(f):
+        # all states may lie in memory at once, but no map
+        return within_limits("04.2", "map", f, lambda T: narrow, lengths=(long,))
+
     def continued(f):
         first, kept = f(*copy.deepcopy(prompt))
         return first, *(f(*copy.deepcopy(text), kept)[0] for text in (one, other))
@@ -153,6 +160,7 @@ def cases_2(rng, numbers):
     yield case("one token", "edge sizes", 1, 1, 3, 2)
     yield case("no token", "edge sizes", 2, 0, 3, 4, given=True)
     yield case("no token, no state", "edge sizes", 2, 0, 3, 4)
+    yield Case("memory", "cost", cost, f"B = 1, T = {long:,}, S = 3, E = 5")
 
 
 def example_2():
