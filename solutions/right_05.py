@@ -44,16 +44,6 @@ def earlier_in_place(kv_GSE, lag=1, mean=True):
     return out
 
 
-def mixed_by_weights(quad_q, quad_k, lin_q, lin_k, v, bias_CC, C, causal=True, combine="mean", lag=1):
-    """One map of T x T for both parts."""
-    i, j = np.indices((len(v), len(v)))
-    near = (i // C == j // C) & ((j <= i) if causal else True)
-    far = (j // C <= i // C - lag) if causal else np.ones_like(near)
-    weights = near * np.maximum(quad_q / C @ quad_k.T + bias_CC[i % C, j % C], 0) ** 2
-    divisor = np.maximum(far.sum(1, keepdims=True), 1) if combine == "mean" else 1
-    return (weights + far * (lin_q @ lin_k.T) / divisor) @ v
-
-
 def mixed_with_zero_mask(quad_q, quad_k, lin_q, lin_k, v, bias_CC, C, causal=True, combine="mean", lag=1):
     """The mask is a 0 behind the bias and before relu²."""
     T, out = len(v), []
@@ -210,7 +200,7 @@ def suspects(mended, found=FOUND):
 RIGHT = {
     "05.1": [to_chunks_by_rows, to_chunks_by_pad, to_chunks_flat, to_chunks_by_recursion],
     "05.2": [earlier_by_map, earlier_in_place, earlier_by_choice, earlier_by_places],
-    "05.3": [mixed_by_weights, mixed_with_zero_mask, mixed_in_torch],
+    "05.3": [mixed_with_zero_mask, mixed_in_torch],
     "05.4": [assert_by_table, assert_at_two_lengths, assert_with_prefixes],
     "05.5": [
         suspects(mended_by_loop),

@@ -11,7 +11,7 @@ from ..edits import edited
 from ..examples import example
 from ..exercise import Case, Wrong, call, reject_if, written
 from ..expected import by_right
-from ..instruments import no_loop
+from ..instruments import megabytes, no_loop
 from ..proving import versions
 from ..sizes import chunked, grown
 
@@ -109,6 +109,9 @@ def example_2():
 
 
 # ---------------------------------------------------------------- 05.3 mixed_chunk
+MEGABYTES = 40  # for 4,000 tokens: a third of a map of them
+
+
 def mixed_chunk(quad_q, quad_k, lin_q, lin_k, v, bias_CC, C, causal=True, combine="mean", lag=1):
     T, E = v.shape
     q, k, far_q, far_k, v_GCE = (to_chunks(x, C) for x in (quad_q, quad_k, lin_q, lin_k, v))
@@ -131,6 +134,13 @@ def cases_3(rng, numbers):
         said = ", ".join(f"{key} = {value}" for key, value in how.items())
         return call(name, part, *given, **how, sizes=f"{T = }, {S = }, {E = }, {C = }, {said}")
 
+    def cost(f):
+        value, taken = megabytes(f, *many_chunks)
+        reject_if(taken > MEGABYTES, "05.3", "map")
+        return value
+
+    T, C = chunked(rng, 4_003, 20)
+    many_chunks = (*rng.normal(size=(4, T, 3)), rng.normal(size=(T, 5)), rng.normal(size=(C, C)), C)
     short, long = (
         (*rng.normal(size=(4, 3 * C, 2)), rng.normal(size=(3 * C, 3)), np.ones((C, C)), C)
         for C in (3, 30)
@@ -168,6 +178,7 @@ def cases_3(rng, numbers):
     yield case("C = 1", "lag and edge sizes", 6, 2, 3, 1, causal=True, combine="mean")
     yield case("one token", "lag and edge sizes", 1, 3, 4, 2, causal=False, combine="mean")
     yield no_loop("no loop", "tokens", short, long, "three chunks, C = 3 and 30")
+    yield Case("many chunks", "memory", cost, f"{T = }, S = 3, E = 5, {C = }")
 
 
 def example_3():
