@@ -222,10 +222,11 @@ BY_WHERE = (  # the mask of causality by arithmetic on places; pointers of colum
 )  # fmt: skip
 _n = personal("11.1")
 INTENSITY = {
-    "a": Fraction(_n["C"] * (_n["S"] + _n["E"]), 2 * _n["S"] + 3 * _n["E"]), "c": np.float16(0.5), "e": ["D", "b", "c"],
+    "a": Fraction(_n["C"] * (_n["S"] + _n["E"]), 2 * _n["S"] + 3 * _n["E"]), "c": np.float16(0.5),
     "b": np.float64(_n["C"] * (_n["S"] + _n["E"])) / (2 * _n["S"] + 3 * _n["E"] + 4 * _n["C"]),
     "d": 1 / float(Fraction(1, _n["E"]) + Fraction(1, _n["S"]) + Fraction(1, _n["C"])),
 }  # fmt: skip
+INTENSITY["e"] = ["D", "b", "c", *(["a"] if INTENSITY["a"] < 203 else [])]
 
 
 KERNELS = {"11.3": [(), ONE_AXIS, SUMMED, BY_WHERE], "11.6": [(), GATED_ONE_AXIS, GATED_MEANS, BY_WHERE]}
