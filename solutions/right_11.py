@@ -10,6 +10,7 @@ from flash_course import personal
 from flash_course.checks.edits import edited
 from flash_course.checks.exercise import Case, Said
 from flash_course.checks.sets.set_11 import (
+    T4,
     WASTES,
     right_1,
     launch_gated,
@@ -226,7 +227,7 @@ INTENSITY = {
     "b": np.float64(_n["C"] * (_n["S"] + _n["E"])) / (2 * _n["S"] + 3 * _n["E"] + 4 * _n["C"]),
     "d": 1 / float(Fraction(1, _n["E"]) + Fraction(1, _n["S"]) + Fraction(1, _n["C"])),
 }  # fmt: skip
-INTENSITY["e"] = ["D", "b", "c", *(["a"] if INTENSITY["a"] < 203 else [])]
+INTENSITY["e"] = ["D", "b", "c", *(["a"] if INTENSITY["a"] < T4 else [])]
 
 
 KERNELS = {"11.3": [(), ONE_AXIS, SUMMED, BY_WHERE], "11.6": [(), GATED_ONE_AXIS, GATED_MEANS, BY_WHERE]}

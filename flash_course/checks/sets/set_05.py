@@ -109,7 +109,7 @@ def example_2():
 
 
 # ---------------------------------------------------------------- 05.3 mixed_chunk
-MEGABYTES = 40  # for 4,000 tokens: a third of a map of them
+MEGABYTES = 0.01  # for each token: at 4,000 of them a third of a map
 
 
 def mixed_chunk(quad_q, quad_k, lin_q, lin_k, v, bias_CC, C, causal=True, combine="mean", lag=1):
@@ -136,7 +136,7 @@ def cases_3(rng, numbers):
 
     def cost(f):
         value, taken = megabytes(f, *many_chunks)
-        reject_if(taken > MEGABYTES, "05.3", "map")
+        reject_if(taken > MEGABYTES * T, "05.3", "map")
         return value
 
     T, C = chunked(rng, 4_003, 20)
