@@ -84,7 +84,7 @@ class Kernel:
         memory.started += 1
         # NaN, and what follows, is for the check to tell
         quiet = np.errstate(over="ignore", invalid="ignore")
-        with interpreted(), memory.seen_from_inside(), quiet:
+        with interpreted(), fenced((*args, *kwargs.values())), memory.seen_from_inside(), quiet:
             try:
                 with unwatched(self.interpreted.rewrite(), (grid, args, *kwargs.values())):
                     self.interpreted[grid](*args, **kwargs)
@@ -178,6 +178,66 @@ def cause_of(error):
     return error
 
 
+# ---------------------------------------------------------------- what a kernel can touch
+@contextmanager
+def fenced(given):
+    """What lies outside of the memory of the tensors ``given`` to a kernel reads as NaN, and cannot be written.
+
+    The interpreter would go to any address: a kernel that goes astray must cost its answer, not the process.
+    """
+    from triton.runtime import interpreter
+
+    builder = interpreter.interpreter_builder
+    if not can_be_watched(builder):
+        yield
+        return
+    owned = storages(given)
+    load, store = builder.create_masked_load, builder.create_masked_store
+
+    def fenced_load(ptrs, mask, other, *more):
+        own = is_owned(ptrs.data, owned)
+        tile = load(ptrs, both(mask, own), other, *more)
+        if tile.data.dtype.kind == "f":
+            tile.data[mask.data & ~own] = np.nan
+        return tile
+
+    def fenced_store(ptrs, value, mask, *more):
+        return store(ptrs, value, both(mask, is_owned(ptrs.data, owned)), *more)
+
+    with mock.patch.multiple(
+        builder, create_masked_load=fenced_load, create_masked_store=fenced_store
+    ):
+        yield
+
+
+def can_be_watched(builder):
+    """Triton's own parts are looked at. If another version names them otherwise, nothing is seen and nothing fenced."""
+    return all(hasattr(builder, name) for name in ("create_masked_load", "create_masked_store"))
+
+
+def storages(given):
+    """The first address and the end of the whole memory of each tensor, also of those in tuples."""
+    if isinstance(given, torch.Tensor):
+        memory = given.untyped_storage()
+        return {(memory.data_ptr(), memory.data_ptr() + memory.nbytes())}
+    if isinstance(given, tuple):
+        return set().union(*map(storages, given))
+    return set()
+
+
+def is_owned(places, storages):
+    """Which of the addresses lie in one of the memories."""
+    own = np.zeros(places.shape, bool)
+    for first, end in storages:
+        own |= (places >= first) & (places < end)
+    return own
+
+
+def both(mask, own):
+    """A mask of the interpreter that holds where ``own`` does too."""
+    return type(mask)(mask.data & own, mask.dtype)
+
+
 class Memory:
     """What kernels started inside ``watch`` touch: the addresses that were read and written, and what was written.
 
@@ -197,15 +257,13 @@ class Memory:
 
     @contextmanager
     def seen_from_inside(self):
-        """Triton's own parts are looked at here. If another version names them otherwise, nothing is seen."""
         from triton.runtime import interpreter
 
         builder = interpreter.interpreter_builder
-        names = ("create_masked_load", "create_masked_store")
-        if not all(hasattr(builder, name) for name in names):
+        if not can_be_watched(builder):
             yield
             return
-        load, store = (getattr(builder, name) for name in names)
+        load, store = builder.create_masked_load, builder.create_masked_store
 
         def seen_load(ptrs, mask, other, *more):
             self.reads.append(ptrs.data[mask.data])

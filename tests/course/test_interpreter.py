@@ -70,6 +70,13 @@ def of_a_default(x, M: tl.constexpr, f=reference.silu):
     f(0.0)
 
 
+@jit
+def astray(x, M: tl.constexpr):
+    place = x + tl.arange(0, M)
+    tl.store(place + 2**40, tl.load(place))
+    tl.store(place, tl.load(place + tl.where(tl.arange(0, M) < 4, 0, 2**40)))
+
+
 class Place:
     """What gives its address as a tensor does, and calls on the way."""
 
@@ -121,3 +128,10 @@ def test_a_kernel_that_names_triton_alone_is_not_slowed_by_the_watch():
         sys.setprofile(None)
     assert x.tolist() == [33.0] * M
     assert seen and not any(name.endswith("semantic.py") for name in seen)
+
+
+def test_a_kernel_that_goes_astray_reads_nan_and_stops_nobody():
+    skip_without_triton("11.3")
+    x = torch.ones(M)
+    astray[(1,)](x, M=M)
+    assert x.isnan().tolist() == [False] * 4 + [True] * (M - 4)
