@@ -35,6 +35,7 @@ TOKENS_AN_UPDATE = 8192
 BUDGET = 400  # seconds of one core, of a run that chooses a rate too
 RATES = (1e-2, 2e-2, 4e-2)
 FIVE = (0, 1, 2, 3, 4)  # where three seeds left a difference open
+THREE = ("hybrid", "FLASH, D = 192", "Transformer++, D = 192")
 SCORED, LATE = 2048, 128  # the last tokens of each stretch of so many are scored
 CHOOSING = 120  # stretches of the text by which rates are chosen
 TRAIN = dict(dtype="bfloat16", eval_bytes=0, optimizer="muon", compile=True)
@@ -48,6 +49,8 @@ CONFIGS = {
     "hybrid": {"architecture": "flash"},  # three FLASH units and one of softmax attention
     "FLASH, D = 64": {"architecture": "flash", "dim": 64},
     "Transformer++, D = 64": {"architecture": "transformer++", "dim": 64},
+    "FLASH, D = 192": {"architecture": "flash", "dim": 192},
+    "Transformer++, D = 192": {"architecture": "transformer++", "dim": 192},
 }
 
 
@@ -76,7 +79,7 @@ def arm(name):
         RATES,
         train=dict(batch=TOKENS_AN_UPDATE // T, length=T),
         corpus=load_sources,
-        seeds=None if name == "hybrid" else FIVE,
+        seeds=None if name in THREE else FIVE,
         keep=True,
     )
 
@@ -180,6 +183,7 @@ EXPERIMENT = Experiment(
         Compare("FLASH", "hybrid", "hybrid", budget=BUDGET),
         Compare("hybrid", "Transformer++", "hybrid_transformer", budget=BUDGET),
         Compare("FLASH, D = 64", "Transformer++, D = 64", "narrow", budget=BUDGET),
+        Compare("FLASH, D = 192", "Transformer++, D = 192", "wide", budget=BUDGET),
     ),
     same_code=("0442f9fc", "13bedc36", "ef38d764"),
     setting=f"{BUDGET} seconds of one core, T = 512, D = 128 unless the name says otherwise, 8,192 tokens of a BPE of "
