@@ -375,7 +375,7 @@ check("07.5", answer_07_5, student=STUDENT)
 #    the others may have any token as id, even the right one. Hidden tokens come in spans, and hidden neighbours are one span: where 15 of 100 are
 #    hidden, the spans of many batches, taken together, are more than 3 long on average; a single batch may have a little less.
 #
-# Your test raises an `AssertionError` if the loader is not honest, and returns without one if it is. It is tried on three loaders that are right and on fifteen that are wrong.
+# Your test raises an `AssertionError` if the loader is not honest, and returns without one if it is. It is tried on three loaders that are right and on nineteen that are wrong.
 # Grading tries a few more, asks for each four times, and stops a test that computes for ten seconds in all: keep a run below a twentieth of a second.
 # You may use `numpy`.
 #
@@ -425,19 +425,24 @@ def assert_honest_loader(loader):
         assert row_ids[:n].tolist() == [before, *row_targets[: n - 1]], "ids are not one token earlier"
         assert (row_ids[n:] == 0).all() and (row_targets[n:] == -100).all(), "not 0 and -100 behind a book's end"
 
-    text = 1 + np.arange(300)
-    made = loader([text], validation, 100)
-    positions = spans = shown = 0
-    for update in range(30):
+    made = loader([1 + np.arange(180), 1001 + np.arange(150)], validation, 100)
+    positions = spans = behind = 0
+    met = set()
+    for update in range(15):
         ids, targets = made.masked(update)
+        again = made.masked(update)
+        assert np.array_equal(ids, again[0]) and np.array_equal(targets, again[1]), "the same number, a different batch"
         hidden = targets != -100
         assert (hidden.sum(1) == 15).all(), "not 15 hidden tokens"
-        assert (np.diff(np.where(hidden, targets, ids)) == 1).all(), "the window is not the text"
+        text = np.where(hidden, targets, ids)
+        assert (np.diff(text) == 1).all(), "a row is not a window of one book"
+        met |= set(text[:, 0])
         positions += hidden.sum()
         spans += hidden[:, 0].sum() + (hidden[:, 1:] & ~hidden[:, :-1]).sum()
-        shown += (ids == targets).sum()
+        behind += (ids[hidden] == -1).sum()
     assert positions / spans > 3, "hidden tokens stand alone"
-    assert shown < positions / 2, "hidden tokens are not hidden"
+    assert behind > positions / 2, "hidden tokens are not hidden"
+    assert len(met) > 8, "the same windows at every update"
     # END SOLUTION
 
 

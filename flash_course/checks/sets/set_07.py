@@ -582,6 +582,10 @@ EDITS_6 = {
         "random_windows(self.train,",
         "random_windows(split_of([self.train.tokens]),",
     ),
+    "masked windows across a book's end": (
+        "= self.batch(update)",
+        "= random_windows(split_of([self.train.tokens]), ROWS, self.T, self.rng(update))",
+    ),
     "trained on the validation text": ("split_of(train)", "split_of([*train, *validation])"),
     "single hidden tokens": ("mask_id=MASK", "mask_id=MASK, mean_span=1"),
     "nothing is hidden": ("return mask_spans", "return text, mask_spans", "=MASK)", "=MASK)[1]"),
@@ -595,7 +599,12 @@ EDITS_6 = {
         "ids, targets, *_ = evaluation_windows(self.validation, self.T)\n"
         "        return np.append(ids[:, :1], np.where(targets == IGNORE, START_ID, targets)[:, 1:], axis=1), targets",
     ),
-    "the same windows at every update": ("self.T, self.rng(update)", "self.T, self.rng(0)"),
+    "the same windows at every update": (
+        "self.T, self.rng(update)",
+        "self.T, self.rng(0)",
+        "= self.batch(update)",
+        "= random_windows(self.train, ROWS, self.T, self.rng(update))",
+    ),
     "the last token of a window is never a target": (
         "return ids, targets",
         "targets[:, -1] = IGNORE\n        return ids, targets",
@@ -609,6 +618,8 @@ EDITS_6 = {
     "the same number gives another batch": (
         "ids, targets = ",
         "self.seed += 1\n        ids, targets = ",
+        "= self.batch(update)",
+        "= random_windows(self.train, ROWS, self.T, self.rng(update))",
     ),
     "30 of 100 tokens are hidden": ("mask_id=MASK", "mask_id=MASK, rate=0.3"),
     "a token that is no target is hidden, too": (
@@ -616,6 +627,16 @@ EDITS_6 = {
         "ids, targets = mask_spans(text, rng, mask_id=MASK)\n"
         "        more = (targets == IGNORE) & (text != START_ID) & (rng.random(text.shape) < 0.1)\n"
         "        return np.where(more, MASK, ids), targets",
+    ),
+    "the same masked windows at every update": ("= self.batch(update)", "= self.batch(0)"),
+    "the same number hides other tokens": (
+        "return mask_spans(text, rng,",
+        "self.asked = getattr(self, 'asked', 0) + 1\n        return mask_spans(text, self.rng(self.asked),",
+    ),
+    "another token stands where -1 should": (
+        "return mask_spans(text, rng, mask_id=MASK)",
+        "ids, targets = mask_spans(text, rng, mask_id=MASK)\n"
+        "        return np.where(ids == MASK, rng.permuted(text, axis=1), ids), targets",
     ),
 }
 FAULTS_6 = {name: edited(Loader, *edits, name=f"07.6, {name}") for name, edits in EDITS_6.items()}
@@ -632,7 +653,7 @@ def loader_case(name, part, make):
 
 
 def cases_6(rng, numbers):
-    parts = ["passes what is right"] * 3 + ["finds leaks"] * 8 + ["finds gaps"] * 7
+    parts = ["passes what is right"] * 3 + ["finds leaks"] * 9 + ["finds gaps"] * 10
     return [
         loader_case(name, part, make)
         for part, (name, make) in zip(parts, (RIGHT_6 | FAULTS_6).items())
@@ -667,17 +688,21 @@ def check_rows(ids, targets, first_tokens):
 
 
 def check_masks(made):
-    spans = shown = hidden = 0
-    for update in range(20):
+    spans = masked = hidden = 0
+    met = set()
+    for update in range(12):
         ids, targets = made.masked(update)
+        assert all(map(np.array_equal, (ids, targets), made.masked(update)))
         chosen = targets != IGNORE
         original = np.where(chosen, targets, ids)
         assert (chosen.sum(1) == 15).all() and (targets < 40_000).all()
         assert (np.diff(original, axis=1) == 1).all()
         spans += (np.diff(chosen, axis=1, prepend=False) & chosen).sum()
-        shown += (ids == targets).sum()
+        masked += (ids[chosen] == MASK).sum()
         hidden += chosen.sum()
-    assert hidden / spans > 2.5 and shown < hidden / 2
+        met |= {*original[:, 0].tolist()}
+    assert hidden / spans > 2.5 and masked > hidden / 2
+    assert len(met) > ROWS
 
 
 # ---------------------------------------------------------------- 07.8 race
