@@ -46,14 +46,17 @@ def earlier_in_place(kv_GSE, lag=1, mean=True):
 
 def mixed_with_zero_mask(quad_q, quad_k, lin_q, lin_k, v, bias_CC, C, causal=True, combine="mean", lag=1):
     """The mask is a 0 behind the bias and before relu²."""
-    T, out = len(v), []
+    T, out, sums = len(v), [], [np.zeros((lin_k.shape[1], v.shape[1]))]
+    for first in range(0, T, C):
+        sums.append(sums[-1] + lin_k[first : first + C].T @ v[first : first + C])
     for first in range(0, T, C):
         own = slice(first, min(first + C, T))
         n = own.stop - first
         scores = quad_q[own] @ quad_k[own].T / C + bias_CC[:n, :n]
         near = np.maximum(np.where(np.tri(n, dtype=bool) | (not causal), scores, 0), 0) ** 2 @ v[own]
-        last = max(first // C - lag + 1, 0) * C if causal else T
-        state = lin_k[:last].T @ v[:last] / (max(last, 1) if combine == "mean" else 1)
+        chunks = max(first // C - lag + 1, 0) if causal else len(sums) - 1
+        tokens = min(chunks * C, T)
+        state = sums[chunks] / (max(tokens, 1) if combine == "mean" else 1)
         out.append(near + lin_q[own] @ state)
     return np.concatenate(out)
 

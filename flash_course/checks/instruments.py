@@ -401,6 +401,15 @@ def work(function, arrays, *more):
     return calls, products
 
 
+def reads_all_pairs(function, arrays, *more):
+    """Whether a function of q, k and v multiplies a quarter as often as the pairs of all tokens would: half of them
+    are pairs of a token and one before it.
+    """
+    (T, S), E = arrays[0].shape[-2:], arrays[2].shape[-1]
+    _, products = work(function, arrays, *more)
+    return products > T * T * (S + E) / 4
+
+
 def chosen_by_flags(name, args):
     """Whether places are chosen by True and False: a card has to count them first. One number for all is a fill."""
     flags = any(t is not None and t.dtype in (torch.bool, torch.uint8) for t in args[1])

@@ -2,7 +2,6 @@
 
 import copy
 from dataclasses import replace
-from functools import partial
 from itertools import chain
 
 import numpy as np
@@ -15,6 +14,7 @@ from ..instruments import (
     lines_run,
     megabytes,
     multiplications,
+    reads_all_pairs,
     work,
 )
 from ..sizes import chunked, grown
@@ -147,7 +147,9 @@ def cases_2(rng, numbers):
 
     def cost(f):
         # all states may lie in memory at once, but no map
-        return within_limits("04.2", "map", f, lambda T: narrow, lengths=(long,))
+        value = within_limits("04.2", "map", f, lambda T: narrow, lengths=(long,))
+        reject_if(reads_all_pairs(f, narrow), "04.2", "pairs")
+        return value
 
     def continued(f):
         first, kept = f(*copy.deepcopy(prompt))
@@ -160,7 +162,7 @@ def cases_2(rng, numbers):
     yield case("one token", "edge sizes", 1, 1, 3, 2)
     yield case("no token", "edge sizes", 2, 0, 3, 4, given=True)
     yield case("no token, no state", "edge sizes", 2, 0, 3, 4)
-    yield Case("memory", "cost", cost, f"B = 1, T = {long:,}, S = 3, E = 5")
+    yield Case("memory and time", "cost", cost, f"B = 1, T = {long:,}, S = 3, E = 5")
 
 
 def example_2():
@@ -305,11 +307,17 @@ def list_5(rng):
             )
 
     (T,) = grown(rng, 1_000, more=60)
-    memory = partial(within_limits, "04.5", "memory", draw=drawing(rng, reads=2), lengths=(T,))
+    draw = drawing(rng, reads=2)
+
+    def cost(f):
+        value = within_limits("04.5", "memory", f, draw, lengths=(T,))
+        reject_if(reads_all_pairs(f, draw(T)), "04.5", "pairs")
+        return value
+
     yield from each("one sequence", 9, 3, 5)
     yield from each("wide keys", 14, 6, 4)
     yield from each("one token", 1, 4, 3)
-    yield Case("one state at a time", "memory", memory, f"{T = :,}, S = 24, E = 40")
+    yield Case("one state at a time", "cost", cost, f"{T = :,}, S = 24, E = 40")
 
 
 def example_5():
