@@ -161,8 +161,8 @@ check("11.2", tiled_local)
 # You need no environment variable. Where Triton is missing, the check says so, and never calls your answer wrong.
 #
 # Write `launch_local`. It starts your kernel, and the kernel fills `out`, which is full of NaN at first.
-# One program makes M rows of one chunk of the result, and as in 11.2 it multiplies no tile that lies wholly above the diagonal. The difficult part is the masks: around each array lies NaN, as a stand-in
-# for whatever others have left in memory.
+# One program makes M rows of one chunk of the result, and as in 11.2 it multiplies no tile that lies wholly above the diagonal, nor does it
+# load one. The difficult part is the masks: around each array lies NaN, as a stand-in for whatever others have left in memory.
 #
 # - No program may read or write outside of the arrays, not even to drop the value afterwards.
 # - Each entry of `out` is written once, and a program writes rows of its own chunk only. At the end `out` holds what the kernel stored:

@@ -93,10 +93,9 @@ ONE_AXIS = (  # programs in one row; a float32 value tile; the strides one by on
     "tl.dot(a.to(v_tile.dtype), v_tile)", "tl.dot(a, v_tile.to(tl.float32))",
     "grid = (-(-T // C), -(-C // M))", "grid = (-(-T // C) * -(-C // M),)",
 )  # fmt: skip
-SUMMED = (  # products as sums; scores of the diagonal and beyond it by one comparison; all tiles of a chunk; `out` emptied
+SUMMED = (  # products as sums; scores of the diagonal and beyond it by one comparison; `out` emptied
     "a = tl.dot(q_tile, tl.trans(k_tile)) / C",
     "a = tl.sum(q_tile.to(tl.float32)[:, None, :] * k_tile.to(tl.float32)[None, :, :], 2) / C",
-    "range(chunk, chunk + (tl.program_id(1) + 1) * M, M)", "range(chunk, end, M)",
     "    grid = (", "    out.zero_()\n    grid = (",
     "a * a, 0.0)", "a, 0.0)", "tl.dot(a.to(v_tile.dtype), v_tile)", "tl.dot((a * a).to(v_tile.dtype), v_tile)",
 )  # fmt: skip

@@ -241,11 +241,12 @@ def both(mask, own):
 class Memory:
     """What kernels started inside ``watch`` touch: the addresses that were read and written, and what was written.
 
-    ``programs``: for each of ``writes``, which program of which start it was.
+    ``readers``, ``programs``: for each of ``reads`` and of ``writes``, which program of which start it was.
     """
 
     def __init__(self):
-        self.started, self.reads, self.writes, self.values, self.programs = 0, [], [], [], []
+        self.started, self.reads, self.writes, self.values = 0, [], [], []
+        self.readers, self.programs = [], []
 
     @contextmanager
     def watch(self):
@@ -267,6 +268,7 @@ class Memory:
 
         def seen_load(ptrs, mask, other, *more):
             self.reads.append(ptrs.data[mask.data])
+            self.readers.append((self.started, *getattr(builder, "grid_idx", ())))
             tile = load(ptrs, mask, other, *more)
             if other is None and tile.data.dtype.kind == "f":
                 # on a card anything may be there; the interpreter alone gives zeros
@@ -294,10 +296,19 @@ class Memory:
 
     def written_by_program(self):
         """The addresses that each program wrote, by program."""
-        found = {}
-        for program, places in zip(self.programs, self.writes):
-            found.setdefault(program, []).append(places)
-        return {program: np.concatenate(places) for program, places in found.items()}
+        return joined(self.programs, self.writes)
+
+    def read_by_program(self):
+        """The addresses that each program read, by program."""
+        return joined(self.readers, self.reads)
+
+
+def joined(programs, touched):
+    """{program: all of its addresses}"""
+    found = {}
+    for program, places in zip(programs, touched):
+        found.setdefault(program, []).append(places)
+    return {program: np.concatenate(places) for program, places in found.items()}
 
 
 def jit(fn):

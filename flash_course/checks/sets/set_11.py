@@ -324,7 +324,7 @@ def kernel_case(
             reject_if(not are_same(old, memory), "all", "changed", argument=place)
         if interpreter.sees() and value.isfinite().all():
             share_the_work(exercise, seen, out, C, M)
-            look_at_memory(exercise, seen, [*pairs, (out, around)], prepared, memory_too)
+            look_at_memory(exercise, seen, [*pairs, (out, around)], M, prepared, memory_too)
         return value
 
     return Case(
@@ -334,20 +334,35 @@ def kernel_case(
 
 def share_the_work(exercise, seen, out, C, M):
     """Each program makes rows of one chunk, M at most."""
-    places = interpreter.addresses(out)
-    row_of = {place: row for row, own in enumerate(places.tolist()) for place in own}
+    row_of = rows_of(out)
     programs = 0
     for written in seen.written_by_program().values():
         rows = {row_of[place] for place in written.tolist() if place in row_of}
         several = len(rows) > M or len({row // C for row in rows}) > 1
         reject_if(several, exercise, "one program")
         programs += len(rows) > 0
-    T = len(places)
+    T = len(out)
     needed = sum(-(-min(C, T - first) // M) for first in range(0, T, C))
     reject_if(programs > needed, exercise, "many programs")
 
 
-def look_at_memory(exercise, seen, pairs, prepared, memory_too):
+def rows_of(tensor):
+    """{address: row}"""
+    places = interpreter.addresses(tensor).tolist()
+    return {place: row for row, own in enumerate(places) for place in own}
+
+
+def no_hidden_tile(exercise, seen, k, out, M):
+    """Said where a program reads keys behind its own tile: all of its rows would have to hide them."""
+    key_of, row_of = rows_of(k), rows_of(out)
+    read = seen.read_by_program()
+    for program, written in seen.written_by_program().items():
+        first = min((row_of[place] for place in written.tolist()), default=len(out))
+        keys = [key_of[place] for place in read.get(program, written).tolist() if place in key_of]
+        reject_if(max(keys, default=first) >= first + M, exercise, "hidden tiles")
+
+
+def look_at_memory(exercise, seen, pairs, M, prepared, memory_too):
     """A kernel that reads what torch has made: copies without gaps, or the result itself, be it in `out`."""
     read, written = (
         np.concatenate([*found, np.zeros(0, np.uint64)]) for found in (seen.reads, seen.writes)
@@ -358,6 +373,7 @@ def look_at_memory(exercise, seen, pairs, prepared, memory_too):
     reject_if(len(np.unique(made)) > prepared, exercise, "elsewhere")
     if not memory_too:
         return
+    no_hidden_tile(exercise, seen, pairs[1][0], pairs[-1][0], M)
     for view, memory in pairs:
         inside = interpreter.addresses(view).ravel()
         reject_if(
