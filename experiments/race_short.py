@@ -202,7 +202,7 @@ EXPERIMENT = Experiment(
     "none, and FLASH minus Transformer++ is {narrow}, which is open. FLASH minus its local part alone, "
     "which makes 1.15 times as many updates in the time, is {local}, which is open too: nothing shows that "
     "the sums over chunks save a token anything here. Which part is to blame, `look_up` asks.",
-    not_tried="Other budgets, but for `race_longer`; windows shorter than 512.",
+    not_tried="D = 192, which is declared; other budgets, but for `race_longer`; windows shorter than 512.",
 )
 
 if __name__ == "__main__":
