@@ -289,7 +289,7 @@ check("01.5", rope, shown_01_5)
 # A mask on the full attention matrix would give the right numbers and save nothing, so your memory and your multiplications must grow
 # like T × window. The check runs a sequence of some 1024 tokens with a window of 3 to 5, and allows 1 MB at one time. One full attention
 # matrix alone takes 8 MB there, and even a T × T table of True and False takes more than 1 MB. At T = 8192 the matrix takes 537 MB.
-# Of the multiplications of the full matrix it allows a quarter, and you need less than a hundredth.
+# It allows T² (S + E) / 4 multiplications, a quarter of what the full matrix takes, and you need less than a hundredth.
 #
 # The window may be longer than the sequence. You may use `math` and `numpy`, and a loop over tokens is allowed here.
 #

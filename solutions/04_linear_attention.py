@@ -97,8 +97,8 @@ check("04.1", reordered)
 # none was given.
 #
 # A token reads the state and not the tokens before it (2 points). So no array may hold a number for each pair of tokens: with T = 4,000,
-# S = 3 and E = 5 you may take 20 MB, and a T × T attention matrix would take 128. Nor may you multiply as often as that would: a quarter is
-# too much.
+# S = 3 and E = 5 you may take 20 MB, and a T × T attention matrix would take 128. And you may multiply T² (S + E) / 4 times, a quarter as
+# often as with that matrix.
 #
 # You may use `numpy`.
 #
@@ -229,8 +229,8 @@ check("04.4", answer_04_4, student=STUDENT)
 # `d_out[i]` is the gradient of some loss with respect to output i. Return the gradients of the loss with respect to q, k and v.
 #
 # Keep one state at a time, not T of them, and make no T × T matrix.
-# With S = 24 and E = 40 you may take 5 MB at T = 1,000, where T states would take 7.7 MB, and a quarter of the multiplications that a
-# T × T matrix would take.
+# With S = 24 and E = 40 you may take 5 MB at T = 1,000, where T states would take 7.7 MB. At T = 2,000 you may multiply T² (S + E) / 4
+# times, and two states need a seventh of that.
 #
 # You may use `numpy`; write the gradients by hand, without automatic ones.
 #

@@ -138,8 +138,8 @@ check("05.2", earlier_chunks)
 #   and remember that the last chunk may have fewer than C. Where there is nothing to read, the global part is zero.
 #
 # Write it without a loop over tokens (2 points); a loop over chunks is allowed. No array may hold a number for each pair of tokens, and
-# no chunk may multiply the tokens of earlier chunks again (2 points): with T = 4,000, C = 20, S = 3 and E = 5 you may take 40 MB, of which a
-# T × T attention matrix would take 128.
+# no chunk may multiply the tokens of earlier chunks again (2 points): with T = 4,000, C = 20, S = 3 and E = 5 you may take 40 MB, where
+# a T × T attention matrix would take 128, and multiply four times as often as is needed.
 #
 # You may use `numpy`, and what you wrote in 05.1 and 05.2
 # (a loop over tokens in your 05.1 counts here too).

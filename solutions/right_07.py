@@ -178,9 +178,9 @@ def assert_by_tables(loader):
     assert np.where(ids[chosen] == 0, 200, ids[chosen]).tolist() == (targets[chosen] - 1).tolist()
     assert not ids[~chosen].any()
 
-    text = np.arange(1, 1001)
-    made, lengths, seen = loader([text[:400], text[420:]], [np.arange(2001, 2501)], 200), [], []
-    starts = []
+    books = [np.arange(1, 401), np.arange(421, 1001)]
+    made = loader(books, [np.arange(2001, 2501)], 200)
+    lengths, seen, starts = [], [], []
     for update in range(10):
         ids, targets = made.masked(update)
         assert all((a == b).all() for a, b in zip((ids, targets), made.masked(update)))

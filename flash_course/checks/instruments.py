@@ -402,8 +402,8 @@ def work(function, arrays, *more):
 
 
 def reads_all_pairs(function, arrays, *more):
-    """Whether a function of q, k and v multiplies a quarter as often as the pairs of all tokens would: half of them
-    are pairs of a token and one before it.
+    """Whether a function of q, k and v multiplies more than T² (S + E) / 4 times: the scores of all pairs of tokens
+    and their sums of values need T² (S + E), and those of a token and one before it half of that.
     """
     (T, S), E = arrays[0].shape[-2:], arrays[2].shape[-1]
     _, products = work(function, arrays, *more)

@@ -241,12 +241,13 @@ def both(mask, own):
 class Memory:
     """What kernels started inside ``watch`` touch: the addresses that were read and written, and what was written.
 
-    ``readers``, ``programs``: for each of ``reads`` and of ``writes``, which program of which start it was.
+    ``readers``, ``writers``: for each of ``reads`` and of ``writes``, which program of which start it was.
     """
 
     def __init__(self):
-        self.started, self.reads, self.writes, self.values = 0, [], [], []
-        self.readers, self.programs = [], []
+        self.started = 0
+        self.reads, self.readers = [], []
+        self.writes, self.writers, self.values = [], [], []
 
     @contextmanager
     def watch(self):
@@ -266,9 +267,12 @@ class Memory:
             return
         load, store = builder.create_masked_load, builder.create_masked_store
 
+        def program():
+            return self.started, *getattr(builder, "grid_idx", ())
+
         def seen_load(ptrs, mask, other, *more):
             self.reads.append(ptrs.data[mask.data])
-            self.readers.append((self.started, *getattr(builder, "grid_idx", ())))
+            self.readers.append(program())
             tile = load(ptrs, mask, other, *more)
             if other is None and tile.data.dtype.kind == "f":
                 # on a card anything may be there; the interpreter alone gives zeros
@@ -278,7 +282,7 @@ class Memory:
         def seen_store(ptrs, value, mask, *more):
             self.writes.append(ptrs.data[mask.data])
             self.values.append(value.data[mask.data])
-            self.programs.append((self.started, *getattr(builder, "grid_idx", ())))
+            self.writers.append(program())
             return store(ptrs, value, mask, *more)
 
         with mock.patch.multiple(
@@ -296,7 +300,7 @@ class Memory:
 
     def written_by_program(self):
         """The addresses that each program wrote, by program."""
-        return joined(self.programs, self.writes)
+        return joined(self.writers, self.writes)
 
     def read_by_program(self):
         """The addresses that each program read, by program."""
