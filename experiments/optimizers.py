@@ -78,8 +78,8 @@ EXPERIMENT = Experiment(
     same_code=("55c6cd6c", "593c269b", "cf2dbfa5", "e13fab51"),
     setting="Five minutes of one core, D = 128, T = 512, 8 windows an update (4 or 2 where the name says so), "
     "bfloat16, a start by the width; bits of the first 100,000 bytes of *Persuasion*. Updates are counted "
-    "by the time of one that was measured in turn. Of AdamW seeds 1 and 2, and the search of Transformer++, made as many "
-    "updates on another machine.",
+    "by the time of one that was measured in turn. Of AdamW seeds 1 and 2, and the search of Transformer++, "
+    "made as many updates on another machine.",
     meaning="By Muon, which `flash-tutorial train` takes, and with 8 windows an update FLASH minus Transformer++ is "
     "{by_muon}; Transformer++ makes {rival_updates} times as many updates in the time, and what equally many "
     "would give was not run. With 4 windows it is {by_muon_of_4}. The search prefers 4 for FLASH and 8 for "
