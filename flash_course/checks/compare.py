@@ -23,10 +23,13 @@ FORMATS = {
 }
 
 
-def difference(expected, got, tolerance):
-    """None if ``got`` is ``expected``, else a sentence, also where ``got`` bears no comparison."""
+def difference(expected, got, tolerance, names=()):
+    """None if ``got`` is ``expected``, else a sentence, also where ``got`` bears no comparison.
+
+    ``names``: what the values of a sequence are called, one each, or one word by which they are counted.
+    """
     try:
-        return compared(expected, got, tolerance)
+        return compared(expected, got, tolerance, names)
     except Exception as error:  # of an object of the student's own
         return say(
             "all",
@@ -36,7 +39,7 @@ def difference(expected, got, tolerance):
         )
 
 
-def compared(expected, got, tolerance):
+def compared(expected, got, tolerance, names=()):
     if got is None and expected is not None:
         return say("all", "none")
     if inspect.isgenerator(got) or inspect.iscoroutine(got) or inspect.isasyncgen(got):
@@ -44,7 +47,7 @@ def compared(expected, got, tolerance):
     if isinstance(expected, dict):
         return of_dictionaries(expected, got, tolerance)
     if isinstance(expected, tuple | list):
-        return of_sequences(expected, got, tolerance)
+        return of_sequences(expected, got, tolerance, names)
     if isinstance(expected, str | bool | np.bool_ | type(None)):
         if is_plain(got, expected):
             return None
@@ -114,13 +117,22 @@ def held(value):
     return 1
 
 
-def of_sequences(expected, got, tolerance):
+def of_sequences(expected, got, tolerance, names=()):
     if not is_sequence(got) or len(got) != len(expected):
         return say("all", "several", expected=len(expected), got=held(got))
     for number, (a, b) in enumerate(zip(expected, got), 1):
         if said := difference(a, b, tolerance):
-            return f"{say('all', 'place', number=number)}{said}"
+            return f"{called(number, len(expected), names)}: {said}"
     return None
+
+
+def called(number, count, names):
+    """What a message calls one of ``count`` values: its own name, a word with its number, or a value."""
+    if isinstance(names, str):
+        return f"{names} {number}"
+    if len(names) == count:
+        return names[number - 1]
+    return say("all", "place", number=number)
 
 
 def as_array(value):

@@ -100,6 +100,9 @@ class Exercise:
     draw: Callable | None = None  # ``draw(rng)``: the student's personal numbers
     shut: bool = True  # calls into the package's own forms end the case
     tolerance: float = 1e-9
+    returns: (
+        tuple | str
+    ) = ()  # names of the values that an answer returns, or a word by which they are counted
     rubric: tuple = ()  # of an explain exercise: three lines, marked by a person
     model_answer: str = ""
     why: str = ""  # it matters: one line for who has it right
@@ -221,6 +224,7 @@ def exercise_of(name, table, *, cases=None, right=None, wrong=(), **more):
         "title": fact(name, "title", ", ".join(names)),
         "model_answer": fact(name, "model_answer", ""),
         "why": fact(name, "why", ""),
+        "returns": fact(name, "returns", ()),
     }
     shown |= {key: tuple(fact(name, key, ())) for key in ("hints", "rubric")}
     if kind == "explain":

@@ -166,6 +166,6 @@ def saved_over(exercise, path, save, load):
     for seen, key in (("came", "in place"), ("old there", "removed"), ("beside", "elsewhere")):
         reject_if(not last.get(seen), exercise, key)
     try:
-        return load(kept), load(last["came"])
+        return {"the old file": load(kept), "the new file": load(last["came"])}
     except Exception:
         raise Said(exercise, "not whole") from None

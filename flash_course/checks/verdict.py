@@ -163,7 +163,7 @@ def problem(exercise, case, got, expected, numbers):
         if isinstance(expected.value, str) and exercise.id != "11.1":
             words = words_of(exercise, case.name, numbers)
         return guess(expected.value, got.value, exercise.tolerance, words)
-    return difference(expected.value, got.value, exercise.tolerance)
+    return difference(expected.value, got.value, exercise.tolerance, exercise.returns)
 
 
 def words_of(exercise, key, numbers):

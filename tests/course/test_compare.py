@@ -49,6 +49,14 @@ def test_a_difference_is_said(right, got, said):
 
 
 @pytest.mark.parametrize(
+    "names, said",
+    [(("dq", "dk"), "dk: first"), (("dq", "dk", "dv"), "value 2: first"), ("update", "update 2: ")],
+)
+def test_values_are_called_by_their_names(names, said):
+    assert compare.difference((A, A), (A, B), 1e-9, names).startswith(said)
+
+
+@pytest.mark.parametrize(
     "right, got",
     [
         (A, A.copy()),

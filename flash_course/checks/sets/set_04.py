@@ -153,7 +153,9 @@ def cases_2(rng, numbers):
 
     def continued(f):
         first, kept = f(*copy.deepcopy(prompt))
-        return first, *(f(*copy.deepcopy(text), kept)[0] for text in (one, other))
+        ways = {"one way to go on": one, "the other way": other}
+        found = {way: f(*copy.deepcopy(text), kept)[0] for way, text in ways.items()}
+        return {"the prompt": first} | found
 
     yield case("two sequences", "values", 2, 7, 3, 4)
     yield case("a long sequence", "values", 1, 1000, 2, 3)

@@ -502,7 +502,8 @@ def text_of(state, n=12):
             reject_if(not is_array, "09.5", "no array", name=name, got=type(layer[name]).__name__)
     is_rng = isinstance(state["rng"], np.random.Generator)
     reject_if(not is_rng, "09.5", "no generator", got=type(state["rng"]).__name__)
-    return go_on(state, n)[:2]
+    logits, tokens, _ = go_on(state, n)
+    return {"logits": logits, "tokens": tokens}
 
 
 def dice_of(session):

@@ -494,6 +494,7 @@ def look_for(part, seen, x, W_q, W_v, C):
 
 
 WASTES = ("tables", "waiting", "half", "double", "joined")
+INPUTS_4 = ("x_TD", "W_q", "W_k", "W_v")
 
 
 def layer_inputs(rng, T, D=5, S=6, E=11):
@@ -518,7 +519,8 @@ def layer_case(rng, name, part, G, C):
         if trained:
             value.square().sum().backward()
             reject_if(any(t.grad is None for t in given[4:]), "11.4", "detached")
-            value = [value, *(t.grad for t in given[4:])]
+            slopes = {f"gradient of {name}": t.grad for name, t in zip(INPUTS_4, given[4:])}
+            value = {"outputs": value} | slopes
         for place, (before, now) in enumerate(zip((*single, *inputs), given)):
             reject_if(not torch.equal(before, now), "all", "changed", argument=place % 4 + 1)
         look_for(part, seen, single[0], inputs[1], inputs[3], C)
