@@ -299,7 +299,7 @@ check("02.5", port)
 # You may use `math`, `numpy`, `torch`. `math.erf` takes one number; `np.vectorize(math.erf)` takes an array.
 # Both functions return NumPy arrays in float64.
 #
-# <details><summary>The check says "the numbers pass through float32"</summary>
+# <details><summary>The check says "they are numbers of float32"</summary>
 #
 # Torch makes float32 tensors from Python numbers. Start from a NumPy array in float64, with `torch.from_numpy`, and come back with `.numpy()`.
 #

@@ -307,9 +307,9 @@ check("03.4", quadratic_backward)
 #
 # Your test is tried on three right units: a GAU with n fixed, and two kinds of FLASH, which is the unit of lecture 06.
 # You need not know how FLASH works, only that it reads earlier chunks as a whole, by their mean or by their sum.
-# Your test is also tried on eight wrong units. A unit may be wrong for one token only, by a thousandth, from the second
-# chunk on, or where the last chunk is not full. Each is asked four times, 44 calls in all, and grading stops after 10 seconds, so keep a call below 0.1
-# seconds: the beginnings of one sequence are enough.
+# Your test is also tried on nine wrong units. A unit may be wrong for one token only, by a thousandth, from the second
+# chunk on, where the last chunk is not full, or at some lengths only. Each is asked four times, 48 calls in all, and grading stops after 10 seconds,
+# so keep a call below 0.1 seconds: the beginnings of one sequence are enough.
 #
 # You may use `torch`, `copy`, and from `flash_tutorial.check` the functions `draw_order_one` and `settle_branch`.
 # (`draw_order_one(unit, torch.Generator().manual_seed(0))` draws the parameters in place and returns the unit.

@@ -195,7 +195,7 @@ check("05.3", mixed_chunk)
 #
 # Grading stops after 10 seconds in all, and asks for each layer more than once: keep a call well below 0.1 seconds.
 #
-# Your test is tried on three layers that are right and on fifteen that are wrong. A wrong one may be wrong at a single output, in a single
+# Your test is tried on three layers that are right and on sixteen that are wrong. A wrong one may be wrong at a single output, in a single
 # channel, by a millionth, or through rounding alone, which shows best when a token changes by very much. You may rely on one thing: as long
 # as your inputs are of order one, no weight inside a chunk is exactly zero. So look for leaks with large changes too, and for gaps with
 # changes of order one.

@@ -85,7 +85,8 @@ def as_word(value):
 
 def repr_of(value):
     try:
-        text = repr(value)
+        # 40.0, and not np.float64(40.0)
+        text = repr(value.item() if isinstance(value, np.generic) else value)
     except Exception:
         text = ""
     return text if 0 < len(text) < 80 else type(value).__name__
@@ -98,9 +99,16 @@ def of_dictionaries(expected, got, tolerance):
             keys = ", ".join(map(str, got))
         return say("all", "keys", expected=", ".join(map(str, expected)), got=keys)
     for key, value in expected.items():
-        if said := difference(value, got[key], tolerance):
+        if said := inside(value, got[key], tolerance):
             return f"{key}: {said}"
     return None
+
+
+def inside(expected, got, tolerance):
+    """The difference of one value of several: one that is None is not there, and no `return` is missing."""
+    if got is None and expected is not None:
+        return say("all", "type", expected=type_of(expected), got=None)
+    return difference(expected, got, tolerance)
 
 
 def is_sequence(value):
@@ -121,7 +129,7 @@ def of_sequences(expected, got, tolerance, names=()):
     if not is_sequence(got) or len(got) != len(expected):
         return say("all", "several", expected=len(expected), got=held(got))
     for number, (a, b) in enumerate(zip(expected, got), 1):
-        if said := difference(a, b, tolerance):
+        if said := inside(a, b, tolerance):
             return f"{called(number, len(expected), names)}: {said}"
     return None
 

@@ -12,6 +12,7 @@ import importlib.util
 import itertools
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any
@@ -392,6 +393,16 @@ def values_at(places, count):
     return lambda values: several(values, count)[places]
 
 
+def named_values(names, *chosen):
+    """A look at those of the values that an answer returned which are called so, under their names."""
+
+    def look(values):
+        found = dict(zip(names, several(values, len(names))))
+        return {name: found[name] for name in chosen}
+
+    return look
+
+
 def lent(function):
     """A set's own function as cases hand it to an answer: the answer may call it while the package is shut."""
 
@@ -417,6 +428,13 @@ def predicted(key, part=None, name=None, then=lambda value: value):
         return then(value)
 
     return Case(name or key, part or key, run)
+
+
+def rounded(value):
+    """The whole number nearest to one, where an answer may be left unrounded; anything else as it is."""
+    with suppress(TypeError, ValueError, OverflowError):
+        return value if isinstance(value, str | bool) else round(float(value))
+    return value
 
 
 def cases_of_text(name, rng, numbers):

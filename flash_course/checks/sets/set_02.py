@@ -114,9 +114,9 @@ def cases_2(rng, numbers):
         "both sides, an attention matrix of z", "with an attention matrix", "both_sides", 4, 6, 7, 3
     )
     yield case("the largest value so far", "with an attention matrix", "largest", 6, 4, 5, 3)
+    yield case("one token", "with an attention matrix", "both_sides", 1, 5, 6, 2)
     yield case("out_weight is zero", "limits", "causal_map", 6, 5, 4, 3, out_weight="D")
     yield case("u is zero", "limits", "causal_map", 5, 3, 4, 2, in_weight="E", in_bias="E")
-    yield case("one token", "limits", "both_sides", 1, 5, 6, 2)
 
 
 # ---------------------------------------------------------------- 02.3 attention_matrix
@@ -157,7 +157,7 @@ def cases_3(rng, numbers):
     yield case("causal, the bias alone", "causal", 6, 2, 7, True, heads=0.0)
     yield case("causal, the product alone", "causal", 9, 4, 3, True, bias=0.0)
     yield case("one token", "edge sizes", 1, 2, 3, True)
-    yield case("length_scale is 1", "edge sizes", 4, 2, 1, True)
+    yield case("length_scale is 1", "edge sizes", 4, 2, 1, False)
     yield case("length_scale above T, not whole", "edge sizes", 3, 4, 7.5, False)
 
 
