@@ -157,7 +157,7 @@ EXPERIMENT = Experiment(
     "two minutes of one core. The control is a linear layer on how often each pair of neighbours stands in a list.",
     meaning="Three seeds tell neither FLASH ({flash} of the lists) nor FLASH-Quad ({flash_quad}) from Transformer++, "
     "which makes half as many updates again as FLASH in the time. Each of the nine runs is right more often than "
-    "the control, one run of pairs; with FLASH, whose seeds differ most, three do not settle it.",
+    "the control, one run of pairs; for FLASH, whose seeds differ most, three seeds do not settle that lead.",
     not_tried="Pooling by the first token or by attention; longer lists, longer runs; a masked model as a start; "
     "which novel a page is from (`load_novels`).",
     tables=tables,

@@ -106,7 +106,8 @@ EXPERIMENT = Experiment(
     "gamma*: gamma alone, drawn so that scores begin as large as with own maps. *Turned keys*: the key's channels "
     "stand one further on than the query's, without a parameter more.",
     tables=tables,
-    meaning="Two things decide it: how queries and keys are made, and chunks or relu².\n\n"
+    meaning="Two changes matter in FLASH and FLASH-Quad, at the one rate of 0.02: how queries and keys are made, "
+    "and chunks or relu². What Transformer++ of one head lacks is open.\n\n"
     "- *gamma*: FLASH-Quad with softmax has not learned to look up after these updates.\n"
     "- *own maps*: with a matrix for each query and key it has, with every seed, which changes it by "
     "{softmax_maps} bits a late token. A quarter of that is saved by tokens farther back than 256. With relu²"

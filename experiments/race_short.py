@@ -193,7 +193,8 @@ EXPERIMENT = Experiment(
     "machine.",
     tables=partial(by_model, names=CONFIGS, budget=BUDGET, less=(256,)),
     meaning="We say that a run *looks up* if tokens farther back than 256 save it at least 0.05 bits; what it "
-    "reads there was not measured. Such runs are far ahead. Transformer++ has learned it with all seeds "
+    "reads there was not measured. Such runs are far ahead of the other runs of their size. "
+    "Transformer++ has learned it with all seeds "
     "at the rate that it wants, and with one of two at half of it. FLASH has with none, and all rates of "
     "its search are level or worse: FLASH minus Transformer++ is {transformer} bits a late token. Nor has "
     "the hybrid, whose fourth unit is GAU with softmax, with any seed, in 0.7 of Transformer++'s updates: "

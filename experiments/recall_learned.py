@@ -152,7 +152,7 @@ EXPERIMENT = Experiment(
     meaning="Nobody has learned it after 4,000 updates with any of three seeds: most guess among the values of the "
     "row (a quarter is right), and the local part has nothing to guess from. Softmax, which alone was tried "
     "by AdamW as well, begins to answer by Muon with one seed, and had half of the answers with the seed that "
-    "chose the rate; so does the window, in the chunks next to the pairs. FLASH does with none. So within "
+    "chose the rate. The window begins to as well, in the chunks next to the pairs. FLASH does with none. So within "
     "these updates the start by the width is not enough for this game; who answers in `recall` does so by a "
     "start that was made for it.",
     not_tried="Longer runs, and easier rows first; more pairs; more than two units; Transformer blocks.",

@@ -634,7 +634,7 @@ for way, lead in leads.items():
 # | novels, hidden bytes (lecture 06), T = 2,048 | <!-- number: masked.flash_2048 -->-0.478 ± 0.167<!-- /number --> bits a hidden byte |
 # | program text, subwords (pieces of words), T = 2,048 | <!-- number: race.transformer -->+0.914 ± 0.319<!-- /number --> bits a token |
 #
-# On novels nobody is shown to be ahead. Asked for hidden bytes FLASH begins to learn sooner. On program text it loses by far, because Transformer++ learns to
+# On novels the sign changes with clock, length and optimizer ([optimizers](../docs/results.md#optimizers)); the race above is open. Asked for hidden bytes FLASH begins to learn sooner. On program text it loses by far, because Transformer++ learns to
 # use what stood far back; [lecture 14](14_who_looks_up.ipynb) asks why. Ask of every race which text, which clock and which optimizer.
 #
 # ## How we know
