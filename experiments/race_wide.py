@@ -1,0 +1,58 @@
+"""What does more width change in `race_short`: D = 192 in place of 128, as many seconds of updates.
+
+A wider model makes fewer updates in the time. At D = 64 nobody learned to look up; does width help FLASH to?
+"""
+
+from dataclasses import replace
+
+import race_short
+
+from flash_course.bench.stored import RESULTS
+from flash_tutorial.experiments import Compare, Experiment, Search, command
+
+STEPS = {
+    "FLASH, D = 192": 982,
+    "Transformer++, D = 192": 1087,
+}  # of 400 s, timed with `race_short`'s
+RATES = {
+    "FLASH, D = 192": (2e-2, 4e-2),
+    "Transformer++, D = 192": (1e-2, 2e-2),
+}  # D = 128's, and half
+
+
+def arm(name):
+    """A model of this width, and a search of whole runs."""
+    search = Search(
+        steps=STEPS[name],
+        score="bits_on_choosing_text",
+        measure=race_short.on_choosing_text,
+        most=len(RATES[name]),
+    )
+    return replace(
+        race_short.arm(name), rates=RATES[name], steps=(STEPS[name],), search=search, keep=False
+    )
+
+
+def tables(rows):
+    """By model: rate, updates, bits a late token by seed, and what its context saves."""
+    return race_short.by_model(rows, STEPS, less=(256,))
+
+
+EXPERIMENT = Experiment(
+    "race_wide",
+    "What does more width change: does FLASH learn to look up at D = 192?",
+    arms=tuple(map(arm, STEPS)),
+    train=race_short.TRAIN | {"dtype": "float32"},
+    measure=race_short.measure,
+    score="bits_per_late_token",
+    compare=(Compare("FLASH, D = 192", "Transformer++, D = 192", "transformer"),),
+    tables=tables,
+    setting="As `race_short`, with D = 192 and the updates that 400 seconds hold by a timing beside those there. The "
+    "runs are in float32, as the machine that made them has no products in bfloat16. Rates are chosen by whole runs "
+    "of one seed.",
+    meaning="",
+    not_tried="Rates beside these; longer runs; D = 192 with windows of 2,048.",
+)
+
+if __name__ == "__main__":
+    command(EXPERIMENT, RESULTS)
