@@ -403,20 +403,33 @@ def cases_4(rng, numbers):
         )
         return found
 
+    def alone(answers, path, seed):
+        """What goes on from two runs that have a file each: what both lack is the business of "goes on"."""
+        own = path.with_name(f"own{path.suffix}")
+        found = []
+        for updates in (first, second):
+            answers.save(own, advanced(seed, updates))
+            found.append(after(given_back(answers.load(own))))
+            own.unlink(missing_ok=True)
+        reject_if(unchanged(*found), "07.4", "always the same")
+        return found
+
     def twice(answers, path):
         for updates in (first, second):
             answers.save(path, advanced(seeds[4], updates))
-        return after(answers.load(path))
+        found = after(given_back(answers.load(path)))
+        reject_if(not unchanged(alone(answers, path, seeds[4])[1], found), "07.4", "mixed")
 
     def whole(answers, path):
+        wanted = alone(answers, path, seeds[5])
         answers.save(path, advanced(seeds[5], first))
         again = partial(answers.save, path, advanced(seeds[5], second))
-        return saved_over("07.4", path, again, lambda path: after(answers.load(path)))
+        found = saved_over("07.4", path, again, lambda path: after(answers.load(path)))
+        reject_if(not unchanged(wanted, [*found.values()]), "07.4", "mixed")
 
     def without_pickle(answers, path):
         with pickles_refused("07.4", path):
-            answers.save(path, advanced(seeds[0], few))
-            return after(answers.load(path))
+            alone(answers, path, seeds[0])
 
     yield from_its_file("some updates, a stop, three more", seeds[0], few, 3)
     yield from_its_file("saved before the first update", seeds[1], 0, 3)

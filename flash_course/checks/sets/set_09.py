@@ -395,6 +395,7 @@ def assert_steps_equal_parallel(decoder):
 # ---------------------------------------------------------------- 09.5 save_state, load_state
 LAYERS_5 = 2
 SIZES_5 = {"S": 4, "E": 6, "C": 5, "N": 11}
+SESSION = ("layers", "last", "rng")
 SHELF = {}  # of the wrong answer that stores a reference
 
 
@@ -461,18 +462,28 @@ def whole_number(name, got):
     reject_if(not whole, "09.5", "no whole number", name=name, got=repr(got)[:40])
 
 
+def look_at(table, wanted):
+    """Says so if a dictionary has other keys."""
+    reject_if(table is None, "all", "none")
+    got = type(table).__name__
+    if isinstance(table, dict):
+        got = ", ".join(map(str, table))
+    is_right = isinstance(table, dict) and {*table} == {*wanted}
+    reject_if(not is_right, "all", "keys", expected=", ".join(wanted), got=got)
+
+
+def generator_of(session):
+    """The generator of a loaded session; says so if it is none."""
+    look_at(session, SESSION)
+    rng = session["rng"]
+    is_rng = isinstance(rng, np.random.Generator)
+    reject_if(not is_rng, "09.5", "no generator", got=type(rng).__name__)
+    return rng
+
+
 def text_of(state, n=12):
     """What is written from a loaded state; says so if the state lacks something."""
-    reject_if(state is None, "all", "none")
-
-    def look_at(table, wanted):
-        got = type(table).__name__
-        if isinstance(table, dict):
-            got = ", ".join(map(str, table))
-        is_right = isinstance(table, dict) and {*table} == {*wanted}
-        reject_if(not is_right, "all", "keys", expected=", ".join(wanted), got=got)
-
-    look_at(state, ("layers", "last", "rng"))
+    look_at(state, SESSION)
     whole_number("last", state["last"])
     reject_if(
         not isinstance(state["layers"], list), "09.5", "no list", got=type(state["layers"]).__name__
@@ -500,8 +511,7 @@ def text_of(state, n=12):
         for name in ("kv", "waiting", *ROWS):
             is_array = isinstance(layer[name], np.ndarray)
             reject_if(not is_array, "09.5", "no array", name=name, got=type(layer[name]).__name__)
-    is_rng = isinstance(state["rng"], np.random.Generator)
-    reject_if(not is_rng, "09.5", "no generator", got=type(state["rng"]).__name__)
+    generator_of(state)
     logits, tokens, _ = go_on(state, n)
     return {"logits": logits, "tokens": tokens}
 
@@ -521,8 +531,22 @@ def saved_copy(answers, path, state):
     return given
 
 
-def text_in(answers, path):
-    return text_of(answers.load_state(path))
+def loaded_in(answers, path):
+    """All that was loaded, the generator as what it holds."""
+    session = answers.load_state(path)
+    look_at(session, SESSION)
+    return session | {"rng": dice_of(session)}
+
+
+def in_own_file(answers, path, state):
+    """What is loaded of a state that has a file of its own: what it lacks is the business of "the numbers"."""
+    folder = path.with_name("own")
+    folder.mkdir(exist_ok=True)
+    own = folder / path.name
+    saved_copy(answers, own, state)
+    found = loaded_in(answers, own)
+    own.unlink(missing_ok=True)
+    return found
 
 
 def text_as_saved(answers, saved, path):
@@ -560,26 +584,28 @@ def cases_5(rng, numbers):
     def dice(answers, path):
         saved_copy(answers, path, one)
         loaded = answers.load_state(path)
-        text_of(loaded, 1)
         drawn, want = (
-            state["rng"].integers(1000, size=9) for state in (loaded, copy.deepcopy(one))
+            generator_of(state).integers(1000, size=9) for state in (loaded, copy.deepcopy(one))
         )
         reject_if((drawn != want).any(), "09.5", "dice")
         return drawn
 
     def overwritten_later(answers, path):
+        wanted = in_own_file(answers, path, one)
         given = saved_copy(answers, path, one)
         values = chain.from_iterable(layer.values() for layer in given["layers"])
         for array in (value for value in values if isinstance(value, np.ndarray)):
             array[...] = 1  # as a decoder does that writes into one buffer
         given["rng"].random(5)
-        return text_in(answers, path)
+        reject_if(not same_state(wanted, loaded_in(answers, path)), "09.5", "reference")
 
     def another(answers, path):
+        wanted = [in_own_file(answers, path, state) for state in (one, other)]
+        reject_if(same_state(*wanted), "09.5", "always the same")
         saved_copy(answers, path, one)
-        return saved_over(
-            "09.5", path, partial(saved_copy, answers, path, other), partial(text_in, answers)
-        )
+        again = partial(saved_copy, answers, path, other)
+        found = saved_over("09.5", path, again, partial(loaded_in, answers))
+        reject_if(not same_state(wanted, [*found.values()]), "09.5", "mixed")
 
     yield case("the next dice", "the dice", dice)
     yield there_and_back("in the middle of a chunk", in_chunk)
