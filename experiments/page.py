@@ -57,6 +57,7 @@ ORDER = (  # on the page; an experiment that is not named here stands behind the
     "sums_learned",
     "shipping",
     "dynamic",
+    "sliding",
     "ngrams",
     "number_formats",
     "scoreboard",
@@ -253,7 +254,7 @@ and then 4,000 more, and a weight decay of 0.1, from the paper's start; how thei
 Their logits are divided by 1.24, the temperature for which models of this size asked on *Emma* when it was not
 trained on (`package_models`). They taught the two students ([distilled](#distilled)), whose logits are divided by
 0.92: of 0.80, 0.84 and so on the best of both on *Persuasion*, so that *Northanger Abbey* alone tests them. What
-counting and compressing achieve is in `ngrams`.
+counting and compressing achieve is in `ngrams`, and what windows that overlap are worth in `sliding`.
 
 {markdown(head, lines)}
 The temperature stands in the weights. Without it FLASH has {flash}, and Transformer++
