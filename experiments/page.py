@@ -30,6 +30,7 @@ ORDER = (  # on the page; an experiment that is not named here stands behind the
     "race_short",
     "race",
     "race_longer",
+    "race_wide",
     "look_up",
     "time_to_quality",
     "masked",

@@ -6,9 +6,11 @@ A wider model makes fewer updates in the time. At D = 64 nobody learned to look 
 from dataclasses import replace
 
 import race_short
+from race_longer import bits
 
 from flash_course.bench.stored import RESULTS
-from flash_tutorial.experiments import Compare, Experiment, Search, command
+from flash_tutorial.experiments import Compare, Experiment, Search, StoredRows, command, welch
+from flash_tutorial.experiments.rates import best_rate
 
 STEPS = {
     "FLASH, D = 192": 982,
@@ -38,18 +40,29 @@ def tables(rows):
     return race_short.by_model(rows, STEPS, less=(256,))
 
 
+def numbers(rows):
+    """What the width changes, from D = 128 of `race_short`."""
+    narrow = StoredRows(race_short.EXPERIMENT, RESULTS).load()
+    found = {}
+    for name, called in (("FLASH", "flash_gains"), ("Transformer++", "transformer_gains")):
+        rate = best_rate(race_short.EXPERIMENT, race_short.EXPERIMENT.arm(name), narrow)
+        wide = bits(rows, f"{name}, D = 192")
+        found[called] = str(welch(wide, bits(narrow, name, rate=rate)))
+    return found
+
+
 EXPERIMENT = Experiment(
     "race_wide",
     "What does more width change: does FLASH learn to look up at D = 192?",
     arms=tuple(map(arm, STEPS)),
-    train=race_short.TRAIN | {"dtype": "float32"},
+    train=race_short.TRAIN,
     measure=race_short.measure,
     score="bits_per_late_token",
     compare=(Compare("FLASH, D = 192", "Transformer++, D = 192", "transformer"),),
+    numbers=numbers,
     tables=tables,
-    setting="As `race_short`, with D = 192 and the updates that 400 seconds hold by a timing beside those there. The "
-    "runs are in float32, as the machine that made them has no products in bfloat16. Rates are chosen by whole runs "
-    "of one seed.",
+    setting="As `race_short`, with D = 192 and the updates that 400 seconds hold by a timing beside those there. "
+    "Rates are chosen by whole runs of one seed.",
     meaning="",
     not_tried="Rates beside these; longer runs; D = 192 with windows of 2,048.",
 )

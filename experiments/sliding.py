@@ -59,14 +59,14 @@ def difference(of, how, other, its):
 
 
 def tables(rows):
-    """Bits per byte of both novels, in both ways; what a model gains, and the gap between models."""
+    """Bits per byte of both novels by sliding windows, and what a model gains by them."""
     lines = []
     for name in MODELS:
         stored = [of_novel(rows, name, split) for split in NOVELS]
-        cells = [f"{sum(of[how]) / of['bytes']:.3f}" for how in HOW for of in stored]
+        cells = [f"{sum(of[HOW[1]]) / of['bytes']:.3f}" for of in stored]
         gains = [str(difference(of, HOW[1], of, HOW[0])) for of in stored]
         lines.append([f"`{name}`", *cells, *gains])
-    head = [f"*{novel}*, {how}" for how in (*HOW, "gain") for novel in NOVELS.values()]
+    head = [f"*{novel}*, {how}" for how in (HOW[1], "gain") for novel in NOVELS.values()]
     return markdown(["model", *head], lines)
 
 

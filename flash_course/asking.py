@@ -21,9 +21,9 @@ def check(name: str, *answers: Any, student: str = "me") -> None:
     >>> from flash_course import check
     >>> check("05.1", lambda x, C: x)
     05.1 to_chunks: wrong, 0 of 10 points
-      values: wrong
-      edge sizes: wrong
-      in the case "two chunks and a tail" (T = 9, D = 4, C = 4): expected the shape (3, 4, 4), got (9, 4).
+      whole chunks: wrong
+      a tail: wrong
+      in the case "two chunks" (T = 8, D = 6, C = 4): expected the shape (2, 4, 6), got (8, 6).
       input                          expected                          yours
       x_TD = [[1] [2] [3] [4] [5]]   [[[1] [2]] [[3] [4]] [[5] [0]]]   [[1] [2] [3] [4] [5]]
       C = 2

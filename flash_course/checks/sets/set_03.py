@@ -96,6 +96,7 @@ def cases_1(rng, numbers):
 def example_1():
     w = torch.arange(1.0, 6, dtype=torch.float64)
     yield example("03.1", "toeplitz_bias", of="toeplitz_bias", w=w)
+    yield example("03.1", "toeplitz_bias", of="toeplitz_bias", w=w, first=1)
 
 
 # ---------------------------------------------------------------- 03.2 SmallGAU

@@ -24,13 +24,16 @@ def to_chunks(x_TD, C):
 
 
 def cases_1(rng, numbers):
-    def case(name, part, T, D, C):
+    def case(name, part, T, D, C, tail=None):
         (T, C), (D,) = chunked(rng, T, C), grown(rng, D)
+        if tail:
+            T = T // C * C + tail
         return call(name, part, rng.normal(size=(T, D)), C, sizes=f"{T = }, {D = }, {C = }")
 
     yield case("two chunks", "whole chunks", 8, 5, 4)
     yield case("C = 1", "whole chunks", 5, 4, 1)
     yield case("two chunks and a tail", "a tail", 10, 3, 4)
+    yield case("two chunks and one token", "a tail", 9, 4, 4, tail=1)  # not near to equal pieces
     yield case("fewer tokens than C", "a tail", 3, 2, 7)
     yield case("one token", "a tail", 1, 6, 3)
 
@@ -147,7 +150,8 @@ def cases_3(rng, numbers):
         reject_if(work(f, arrays, C)[1] > 4 * needed, "05.3", "reads again")
         return value
 
-    (T, C), S, E = chunked(rng, 4_000, 20), 3, 5
+    (C,), (G,), S, E = grown(rng, 20), grown(rng, 200, more=20), 3, 5
+    T = G * C
     many_chunks = (*rng.normal(size=(4, T, S)), rng.normal(size=(T, E)), rng.normal(size=(C, C)), C)
     short, long = (
         (*rng.normal(size=(4, 3 * C, 2)), rng.normal(size=(3 * C, 3)), np.ones((C, C)), C)
