@@ -164,8 +164,16 @@ def test_who_was_there_when_a_grader_ended_is_judged_alone():
 
 @needs_solutions
 def test_a_fork_that_both_go_on_hurts_nobody(tmp_path):
-    twice = "kept = to_chunks\ndef to_chunks(x, C):\n    import os\n    os.fork()\n    return kept(x, C)"
-    assert judged(tmp_path, f"{source()}\n# %%\n{twice}\n")["status"] == "right"
+    twice = """\
+import os
+kept = to_chunks
+forked = []
+def to_chunks(x, C):
+    if not forked:  # a fork at each call would be too many
+        forked.append(os.fork())
+    return kept(x, C)
+"""
+    assert judged(tmp_path, f"{source()}\n# %%\n{twice}")["status"] == "right"
 
 
 @pytest.mark.nightly
