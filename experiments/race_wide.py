@@ -65,7 +65,7 @@ EXPERIMENT = Experiment(
     setting="As `race_short`, with D = 192 and the updates that 400 seconds hold by a timing beside those there. "
     "Rates are chosen by whole runs of one seed.",
     meaning="A run *looks up* as `race_short` has it. Transformer++ does at D = 192 too, with all five seeds. Its bits a late "
-    "token less those of D = 128 are {transformer_gains}. FLASH at this width was not run.",
+    "token less those of D = 128 are {transformer_gains}. FLASH is not shown: on that machine its compiled update gave no finite gradient.",
     not_tried="Rates beside these; longer runs; D = 192 with windows of 2,048.",
 )
 
