@@ -21,7 +21,7 @@ FAULTS = {
         "MemoryError",
     ),
     "100 MB of output": (
-        "for _ in range(100):\n    print('x' * 1_000_000)\nreturn np.zeros((3, C, x_TD.shape[1]))",
+        "for _ in range(100):\n    print('x' * 1_000_000)\nreturn np.zeros((-(-len(x_TD) // C), C, x_TD.shape[1]))",
         "Every value is zero",
     ),
     "a fork": (
@@ -29,7 +29,7 @@ FAULTS = {
         "on the clock",
     ),
     "files": (
-        "open('mine.txt', 'w').write('x')\nreturn np.zeros((3, C, x_TD.shape[1]))",
+        "open('mine.txt', 'w').write('x')\nreturn np.zeros((-(-len(x_TD) // C), C, x_TD.shape[1]))",
         "Every value is zero",
     ),
     "a huge file": ("open('mine.txt', 'w').write('x' * 60_000_000)\nreturn x_TD", "OSError"),

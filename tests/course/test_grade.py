@@ -62,7 +62,7 @@ import numpy as np
 from flash_course.checks.exercise import call
 
 def held_out_1(rng):
-    return [call("a secret", "values", np.full((5, 2), 17.25), 3)]
+    return [call("a secret", "a tail", np.full((5, 2), 17.25), 3)]
 """
 
 
