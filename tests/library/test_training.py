@@ -167,7 +167,7 @@ def test_a_machine_without_a_compiler_gets_one_line(corpus, monkeypatch):
     def broken(*args, **kwargs):
         raise torch._dynamo.exc.TorchDynamoException("no C++ compiler\nmore lines")
 
-    monkeypatch.setattr(torch, "compile", lambda function: broken)
+    monkeypatch.setattr(torch, "compile", lambda function, **options: broken)
     with pytest.raises(ValueError, match=r"torch.compile does not work here \(no C\+\+ compiler\)"):
         run(corpus, config=replace(CONFIG, compile=True))
 
