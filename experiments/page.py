@@ -30,7 +30,7 @@ ORDER = (  # on the page; an experiment that is not named here stands behind the
     "race_short",
     "race",
     "race_longer",
-    "race_wide",
+    "race_widths",
     "look_up",
     "time_to_quality",
     "masked",

@@ -49,7 +49,9 @@ CONFIGS = {
     "FLASH, D = 64": {"architecture": "flash", "dim": 64},
     "Transformer++, D = 64": {"architecture": "transformer++", "dim": 64},
 }
-WIDE = {  # these race in `race_wide`
+WIDTHS = {  # these race in `race_widths`
+    "FLASH, D = 96": {"architecture": "flash", "dim": 96},
+    "Transformer++, D = 96": {"architecture": "transformer++", "dim": 96},
     "FLASH, D = 192": {"architecture": "flash", "dim": 192},
     "Transformer++, D = 192": {"architecture": "transformer++", "dim": 192},
 }
@@ -60,7 +62,7 @@ def fresh(name, max_length, seed):
     torch.compiler.reset()  # of the model before; else the ninth would no longer be compiled
     torch.manual_seed(seed)
     config = ModelConfig(
-        vocab_size=2049, tokens=2048, max_length=max_length, **(CONFIGS | WIDE)[name]
+        vocab_size=2049, tokens=2048, max_length=max_length, **(CONFIGS | WIDTHS)[name]
     )
     return hybrid(config) if name == "hybrid" else LanguageModel(config)
 

@@ -1,6 +1,7 @@
-"""What does more width change in `race_short`: D = 192 in place of 128, as many seconds of updates.
+"""What does the width change in `race_short`: D = 96 and 192 in place of 128, as many seconds of updates.
 
-A wider model makes fewer updates in the time. At D = 64 nobody learned to look up; does width help FLASH to?
+A wider model makes fewer updates in the time. At D = 64 hardly anyone learned to look up: from which width on is it
+learned, and does width help FLASH to?
 """
 
 from dataclasses import replace
@@ -13,13 +14,17 @@ from flash_tutorial.experiments import Compare, Experiment, Search, StoredRows, 
 from flash_tutorial.experiments.rates import best_rate
 
 STEPS = {
+    "FLASH, D = 96": 1689,
+    "Transformer++, D = 96": 2085,
     "FLASH, D = 192": 982,
     "Transformer++, D = 192": 1087,
 }  # of 400 s, timed with `race_short`'s
-RATES = {
+RATES = {  # that of D = 128, and half of it where the model is wider, or between those of D = 64 and 128
+    "FLASH, D = 96": (2e-2, 4e-2),
+    "Transformer++, D = 96": (2e-2, 4e-2),
     "FLASH, D = 192": (2e-2, 4e-2),
     "Transformer++, D = 192": (1e-2, 2e-2),
-}  # D = 128's, and half
+}
 
 
 def arm(name):
@@ -52,7 +57,7 @@ def numbers(rows):
 
 
 EXPERIMENT = Experiment(
-    "race_wide",
+    "race_widths",
     "What does more width change: does FLASH learn to look up at D = 192?",
     arms=tuple(map(arm, STEPS)),
     train=race_short.TRAIN,
